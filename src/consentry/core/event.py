@@ -1,0 +1,326 @@
+"""From a raw message to an Event, or to Malformed: nobody past this door touches raw JSON.
+
+The shapes are those of Segment's HTTP tracking API, as its SDKs send them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from consentry.core import moment
+from consentry.core.moment import SECOND, Moment
+from consentry.core.stamp import Invalid, Stamp, join_stamps, read_stamp
+
+TYPES = frozenset({"track", "identify", "page", "screen", "group", "alias"})
+PREFERENCE_UPDATE = "Segment Consent Preference Updated"
+LONGEST_ID = 512
+LONGEST_MESSAGE_ID = 100
+FUTURE_TOLERANCE = 5 * SECOND
+
+# Members that serve the transport alone: they are never stored and never delivered.
+_NEVER_KEPT = ("writeKey", "_metadata")
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """Why a message was refused. ``field`` names the member, where one is to blame."""
+
+    code: str
+    message: str
+    field: str | None = None
+    message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What the request says of every message in it."""
+
+    received_at: Moment
+    sent_at: Moment | None = None
+    context: Mapping[str, Any] | None = None
+    integrations: Mapping[str, Any] | None = None
+    ip: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One parsed message. ``made_at`` is None when its time cannot be true."""
+
+    message_id: str
+    type: str
+    name: str | None
+    anonymous_id: str | None
+    user_id: str | None
+    previous_id: str | None
+    email: str | None
+    phone: str | None
+    received_at: Moment
+    claimed_at: Moment | None
+    made_at: Moment | None
+    stamp: Stamp | None
+    integrations: Mapping[str, Any] | None
+    body: dict[str, Any]
+
+    @property
+    def is_preference_update(self) -> bool:
+        """Whether this event is itself a choice."""
+        return self.name == PREFERENCE_UPDATE and self.type == "track"
+
+
+def parse_event(
+    raw: Any, envelope: Envelope, *, fallback_id: str, expected_type: str | None = None
+) -> Event | Malformed:
+    """Read one message.
+
+    ``fallback_id`` becomes the messageId when the sender gave none. ``expected_type`` is the
+    type that the path names; a body that names another is refused.
+    """
+    message_id: str | None = None
+    try:
+        if not isinstance(raw, dict):
+            raise Invalid("$", "a message must be a JSON object")
+        message_id = _identifier(raw, "messageId", LONGEST_MESSAGE_ID)
+        return _event(raw, envelope, message_id or fallback_id, expected_type)
+    except Invalid as error:
+        return Malformed(error.code, error.message, error.field, message_id)
+
+
+def made_at(claimed: Moment | None, sent: Moment | None, received: Moment) -> Moment | None:
+    """When a choice or event was made, by the sender's claim and against it.
+
+    The earlier of the claimed time and the claimed time corrected for the sender's clock; a
+    time more than five seconds after reception is no time. No claim at all means now.
+    """
+    if claimed is None:
+        return received
+    made = claimed if sent is None else min(claimed, received - (sent - claimed))
+    return made if made <= received + FUTURE_TOLERANCE else None
+
+
+def _event(
+    raw: dict[str, Any], envelope: Envelope, message_id: str, expected_type: str | None
+) -> Event:
+    kind = _type(raw, expected_type)
+    anonymous_id = _identifier(raw, "anonymousId")
+    user_id = _identifier(raw, "userId")
+    if anonymous_id is None and user_id is None:
+        raise Invalid("anonymousId", "anonymousId or userId is required", "missing_id")
+    previous_id = _identifier(raw, "previousId")
+    if kind == "alias" and previous_id is None:
+        raise Invalid("previousId", "previousId is required for alias", "missing_id")
+    if kind == "group" and _identifier(raw, "groupId") is None:
+        raise Invalid("groupId", "groupId is required for group", "missing_id")
+    name = _name(raw, kind)
+    context = _object(raw, "context")
+    own_integrations = _object(raw, "integrations")
+    integrations = _merged_integrations(envelope.integrations, own_integrations)
+    beside = bool(integrations)
+    stamp = join_stamps(
+        (
+            read_stamp(context, has_integrations=beside),
+            read_stamp(envelope.context, has_integrations=beside, at="batch.context"),
+        )
+    )
+    if name == PREFERENCE_UPDATE and kind == "track":
+        _require_preferences(context, envelope.context)
+    claimed = _time(raw, "timestamp")
+    sent = _time(raw, "sentAt")
+    sent = envelope.sent_at if sent is None else sent
+    traits = _object(raw, "traits")
+    properties = _object(raw, "properties")
+    merged_context = _merged_context(envelope, context)
+    email, phone = _contacts(traits, merged_context, properties)
+    return Event(
+        message_id=message_id,
+        type=kind,
+        name=name,
+        anonymous_id=anonymous_id,
+        user_id=user_id,
+        previous_id=previous_id,
+        email=email,
+        phone=phone,
+        received_at=envelope.received_at,
+        claimed_at=claimed,
+        made_at=made_at(claimed, sent, envelope.received_at),
+        stamp=stamp,
+        integrations=integrations,
+        body=_cleaned(
+            raw,
+            kind,
+            message_id,
+            envelope,
+            _with_consent(merged_context, stamp),
+            integrations,
+            claimed,
+            sent,
+        ),
+    )
+
+
+def _type(raw: dict[str, Any], expected: str | None) -> str:
+    kind = raw.get("type", expected)
+    if expected is not None and kind is None:
+        kind = expected
+    if not isinstance(kind, str):
+        raise Invalid("type", "type is required and must be a string")
+    if kind not in TYPES:
+        raise Invalid("type", f"type must be one of {', '.join(sorted(TYPES))}", "unknown_type")
+    if expected is not None and kind != expected:
+        raise Invalid("type", f"type must be {expected} on this path", "unknown_type")
+    return kind
+
+
+def _name(raw: dict[str, Any], kind: str) -> str | None:
+    if kind == "track":
+        name = raw.get("event")
+        if not isinstance(name, str) or not name:
+            raise Invalid("event", "event is required for track and must be a string")
+        return name
+    name = raw.get("name")
+    if name is not None and not isinstance(name, str):
+        raise Invalid("name", "name must be a string")
+    return name
+
+
+def _identifier(raw: Mapping[str, Any], field: str, longest: int = LONGEST_ID) -> str | None:
+    value = raw.get(field)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise Invalid(field, f"{field} must be a string")
+    if len(value) > longest:
+        raise Invalid(field, f"{field} is longer than {longest} characters", "too_long")
+    return value
+
+
+def _object(raw: Mapping[str, Any], field: str) -> dict[str, Any] | None:
+    value = raw.get(field)
+    if value is None:
+        # A context that is null could be read as silence; silence can be permissive.
+        if field == "context" and field in raw:
+            raise Invalid(field, "context must be an object")
+        return None
+    if not isinstance(value, dict):
+        raise Invalid(field, f"{field} must be an object")
+    return value
+
+
+def _time(raw: Mapping[str, Any], field: str) -> Moment | None:
+    value = raw.get(field)
+    if value is None:
+        return None
+    return read_time(value, field)
+
+
+def read_time(value: Any, field: str) -> Moment:
+    """A moment from JSON text. Raises Invalid naming the field."""
+    if not isinstance(value, str):
+        raise Invalid(field, f"{field} must be an RFC 3339 string")
+    try:
+        return moment.parse(value)
+    except ValueError:
+        raise Invalid(field, f"{field} is not an RFC 3339 time", "invalid_time") from None
+
+
+def _require_preferences(
+    context: Mapping[str, Any] | None, batch_context: Mapping[str, Any] | None
+) -> None:
+    for candidate in (context, batch_context):
+        consent = (candidate or {}).get("consent")
+        if isinstance(consent, Mapping) and "categoryPreferences" in consent:
+            return
+    field = "context.consent.categoryPreferences"
+    raise Invalid(field, f"{field} object is required", "missing_preferences")
+
+
+def _merged_integrations(
+    outer: Mapping[str, Any] | None, inner: dict[str, Any] | None
+) -> Mapping[str, Any] | None:
+    """The item's own word, except that a refusal anywhere stands: it can only narrow."""
+    if outer is None or inner is None:
+        return inner if outer is None else outer
+    refused = {name: False for value in (outer, inner) for name, on in value.items() if on is False}
+    return {**outer, **inner, **refused}
+
+
+def _merged_context(envelope: Envelope, context: dict[str, Any] | None) -> dict[str, Any] | None:
+    merged = context if envelope.context is None else {**envelope.context, **(context or {})}
+    if merged and envelope.ip is not None and merged.get("direct") is True and "ip" not in merged:
+        merged = {**merged, "ip": envelope.ip}
+    return merged
+
+
+def _with_consent(context: dict[str, Any] | None, stamp: Stamp | None) -> dict[str, Any] | None:
+    """Write the stamp back in its current form, so that the receiver reads what was decided."""
+    if stamp is None:
+        return context
+    consent = (context or {}).get("consent")
+    preferences = {category: category in stamp.granted for category in sorted(stamp.stated)}
+    kept = dict(consent) if isinstance(consent, dict) else {}
+    return {**(context or {}), "consent": {**kept, "categoryPreferences": preferences}}
+
+
+def _contacts(*objects: Mapping[str, Any] | None) -> tuple[str | None, str | None]:
+    """E-mail and phone of the person, where identify calls and commerce events put them."""
+    traits, context, properties = objects
+    places = [traits, properties]
+    if context is not None and isinstance(context.get("traits"), Mapping):
+        places.append(context["traits"])
+    email = phone = None
+    for place in places:
+        if place is None:
+            continue
+        if email is None and isinstance(place.get("email"), str):
+            email = normal_email(place["email"])
+        if phone is None and isinstance(place.get("phone"), str):
+            phone = normal_phone(place["phone"])
+    return email, phone
+
+
+def normal_email(text: str) -> str | None:
+    """Trimmed and lower-cased; None when it is no address."""
+    email = text.strip().lower()
+    return email if 3 <= len(email) <= 254 and "@" in email[1:-1] else None
+
+
+def normal_phone(text: str) -> str | None:
+    """Digits, with a leading plus where one was given; None when there are fewer than six."""
+    digits = "".join(c for c in text if c.isascii() and c.isdigit())
+    if not 6 <= len(digits) <= 15:
+        return None
+    return ("+" if text.strip().startswith("+") else "") + digits
+
+
+def _cleaned(
+    raw: dict[str, Any],
+    kind: str,
+    message_id: str,
+    envelope: Envelope,
+    context: dict[str, Any] | None,
+    integrations: Mapping[str, Any] | None,
+    claimed: Moment | None,
+    sent: Moment | None,
+) -> dict[str, Any]:
+    """The event as it is stored and delivered, with Segment's four times."""
+    body = {name: value for name, value in raw.items() if name not in _NEVER_KEPT}
+    received = envelope.received_at
+    corrected = received if claimed is None else claimed
+    if claimed is not None and sent is not None:
+        corrected = received - (sent - claimed)
+    if corrected > received + FUTURE_TOLERANCE or corrected < 0:
+        corrected = received
+    body["type"] = kind
+    body["messageId"] = message_id
+    body["timestamp"] = moment.format_rfc3339(corrected)
+    body["receivedAt"] = moment.format_rfc3339(received)
+    if claimed is not None:
+        body["originalTimestamp"] = raw["timestamp"]
+    if sent is not None and "sentAt" not in raw:
+        body["sentAt"] = moment.format_rfc3339(sent)
+    if context is not None:
+        body["context"] = context
+    if integrations is not None:
+        body["integrations"] = dict(integrations)
+    return body

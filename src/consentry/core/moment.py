@@ -1,0 +1,54 @@
+"""Moments: microseconds since 1970-01-01T00:00:00Z, as an integer.
+
+Consent is decided by comparing times, hundreds of thousands of times a second, and a
+comparison of integers cannot meet a naive datetime. Text is parsed at the door and
+written at the door; in between there are only these.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+Moment: TypeAlias = int
+"""Microseconds since the epoch, UTC."""
+
+Microseconds: TypeAlias = int
+
+SECOND: Microseconds = 1_000_000
+DAY: Microseconds = 86_400 * SECOND
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def from_datetime(value: datetime) -> Moment:
+    """The moment of an aware datetime; a naive one is taken as UTC."""
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=UTC)
+    return (value - _EPOCH) // _MICROSECOND
+
+
+def parse(text: str) -> Moment:
+    """Parse RFC 3339, or ISO 8601 as SDKs write it (no zone means UTC).
+
+    Raises ValueError when it is no date and time.
+    """
+    if len(text) < 10 or len(text) > 40:
+        raise ValueError("not a date and time")
+    try:
+        return from_datetime(datetime.fromisoformat(text))
+    except OverflowError as error:
+        raise ValueError("not a date and time") from error
+
+
+def format_rfc3339(moment: Moment) -> str:
+    """RFC 3339 in UTC with milliseconds, as Segment writes it."""
+    value = _EPOCH + timedelta(microseconds=moment)
+    return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}Z"
+
+
+def format_exact(moment: Moment) -> str:
+    """RFC 3339 in UTC with microseconds: for records, where order matters."""
+    value = _EPOCH + timedelta(microseconds=moment)
+    return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond:06d}Z"

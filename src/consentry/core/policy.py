@@ -1,0 +1,201 @@
+"""What a workspace has decided: its categories, what each destination requires, its settings.
+
+A Policy is a value. A changed configuration is another Policy with another version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+import msgspec
+
+from consentry.core.moment import DAY, Microseconds, Moment
+
+
+class Regime(StrEnum):
+    """What silence means."""
+
+    OPT_IN = "opt_in"  # denied
+    OPT_OUT = "opt_out"  # granted until a refusal or a signal
+    NOTICE = "notice"  # granted
+
+    @property
+    def silence_grants(self) -> bool:
+        return self is not Regime.OPT_IN
+
+
+def strictest(*regimes: Regime | None) -> Regime | None:
+    """The one that denies most; None when there is none."""
+    order = list(Regime)
+    named = [regime for regime in regimes if regime is not None]
+    return min(named, key=order.index) if named else None
+
+
+class Match(StrEnum):
+    """How many of its mapped categories a destination needs."""
+
+    ALL = "all"
+    ANY = "any"
+
+
+class Unstamped(StrEnum):
+    """What decides an event that says nothing of consent."""
+
+    RECORDED = "recorded"
+    ALLOW = "allow"
+
+
+class Unmapped(StrEnum):
+    """What a destination without a category receives."""
+
+    WITHHOLD = "withhold"
+    ALLOW = "allow"
+
+
+class StampRule(StrEnum):
+    """Which of stamp and ledger is asked."""
+
+    BOTH = "both"
+    ALONE = "alone"
+
+
+class Devices(StrEnum):
+    """Who is right when devices of one account disagree."""
+
+    LATEST = "latest"
+    STRICTEST = "strictest"
+    ACCOUNT = "account"
+    ASK = "ask"
+
+
+class AccountChoices(StrEnum):
+    """Whether a choice about an account from a public source needs proof."""
+
+    PROVEN = "proven"
+    AS_GIVEN = "as_given"
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """What consent is asked for. ``max_age_us`` counts from when the grant was made."""
+
+    id: str
+    name: str = ""
+    essential: bool = False
+    enabled: bool = True
+    regime: Regime | None = None
+    requires_consent_since: Moment | None = None
+    max_age_us: Microseconds | None = None
+    gpc: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """What one destination requires before it may receive an event."""
+
+    name: str
+    kind: str
+    categories: tuple[str, ...] = ()
+    match: Match = Match.ALL
+    enabled: bool = True
+    exempt: str | None = None
+    share_consent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A subject of messages, and the channels it is sent by."""
+
+    id: str
+    name: str = ""
+    channels: tuple[str, ...] = ("email",)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The rows of the two enforcement profiles, each one settable."""
+
+    regime: Regime = Regime.OPT_IN
+    unstamped: Unstamped = Unstamped.RECORDED
+    unmapped: Unmapped = Unmapped.WITHHOLD
+    stamp: StampRule = StampRule.BOTH
+    devices: Devices = Devices.LATEST
+    account_choices: AccountChoices = AccountChoices.PROVEN
+    max_age_us: Microseconds | None = None
+
+
+STRICT = Settings()
+SEGMENT = Settings(
+    unstamped=Unstamped.ALLOW,
+    unmapped=Unmapped.ALLOW,
+    stamp=StampRule.ALONE,
+    account_choices=AccountChoices.AS_GIVEN,
+)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Everything a decision needs to know of a workspace."""
+
+    workspace: str
+    settings: Settings = STRICT
+    categories: tuple[Category, ...] = ()
+    mappings: tuple[Mapping, ...] = ()
+    topics: tuple[Topic, ...] = field(default=())
+
+    @cached_property
+    def category(self) -> dict[str, Category]:
+        """Categories by id; also those that only a topic needs, which are always opt-in."""
+        found = {category.id: category for category in self.categories}
+        for topic in self.topics:
+            for channel in topic.channels:
+                key = topic_key(topic.id, channel)
+                found[key] = Category(key, topic.name, regime=Regime.OPT_IN, gpc=False)
+        return found
+
+    @cached_property
+    def asked(self) -> tuple[str, ...]:
+        """Ids of the categories that a person answers: not the essential ones, not topics."""
+        return tuple(c.id for c in self.categories if not c.essential)
+
+    @cached_property
+    def mapping(self) -> dict[str, Mapping]:
+        return {mapping.name: mapping for mapping in self.mappings}
+
+    @cached_property
+    def version(self) -> str:
+        """Sixteen hex digits that differ whenever anything a decision reads differs."""
+        return hashlib.sha256(self.canonical).hexdigest()[:16]
+
+    @cached_property
+    def canonical(self) -> bytes:
+        """The policy as canonical JSON: what is stored, and hashed for the version."""
+        return msgspec.json.encode(asdict(self), order="sorted")
+
+    def regime(self, category: Category, source: Regime | None) -> Regime:
+        """What silence means here. A source may have a default; a category's own is only tightened."""
+        if category.regime is not None:
+            return strictest(category.regime, source) or Regime.OPT_IN
+        return source or self.settings.regime
+
+    def max_age_us(self, category: Category) -> Microseconds | None:
+        ages = [a for a in (category.max_age_us, self.settings.max_age_us) if a is not None]
+        return min(ages) if ages else None
+
+
+def policy_from_canonical(data: bytes) -> Policy:
+    """The Policy that ``canonical`` was written from. Raises msgspec.ValidationError."""
+    return msgspec.json.decode(data, type=Policy)
+
+
+def topic_key(topic: str, channel: str) -> str:
+    """Topics are folded like categories, under a name that no category may have."""
+    return f"topic:{topic}:{channel}"
+
+
+def days(count: float | None) -> Microseconds | None:
+    """Days as microseconds."""
+    return None if count is None else int(count * DAY)

@@ -1,0 +1,118 @@
+"""The consent object of one event: read in every form it is written in.
+
+A category is granted only if every place where consent stands grants it, so a reader
+of several forms can only be stricter than a reader of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+class Invalid(Exception):
+    """A member of a message has the wrong shape. ``field`` names it."""
+
+    def __init__(self, field: str, message: str, code: str = "invalid_type") -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What an event says of consent. A category in ``stated`` but not in ``granted`` is denied."""
+
+    granted: frozenset[str]
+    stated: frozenset[str]
+
+    def joined(self, other: Stamp) -> Stamp:
+        """Both must grant."""
+        return Stamp(self.granted & other.granted, self.stated | other.stated)
+
+
+EMPTY_STAMP = Stamp(frozenset(), frozenset())
+
+
+def read_stamp(
+    context: Mapping[str, Any] | None, *, has_integrations: bool, at: str = "context"
+) -> Stamp | None:
+    """The stamp that a context carries, or None when it says nothing about consent.
+
+    ``has_integrations`` is whether a non-empty integrations object stands beside it, which
+    turns ``consent: {}`` into a stamp that grants nothing. Raises Invalid with the field.
+    """
+    if context is None:
+        return None
+    stamps = [
+        stamp
+        for stamp in (
+            _current_form(context, has_integrations, at),
+            _draft_form(context, at),
+            _rudderstack_form(context, at),
+        )
+        if stamp is not None
+    ]
+    return join_stamps(stamps)
+
+
+def join_stamps(stamps: Iterable[Stamp | None]) -> Stamp | None:
+    """One stamp from several; None when none of them says anything."""
+    joined: Stamp | None = None
+    for stamp in stamps:
+        if stamp is not None:
+            joined = stamp if joined is None else joined.joined(stamp)
+    return joined
+
+
+def category_preferences(value: Any, field: str) -> Stamp:
+    """Read an object of category id to boolean. Raises Invalid naming the category."""
+    if not isinstance(value, Mapping):
+        raise Invalid(field, f"{field} must be an object of category to true or false")
+    for category, answer in value.items():
+        if answer is not True and answer is not False:
+            raise Invalid(f"{field}.{category}", f"{field}.{category} must be true or false")
+    return Stamp(frozenset(c for c, yes in value.items() if yes), frozenset(value))
+
+
+def _current_form(context: Mapping[str, Any], has_integrations: bool, at: str) -> Stamp | None:
+    if "consent" not in context:
+        return None
+    consent = context["consent"]
+    if not isinstance(consent, Mapping):
+        raise Invalid(f"{at}.consent", f"{at}.consent must be an object")
+    if "categoryPreferences" in consent:
+        return category_preferences(
+            consent["categoryPreferences"], f"{at}.consent.categoryPreferences"
+        )
+    # An object that names other things but no preferences is read as granting nothing.
+    return EMPTY_STAMP if consent or has_integrations else None
+
+
+def _draft_form(context: Mapping[str, Any], at: str) -> Stamp | None:
+    if "consentCategories" not in context:
+        return None
+    return category_preferences(context["consentCategories"], f"{at}.consentCategories")
+
+
+def _rudderstack_form(context: Mapping[str, Any], at: str) -> Stamp | None:
+    if "consentManagement" not in context:
+        return None
+    field = f"{at}.consentManagement"
+    consent = context["consentManagement"]
+    if not isinstance(consent, Mapping):
+        raise Invalid(field, f"{field} must be an object")
+    if "allowedConsentIds" not in consent and "deniedConsentIds" not in consent:
+        return None
+    allowed = _ids(consent, "allowedConsentIds", field)
+    denied = _ids(consent, "deniedConsentIds", field)
+    return Stamp(allowed - denied, allowed | denied)
+
+
+def _ids(consent: Mapping[str, Any], name: str, field: str) -> frozenset[str]:
+    value = consent.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise Invalid(f"{field}.{name}", f"{field}.{name} must be a list of strings")
+    return frozenset(item for item in value if item)

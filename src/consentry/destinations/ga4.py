@@ -1,0 +1,168 @@
+"""Google Analytics 4, through the Measurement Protocol.
+
+GA4 answers 2xx to everything, malformed events included, so all that can be checked is
+checked here before sending, and an attempt never proves more than that it was sent.
+
+The consent members tell Google what it may use an event *for*. They are no gate: whether
+the event may go at all is decided before this module is asked. Each is GRANTED only if its
+category is a clear yes now.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import msgspec
+
+from consentry.core.delivery import Grade, Outcome
+from consentry.destinations import ga4_events
+from consentry.destinations.addresses import parse_target
+from consentry.destinations.http import (
+    Unsendable,
+    exchange,
+    json_body,
+    outcome_of_status,
+    unsent,
+)
+from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
+from consentry.destinations.spec import Spec
+from consentry.secret import Secret
+
+if TYPE_CHECKING:
+    from consentry.destinations.transport import OutboundClient
+
+SPEC = Spec(
+    kind="ga4",
+    title="Google Analytics 4",
+    batch_max=1,  # a request has one client, one moment and one consent
+    batch_bytes=130_000,
+    events=frozenset({"track", "page", "screen"}),
+    proves="GA4 answers 2xx to everything: an attempt proves that it was sent, nothing more.",
+    best=Grade.SENT_UNVERIFIABLE,
+)
+
+OLDEST = timedelta(days=3)
+LONGEST_ID = 256
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which GA4 stream receives, and which categories its consent members follow.
+
+    ``measurement_id`` (web stream, ``G-…``) or ``firebase_app_id`` (app stream): just one.
+    For an app stream the event's anonymous id must be the Firebase app instance id.
+    ``api_secret``: the stream's Measurement Protocol secret; the first is used.
+    ``base_url``: the collection host.
+    ``ad_user_data_category``, ``ad_personalization_category``: ids of the categories
+    whose grant fills ``consent.ad_user_data`` and ``consent.ad_personalization``.
+    """
+
+    api_secret: tuple[Secret, ...]
+    measurement_id: str | None = None
+    firebase_app_id: str | None = None
+    base_url: str = "https://www.google-analytics.com"
+    ad_user_data_category: str = "advertising"
+    ad_personalization_category: str = "advertising"
+
+    def __post_init__(self) -> None:
+        parse_target(self.base_url, allow_private=True)  # its form; the client judges the place
+        if "?" in self.base_url:
+            raise ValueError("base_url: must not hold a query")
+        if bool(self.measurement_id) == bool(self.firebase_app_id):
+            raise ValueError("measurement_id, firebase_app_id: exactly one is needed")
+        if not self.api_secret or not all(secret.reveal() for secret in self.api_secret):
+            raise ValueError("api_secret: one is needed, and it must not be empty")
+
+
+def request_for(messages: Sequence[Message], options: Options, now: datetime) -> Request:
+    """The request for one message. Raises `Unsendable` if GA4 would silently lose it."""
+    (message,) = messages
+    event: dict[str, Any] = {
+        **_identity(message, options),
+        "timestamp_micros": _timestamp_micros(message, now),
+        "consent": {
+            "ad_user_data": _consent(message.consent, options.ad_user_data_category),
+            "ad_personalization": _consent(message.consent, options.ad_personalization_category),
+        },
+        "events": [ga4_events.event_for(message)],
+    }
+    body = json_body(event)
+    if len(body) > SPEC.batch_bytes:
+        raise Unsendable(f"the event is over {SPEC.batch_bytes} bytes")
+    return Request("POST", _url(options), (("Content-Type", "application/json"),), body)
+
+
+def _url(options: Options) -> str:
+    """The collection URL. It holds the secret, as GA4 wants it. A colon stays a colon."""
+    stream = (
+        f"measurement_id={quote(options.measurement_id, safe='')}"
+        if options.measurement_id
+        else f"firebase_app_id={quote(options.firebase_app_id or '', safe=':')}"
+    )
+    secret = quote(options.api_secret[0].reveal(), safe="")
+    return f"{options.base_url.rstrip('/')}/mp/collect?{stream}&api_secret={secret}"
+
+
+_APP_INSTANCE = re.compile(r"[0-9A-Fa-f]{32}")
+
+
+def _identity(message: Message, options: Options) -> dict[str, str]:
+    """Who: the device, and the account if there is one.
+
+    A web event without an anonymous id uses the account as its client id.
+    """
+    who: dict[str, str] = {}
+    if message.user_id:
+        if len(message.user_id) > LONGEST_ID:
+            raise Unsendable(f"user_id is over {LONGEST_ID} characters")
+        who["user_id"] = message.user_id
+    if options.firebase_app_id:
+        if not _APP_INSTANCE.fullmatch(message.anonymous_id or ""):
+            raise Unsendable("app_instance_id: the anonymous id is not 32 hexadecimal digits")
+        return {"app_instance_id": message.anonymous_id or "", **who}
+    client = message.anonymous_id or message.user_id
+    if not client:
+        raise Unsendable("client_id: the event has no id")
+    return {"client_id": client, **who}
+
+
+def _timestamp_micros(message: Message, now: datetime) -> int:
+    """Microseconds since 1970. GA4 takes events up to three days back."""
+    try:
+        moment = datetime.fromisoformat(message.timestamp)
+    except ValueError:
+        raise Unsendable("timestamp_micros: the timestamp is unreadable") from None
+    if moment.tzinfo is None:
+        raise Unsendable("timestamp_micros: the timestamp has no zone")
+    if now - moment > OLDEST:
+        raise Unsendable("timestamp_micros: GA4 takes no event older than three days")
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _consent(preferences: Mapping[str, bool], category: str) -> str:
+    return "GRANTED" if preferences.get(category) is True else "DENIED"
+
+
+def outcomes_of(response: Response, messages: Sequence[Message]) -> tuple[Outcome, ...]:
+    """Every 2xx is `sent_unverifiable`; the rest as usual."""
+    outcome = outcome_of_status(response.status, response.headers)
+    if outcome.grade is Grade.ACCEPTED:
+        outcome = Outcome(Grade.SENT_UNVERIFIABLE, response.status, outcome.detail)
+    return (outcome,) * len(messages)
+
+
+async def send(
+    client: OutboundClient,
+    messages: Sequence[Message],
+    options: Options,
+    last_look: LastLook | None,
+) -> Attempted:
+    """One attempt for one message."""
+    try:
+        request = request_for(messages, options, datetime.now(UTC))
+    except Unsendable as reason:
+        return unsent(reason, messages)
+    return await exchange(client, request, messages, outcomes_of, last_look)

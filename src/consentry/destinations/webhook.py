@@ -1,0 +1,185 @@
+"""A signed webhook: any HTTPS endpoint that follows Standard Webhooks.
+
+One event per request, `{type, timestamp, data}`, signed with every configured secret so
+that a secret can be replaced without a gap. An endpoint that wants to say more than "2xx"
+answers with a receipt, `{"status": "applied" | "accepted" | "noop", …}`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from consentry.core.delivery import Grade, Outcome
+from consentry.destinations.addresses import parse_target
+from consentry.destinations.http import (
+    Unsendable,
+    exchange,
+    json_body,
+    outcome_of_status,
+    unsent,
+)
+from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
+from consentry.destinations.spec import ALL_EVENTS, Spec
+from consentry.secret import Secret
+
+if TYPE_CHECKING:
+    from consentry.destinations.transport import OutboundClient
+
+SPEC = Spec(
+    kind="webhook",
+    title="Webhook",
+    batch_max=1,
+    batch_bytes=512 * 1024,
+    events=ALL_EVENTS,
+    proves=(
+        "A 2xx proves that the endpoint took the request; "
+        "only its receipt says whether it acted on it."
+    ),
+    best=Grade.CONFIRMED,
+)
+
+CHOICE_EVENT = "Segment Consent Preference Updated"
+_PREFIX = "whsec_"
+_KEY_BYTES = range(24, 65)  # Standard Webhooks, symmetric keys
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to reach and sign for one endpoint.
+
+    ``url``: where to POST; https, unless the program allows private targets.
+    ``secret``: one or two secrets, the new one first while replacing; each is ``whsec_``
+    and base64 of 24 to 64 bytes, or any other text, whose UTF-8 bytes are the key.
+    ``timeout_s``: seconds for the whole exchange, over 0 to 30.
+    """
+
+    url: str
+    secret: tuple[Secret, ...]
+    timeout_s: float = 15.0
+
+    def __post_init__(self) -> None:
+        parse_target(self.url, allow_private=True)  # its form; the client judges the place
+        if not 1 <= len(self.secret) <= 2:
+            raise ValueError("secret: one or two are needed")
+        for secret in self.secret:
+            _key(secret)
+        if not 0 < self.timeout_s <= 30:
+            raise ValueError("timeout_s: must be over 0 and at most 30 seconds")
+
+    def __repr__(self) -> str:
+        origin = parse_target(self.url, allow_private=True).origin
+        return f"Options({origin}, {len(self.secret)} secrets)"
+
+
+def _key(secret: Secret) -> bytes:
+    """The bytes to sign with. Raises ValueError, without the secret, if there are none."""
+    text = secret.reveal()
+    if not text:
+        raise ValueError("secret: must not be empty")
+    if not text.startswith(_PREFIX):
+        return text.encode("utf-8", "surrogatepass")
+    encoded = text.removeprefix(_PREFIX).rstrip("=")
+    try:
+        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) not in _KEY_BYTES:
+        raise ValueError("secret: whsec_ must be followed by base64 of 24 to 64 bytes")
+    return key
+
+
+_SAFE_ID = re.compile(r"[\x21-\x7e]{1,256}")
+
+
+def webhook_id(message_id: str) -> str:
+    """The message id, or its SHA-256 where it could not stand in a header.
+
+    The same on every retry, so that the receiver can tell a repetition.
+    """
+    if _SAFE_ID.fullmatch(message_id):
+        return message_id
+    digest = hashlib.sha256(message_id.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"sha256:{digest}"
+
+
+def request_for(messages: Sequence[Message], options: Options, now: datetime) -> Request:
+    """The signed request for one message. ``now`` goes into the signature (replay guard).
+
+    Raises `Unsendable` if the event cannot be written as JSON.
+    """
+    (message,) = messages
+    event: dict[str, Any] = {
+        "type": "consent.updated" if _is_choice(message) else "event.forwarded",
+        "timestamp": message.timestamp,
+        "data": message.body,
+    }
+    body = json_body(event)
+    identity, seconds = webhook_id(message.message_id), str(int(now.timestamp()))
+    signed = f"{identity}.{seconds}.".encode() + body
+    signatures = (hmac.digest(_key(s), signed, "sha256") for s in options.secret)
+    headers = (
+        ("Content-Type", "application/json"),
+        ("webhook-id", identity),
+        ("webhook-timestamp", seconds),
+        ("webhook-signature", " ".join(f"v1,{base64.b64encode(s).decode()}" for s in signatures)),
+    )
+    return Request("POST", options.url, headers, body)
+
+
+def _is_choice(message: Message) -> bool:
+    return message.type == "track" and message.body.get("event") == CHOICE_EVENT
+
+
+_RECEIPTS = {
+    "applied": Grade.CONFIRMED,
+    "accepted": Grade.ACCEPTED,
+    "noop": Grade.NOOP,
+}
+
+
+def outcomes_of(response: Response, messages: Sequence[Message]) -> tuple[Outcome, ...]:
+    """What the endpoint's answer means. 410 says that nobody lives there: pause."""
+    outcome = outcome_of_status(response.status, response.headers)
+    if response.status == 410:
+        outcome = Outcome(Grade.FAILED_FINAL, 410, "HTTP 410: the endpoint is gone", pause=True)
+    elif outcome.grade is Grade.ACCEPTED:
+        status = _receipt_status(response.body)
+        if status in _RECEIPTS:
+            outcome = Outcome(_RECEIPTS[status], response.status, f"receipt: {status}")
+    return (outcome,) * len(messages)
+
+
+class _Receipt(msgspec.Struct):
+    status: str = ""
+
+
+def _receipt_status(body: bytes) -> str:
+    """The receipt's status, or nothing for any other body: plain 2xx is enough."""
+    try:
+        return msgspec.json.decode(body, type=_Receipt).status
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+
+
+async def send(
+    client: OutboundClient,
+    messages: Sequence[Message],
+    options: Options,
+    last_look: LastLook | None,
+) -> Attempted:
+    """One attempt for one message."""
+    try:
+        request = request_for(messages, options, datetime.now(UTC))
+    except Unsendable as reason:
+        return unsent(reason, messages)
+    return await exchange(
+        client, request, messages, outcomes_of, last_look, timeout_s=options.timeout_s
+    )
