@@ -11,7 +11,8 @@ The last look. Consent may be withdrawn while we resolve and connect, so the dec
 asked again when the connection stands. aiohttp buffers the headers and writes them with
 the first piece of the body; the body's own `write_with_length` is therefore the moment
 before the first byte, and between the look and the write nothing is awaited. A payload
-class is a documented extension point of aiohttp; no private name is used.
+class is a documented extension point of aiohttp; no private name is used. (asyncio gives
+the bytes to the kernel in that same call; uvloop at the end of the same turn of its loop.)
 """
 
 from __future__ import annotations

@@ -1,0 +1,144 @@
+"""A configuration as values: read once, then frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
+from typing import Protocol
+
+import msgspec
+
+from consentry.config_problem import Problem
+from consentry.core.delivery import Backoff
+from consentry.core.policy import Policy, Regime
+from consentry.destinations.spec import Spec
+from consentry.secret import Secret
+
+Network = IPv4Network | IPv6Network
+
+
+class Enforcement(StrEnum):
+    """Which profile gives the settings that a workspace does not state."""
+
+    STRICT = "strict"
+    SEGMENT = "segment"
+
+
+class Kind(Protocol):
+    """What a configuration needs to know of one kind of destination."""
+
+    @property
+    def spec(self) -> Spec: ...
+
+    @property
+    def options(self) -> type[msgspec.Struct]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where events come from: public with ``write_keys``, server with ``secret_keys``.
+
+    ``origins`` are as browsers send them; empty means any. ``rate_limit`` is in events per
+    second, None for no limit. ``subject_token_secrets`` prove who a person is.
+    """
+
+    name: str
+    write_keys: tuple[str, ...] = ()
+    secret_keys: tuple[Secret, ...] = ()
+    origins: tuple[str, ...] = ()
+    regime: Regime | None = None
+    subject_token_secrets: tuple[Secret, ...] = ()
+    rate_limit: float | None = None
+
+    @property
+    def trusted(self) -> bool:
+        """True for a server source: only who holds its secret speaks through it."""
+        return bool(self.secret_keys)
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationConfig:
+    """How one destination is reached. What it requires is in the policy, under its name.
+
+    ``options`` is the kind's own. ``concurrency`` is in requests at once, ``rate_limit`` in
+    requests per second, None for no limit.
+    """
+
+    name: str
+    kind: str
+    options: msgspec.Struct
+    retry_hours: float = 4.0
+    concurrency: int = 8
+    rate_limit: float | None = None
+
+    @property
+    def backoff(self) -> Backoff:
+        """When to try again; given up after ``retry_hours``."""
+        return Backoff(give_up_after_s=self.retry_hours * 3600.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are kept, in days. Records are kept for ever."""
+
+    events_days: float = 30.0
+    deliveries_days: float = 90.0
+    dead_letters_days: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """How the program is reached, and whom it may reach.
+
+    ``base_url`` is what people see, without a final slash. ``trusted_proxies`` may say who a
+    client is. ``mmdb`` is the path of a file that tells places by address.
+    ``destination_ports`` may be sent to, besides what ``allow_private_destinations`` opens.
+    """
+
+    admin_keys: tuple[Secret, ...] = ()
+    base_url: str | None = None
+    allow_private_destinations: bool = False
+    trusted_proxies: tuple[Network, ...] = ()
+    mmdb: str | None = None
+    destination_ports: frozenset[int] = frozenset({443})
+
+
+@dataclass(frozen=True, slots=True)
+class Smtp:
+    """How mail is sent. ``url`` may hold a password; ``sender`` is the From address."""
+
+    url: Secret
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A script in the page: what it needs, the hosts it reaches, the cookies it sets.
+
+    ``revoke`` is what to call when consent is withdrawn.
+    """
+
+    name: str
+    categories: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    cookies: tuple[str, ...] = ()
+    revoke: str | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """One configuration file, checked. ``store_url`` may hold a password and is not shown."""
+
+    workspace: str
+    enforcement: Enforcement
+    shadow: bool
+    policy: Policy
+    sources: tuple[Source, ...] = ()
+    destinations: tuple[DestinationConfig, ...] = ()
+    tags: tuple[Tag, ...] = ()
+    retention: Retention = Retention()
+    store_url: str = field(default="sqlite:///consentry.db", repr=False)
+    server: Server = Server()
+    smtp: Smtp | None = None
+    warnings: tuple[Problem, ...] = ()

@@ -1,0 +1,230 @@
+"""The story of acceptance: messages in, choices recorded, each event decided, all durable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from consentry.core.choice import Answer, answer_of_update, subject_of
+from consentry.core.decision import Decision, decide, question_of
+from consentry.core.event import Envelope, Event, Malformed, parse_event
+from consentry.core.preference import Standing
+from consentry.core.record import FactKind, Node
+from consentry.flow.records import (
+    Origin,
+    Said,
+    choice_record,
+    contacts_of,
+    link_record,
+    links_of,
+    merge_record,
+    signal_record,
+)
+from consentry.flow.world import World
+from consentry.ledger.entry import Record
+from consentry.ports import Commit, StoredEvent
+
+GPC = "gpc"
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One tracking request, after its bytes were read and its sender known.
+
+    ``gpc`` is whether a browser sent Sec-GPC: 1, or None where no browser spoke.
+    """
+
+    origin: Origin
+    messages: Sequence[Any]
+    envelope: Envelope
+    expected_type: str | None = None
+    gpc: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An event with what was decided about it, for each destination."""
+
+    event: Event
+    decisions: tuple[Decision, ...]
+    suppressed: bool
+    record_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What came of a request. ``refused`` pairs an index with why; ``repeated`` are message ids."""
+
+    decided: tuple[Decided, ...] = ()
+    refused: tuple[tuple[int, Malformed], ...] = ()
+    records: tuple[Record, ...] = ()
+    repeated: int = 0
+    positions: tuple[int | None, ...] = field(default=())
+
+
+async def accept(world: World, incoming: Incoming) -> Accepted:
+    """Take what is well formed, record its choices, decide, and return once it is durable.
+
+    Raises StoreUnavailable when nothing could be written; then nothing was accepted.
+    """
+    events, refused = _parse(world, incoming)
+    records, record_ids = _records(world, incoming, events)
+    with world.subjects.in_flight(records):
+        decided = [
+            _decide(world, incoming, e, records, record_ids.get(n)) for n, e in enumerate(events)
+        ]
+        kept = [one for one in decided if not one.suppressed]
+        stored = tuple(_stored(world, incoming.origin, one) for one in kept)
+        committed = await world.store.commit(Commit(records=tuple(records), events=stored))
+    if stored:
+        world.notify()
+    repeated = sum(position is None for position in committed.positions)
+    return Accepted(tuple(decided), tuple(refused), tuple(records), repeated, committed.positions)
+
+
+def _parse(world: World, incoming: Incoming) -> tuple[list[Event], list[tuple[int, Malformed]]]:
+    events: list[Event] = []
+    refused: list[tuple[int, Malformed]] = []
+    for index, raw in enumerate(incoming.messages):
+        if isinstance(raw, Malformed):
+            refused.append((index, raw))
+            continue
+        parsed = parse_event(
+            raw,
+            incoming.envelope,
+            fallback_id=world.new_id("msg"),
+            expected_type=incoming.expected_type,
+        )
+        if isinstance(parsed, Event):
+            events.append(parsed)
+        else:
+            refused.append((index, parsed))
+    return events, refused
+
+
+def _records(
+    world: World, incoming: Incoming, events: list[Event]
+) -> tuple[list[Record], dict[int, str]]:
+    """All that the request puts on the ledger, before any of its events is decided."""
+    records: list[Record] = _signals(world, incoming, events)
+    record_ids: dict[int, str] = {}
+    for n, event in enumerate(events):
+        links = _new_links(world, links_of(event, incoming.origin))
+        if links:
+            records.append(link_record(world, links, incoming.origin, event.received_at))
+        if event.type == "alias" and incoming.origin.trust != "public":
+            records += _merge(world, event, incoming.origin)
+        if event.is_preference_update:
+            answer = _answer(world, event, incoming.origin, events[:n])
+            if answer is not None:
+                record = choice_record(world, _said(event, answer), incoming.origin)
+                records.append(record)
+                record_ids[n] = record.record_id
+    return records, record_ids
+
+
+def _answer(world: World, event: Event, origin: Origin, earlier: list[Event]) -> Answer | None:
+    """The answer that counts. Of a repeated message only its denials do (rule 10)."""
+    answer = answer_of_update(event, world.policy)
+    repeated = world.store.position_of(origin.source, event.message_id) is not None
+    if repeated or any(e.message_id == event.message_id for e in earlier):
+        answer = answer.refusals
+        return answer if answer.denied else None
+    return answer
+
+
+def _said(event: Event, answer: Answer) -> Said:
+    consent = event.body.get("context", {}).get("consent", {})
+    evidence = {
+        "action": "save",
+        "surface": "event",
+        "messageId": event.message_id,
+        "stated": consent.get("categoryPreferences", {}),
+    }
+    page = event.body.get("context", {}).get("page")
+    if isinstance(page, dict) and isinstance(page.get("url"), str):
+        evidence["page"] = page["url"][:2000]
+    return Said(
+        subject_of(event), answer, event.received_at, event.made_at, event.claimed_at, evidence
+    )
+
+
+def _signals(world: World, incoming: Incoming, events: list[Event]) -> list[Record]:
+    """A signal is recorded when it appears and when it is seen to be gone, not in between."""
+    if incoming.gpc is None:
+        return []
+    received_at = incoming.envelope.received_at
+    nodes = dict.fromkeys(subject_of(event)[0] for event in events)
+    return [
+        signal_record(world, GPC, incoming.gpc, node, incoming.origin, received_at)
+        for node in nodes
+        if _signal_present(world, node) != incoming.gpc
+    ]
+
+
+def _signal_present(world: World, node: Node) -> bool:
+    seen = [
+        (fact.received_at, fact.present)
+        for fact in world.subjects.facts(node)
+        if fact.kind is FactKind.SIGNAL and fact.signal == GPC
+    ]
+    return max(seen)[1] if seen else False
+
+
+def _new_links(world: World, links: list[tuple[Node, Node]]) -> list[tuple[Node, Node]]:
+    return [(left, right) for left, right in links if right not in world.store.links_of(left)]
+
+
+def _merge(world: World, event: Event, origin: Origin) -> list[Record]:
+    if event.user_id is None or event.previous_id is None or event.user_id == event.previous_id:
+        return []
+    joined = world.store.merges_of(event.user_id)
+    if any(event.previous_id in (merge.left, merge.right) for merge in joined):
+        return []
+    return [merge_record(world, event.previous_id, event.user_id, origin, event.received_at)]
+
+
+def nodes_of(event: Event) -> tuple[Node, ...]:
+    """Every identifier that an event names: these decide about it."""
+    return (*subject_of(event), *contacts_of(event))
+
+
+def _decide(
+    world: World, incoming: Incoming, event: Event, records: list[Record], record_id: str | None
+) -> Decided:
+    nodes = nodes_of(event)
+    standing = _standing(world, nodes, event, records)
+    question = question_of(event, world.regimes.get(incoming.origin.source))
+    decisions = decide(world.policy, question, standing)
+    return Decided(event, decisions, standing.suppressed, record_id)
+
+
+def _standing(
+    world: World, nodes: tuple[Node, ...], event: Event, records: list[Record]
+) -> Standing:
+    return world.subjects.standing_with(nodes, world.policy, event.received_at, records)
+
+
+def _stored(world: World, origin: Origin, decided: Decided) -> StoredEvent:
+    event = decided.event
+    stamp = event.stamp
+    allowed = sum(1 << n for n, decision in enumerate(decided.decisions) if decision.allow)
+    return StoredEvent(
+        message_id=event.message_id,
+        source=origin.source,
+        type=event.type,
+        name=event.name,
+        nodes=nodes_of(event),
+        received_at=event.received_at,
+        made_at=event.made_at,
+        granted=None if stamp is None else tuple(sorted(stamp.granted)),
+        stated=None if stamp is None else tuple(sorted(stamp.stated)),
+        policy_id=world.policy_id,
+        allowed=allowed,
+        record_id=decided.record_id,
+        integrations=None if event.integrations is None else dict(event.integrations),
+        body=msgspec.json.encode(event.body),
+    )

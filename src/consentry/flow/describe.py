@@ -1,0 +1,143 @@
+"""Values as the JSON of the API: one place that says how each of them is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from consentry.core.decision import Decision, Question, verdict
+from consentry.core.moment import Moment, format_exact
+from consentry.core.policy import Policy, Regime
+from consentry.core.preference import Found, Standing
+from consentry.core.record import Node, NodeKind
+from consentry.flow.records import state_of
+from consentry.ledger.entry import LedgerRecord
+from consentry.ports import Attempt
+
+SUBJECT_MEMBERS = {
+    NodeKind.DEVICE: "anonymousId",
+    NodeKind.ACCOUNT: "userId",
+    NodeKind.EMAIL: "email",
+    NodeKind.PHONE: "phone",
+}
+
+
+def time(moment: Moment | None) -> str | None:
+    """RFC 3339, or null."""
+    return None if moment is None else format_exact(moment)
+
+
+def subject(nodes: tuple[Node, ...]) -> dict[str, str]:
+    """Identifiers by their names in the API."""
+    return {SUBJECT_MEMBERS[NodeKind(node.kind)]: node.value for node in nodes}
+
+
+def effective(
+    policy: Policy, standing: Standing, now: Moment, regime: Regime | None = None
+) -> dict[str, bool]:
+    """For each category of the workspace, whether it is granted for something done now."""
+    question = Question(accepted_at=now, made_at=now, regime=regime)
+    return {
+        c.id: not standing.suppressed and verdict(policy, question, standing, c.id).granted
+        for c in policy.categories
+        if c.enabled
+    }
+
+
+def preferences(
+    policy: Policy, standing: Standing, now: Moment, regime: Regime | None = None
+) -> dict[str, Any]:
+    """PREFS: per category its recorded state, what it comes to now, and why."""
+    question = Question(accepted_at=now, made_at=now, regime=regime)
+    return {
+        c.id: _preference(policy, question, standing, c.id) for c in policy.categories if c.enabled
+    }
+
+
+def topics(policy: Policy, standing: Standing, now: Moment) -> dict[str, Any]:
+    """PREFS again, per topic and channel."""
+    question = Question(accepted_at=now, made_at=now)
+    return {
+        topic.id: {
+            channel: _preference(policy, question, standing, f"topic:{topic.id}:{channel}")
+            for channel in topic.channels
+        }
+        for topic in policy.topics
+    }
+
+
+def _preference(
+    policy: Policy, question: Question, standing: Standing, category: str
+) -> dict[str, Any]:
+    found = standing.of(category)
+    judged = verdict(policy, question, standing, category)
+    record_id, at = _evidence(found)
+    return {
+        "state": state_of(found),
+        "effective": "granted" if judged.granted and not standing.suppressed else "denied",
+        "why": judged.why,
+        "at": time(at),
+        "recordId": record_id,
+    }
+
+
+def _evidence(found: Found) -> tuple[str | None, Moment | None]:
+    if found.block is not None:
+        return found.block.record_id, found.block.at
+    if found.grant is not None:
+        return found.grant.record_id, found.grant.made_at
+    return None, None
+
+
+def decision(decided: Decision) -> dict[str, Any]:
+    """One decision, with the categories that decided and their grounds."""
+    return {
+        "destination": decided.destination,
+        "decision": "allow" if decided.allow else "withhold",
+        "reason": decided.reason,
+        "categories": [
+            {"id": v.id, "effective": "granted" if v.granted else "denied", "why": v.why}
+            for v in decided.verdicts
+        ],
+        "grounds": [ground.as_json() for ground in decided.grounds],
+    }
+
+
+def attempt(made: Attempt) -> dict[str, Any]:
+    """One attempt, or the decision not to make it."""
+    described: dict[str, Any] = {
+        "startedAt": time(made.started_at),
+        "endedAt": time(made.ended_at),
+        "grade": made.grade,
+        "status": made.status,
+        "crossed": made.crossed,
+        "requestDigest": made.request_digest,
+        "responseDigest": made.response_digest,
+    }
+    if made.detail:
+        described["detail"] = made.detail
+    if made.decision is not None:
+        described["decision"] = msgspec.json.decode(made.decision)
+    return described
+
+
+def record(entry: LedgerRecord) -> dict[str, Any]:
+    """One entry of a subject's history."""
+    made = entry.record
+    return {
+        "recordId": made.record_id,
+        "seq": entry.seq,
+        "type": made.type,
+        "claimedAt": time(made.claimed_at),
+        "madeAt": time(made.made_at),
+        "receivedAt": time(made.received_at),
+        "source": made.source,
+        "trust": made.trust,
+        "before": made.before,
+        "after": made.after,
+        "unverified": list(made.unverified),
+        "evidence": made.evidence,
+        "place": made.place,
+        "leafIndex": entry.seq,
+    }

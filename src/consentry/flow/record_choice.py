@@ -1,0 +1,156 @@
+"""The story of a choice: who says what of whom, recorded, durable, answered once."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from consentry.core.choice import Answer
+from consentry.core.policy import topic_key
+from consentry.core.record import Node
+from consentry.flow import describe
+from consentry.flow.records import Origin, Said, choice_record, suppression_record
+from consentry.flow.world import World
+from consentry.ledger.entry import Record, RecordType
+from consentry.ports import Commit, Reply
+
+
+class KeyReused(Exception):
+    """The Idempotency-Key was used before, with another body. Use a new key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """An Idempotency-Key with its door, and the SHA-256 of the request's body."""
+
+    key: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The reply to a choice; ``again`` when it had been given before."""
+
+    body: dict[str, Any]
+    again: bool
+
+
+async def record_choice(
+    world: World,
+    said: Said,
+    origin: Origin,
+    *,
+    once: Once | None = None,
+    type_: RecordType = RecordType.CHOICE,
+    notice: tuple[str, str] | None = None,
+) -> Answered:
+    """Record one choice. The same key and body get the same reply, for ever.
+
+    ``notice`` is (SHA-256 in hex, text) of what the person was shown. Raises KeyReused, and
+    StoreUnavailable when nothing was written.
+    """
+    if once is None:
+        return Answered(await _record(world, said, origin, None, type_, notice), False)
+    known = await _answered_before(world, once)
+    if known is not None:
+        return Answered(known, True)
+    answering = world.answering[once.key] = asyncio.get_running_loop().create_future()
+    try:
+        body = await _record(world, said, origin, once, type_, notice)
+    finally:
+        del world.answering[once.key]
+        answering.set_result(None)
+    return Answered(body, False)
+
+
+async def _answered_before(world: World, once: Once) -> dict[str, Any] | None:
+    while (answering := world.answering.get(once.key)) is not None:
+        await answering
+    reply = world.store.reply_to(once.key)
+    if reply is None:
+        return None
+    if reply.digest != once.digest:
+        raise KeyReused
+    body: dict[str, Any] = msgspec.json.decode(reply.body)
+    return _with_seq(world, body)
+
+
+async def _record(
+    world: World,
+    said: Said,
+    origin: Origin,
+    once: Once | None,
+    type_: RecordType,
+    notice: tuple[str, str] | None,
+) -> dict[str, Any]:
+    record = choice_record(world, said, origin, type_)
+    with world.subjects.in_flight([record]):
+        body = _reply(world, said, record)
+        replies: tuple[Reply, ...] = ()
+        if once is not None:
+            replies = (Reply(once.key, once.digest, 201, msgspec.json.encode(body)),)
+        notices = () if notice is None else (notice,)
+        await world.store.commit(Commit(records=(record,), replies=replies, notices=notices))
+    world.notify()
+    return _with_seq(world, body)
+
+
+def _reply(world: World, said: Said, record: Record) -> dict[str, Any]:
+    standing = world.subjects.standing_with(said.subject, world.policy, said.received_at, [record])
+    regime = world.regimes.get(record.source)
+    return {
+        "recordId": record.record_id,
+        "seq": None,
+        "receivedAt": describe.time(said.received_at),
+        "preferences": describe.preferences(world.policy, standing, said.received_at, regime),
+        "topics": describe.topics(world.policy, standing, said.received_at),
+        "unverified": list(record.unverified),
+        "orders": [],
+    }
+
+
+def _with_seq(world: World, body: dict[str, Any]) -> dict[str, Any]:
+    """The ledger gives a record its number as it is written, so a reply gets it afterwards."""
+    entry = world.store.record(body["recordId"])
+    return {**body, "seq": None if entry is None else entry.seq}
+
+
+async def suppress(
+    world: World, subject: tuple[Node, ...], origin: Origin, reason: str | None, *, on: bool
+) -> Record:
+    """Put identifiers on the suppression list, or take them off it."""
+    type_ = RecordType.SUPPRESS if on else RecordType.UNSUPPRESS
+    record = suppression_record(world, type_, subject, origin, reason)
+    with world.subjects.in_flight([record]):
+        await world.store.commit(Commit(records=(record,)))
+    world.notify()
+    return record
+
+
+def answer_of(
+    preferences: dict[str, bool] | None, topics: dict[str, dict[str, bool]] | None
+) -> Answer:
+    """An API call changes only what it names."""
+    said = dict(preferences or {})
+    for topic, channels in (topics or {}).items():
+        said.update({topic_key(topic, channel): yes for channel, yes in channels.items()})
+    granted = frozenset(key for key, yes in said.items() if yes)
+    return Answer(granted, frozenset(said) - granted)
+
+
+def withdrawal_of(
+    world: World, categories: list[str] | None, topics: dict[str, dict[str, bool]] | None
+) -> Answer:
+    """Named categories and topics; with neither, everything that is not essential."""
+    policy = world.policy
+    if categories is None and topics is None:
+        everything = set(policy.asked)
+        everything.update(topic_key(t.id, channel) for t in policy.topics for channel in t.channels)
+        return Answer(frozenset(), frozenset(everything))
+    named = set(categories or ())
+    for topic, channels in (topics or {}).items():
+        named.update(topic_key(topic, channel) for channel in channels)
+    return Answer(frozenset(), frozenset(named))

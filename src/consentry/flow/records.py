@@ -1,0 +1,229 @@
+"""Records: how a choice, a signal or a link becomes an entry of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from consentry.core.choice import Answer, Asker, facts_of
+from consentry.core.event import Event
+from consentry.core.moment import Moment
+from consentry.core.policy import Policy
+from consentry.core.preference import Found, Standing, Why
+from consentry.core.record import Fact, FactKind, Merge, Node, NodeKind
+from consentry.flow.world import World
+from consentry.ledger.entry import Record, RecordType
+
+_KINDS = {RecordType.CHOICE: FactKind.CHOICE, RecordType.IMPORT: FactKind.IMPORT}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """By which door something came in. ``trust`` is public, server or admin."""
+
+    source: str
+    trust: str
+    proven_user: str | None = None
+
+    @property
+    def asker(self) -> Asker:
+        return Asker(trusted=self.trust != "public", proven_user=self.proven_user)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A choice as it was given: by whom, what, when it is claimed and counted to be made."""
+
+    subject: tuple[Node, ...]
+    answer: Answer
+    received_at: Moment
+    made_at: Moment | None
+    claimed_at: Moment | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+def choice_record(
+    world: World, said: Said, origin: Origin, type_: RecordType = RecordType.CHOICE
+) -> Record:
+    """The record of one answer, with the preferences before and after it."""
+    record_id = world.new_id("rec")
+    facts = facts_of(
+        said.answer,
+        said.subject,
+        origin.asker,
+        world.policy,
+        record_id=record_id,
+        received_at=said.received_at,
+        made_at=said.made_at,
+        kind=_KINDS[type_],
+    )
+    record = _record(
+        world,
+        record_id,
+        type_,
+        origin,
+        said.subject,
+        said.received_at,
+        made_at=said.made_at,
+        claimed_at=said.claimed_at,
+        facts=tuple(facts.items()),
+        evidence=said.evidence,
+        unverified=_unverified(facts, world.policy),
+    )
+    named = sorted(said.answer.granted | said.answer.denied)
+    before = world.subjects.standing(said.subject, world.policy, said.received_at)
+    after = world.subjects.standing_with(said.subject, world.policy, said.received_at, [record])
+    return msgspec.structs.replace(record, before=states(before, named), after=states(after, named))
+
+
+def signal_record(
+    world: World, name: str, present: bool, node: Node, origin: Origin, received_at: Moment
+) -> Record:
+    """A signal that appeared, or is seen to be gone. What it covers is kept with it."""
+    record_id = world.new_id("rec")
+    covers = tuple(c.id for c in world.policy.categories if c.gpc and not c.essential)
+    fact = Fact(
+        FactKind.SIGNAL,
+        record_id,
+        received_at,
+        denied=covers if present else (),
+        signal=name,
+        present=present,
+    )
+    return _record(
+        world,
+        record_id,
+        RecordType.SIGNAL,
+        origin,
+        (node,),
+        received_at,
+        facts=((node, fact),),
+        evidence={"action": name, "present": present, "covers": list(covers)},
+    )
+
+
+def link_record(
+    world: World, links: Sequence[tuple[Node, Node]], origin: Origin, received_at: Moment
+) -> Record:
+    """Identifiers of one subject, as an identify call names them."""
+    nodes = tuple(dict.fromkeys(node for link in links for node in link))
+    record_id = world.new_id("rec")
+    return _record(
+        world, record_id, RecordType.IDENTIFY, origin, nodes, received_at, links=tuple(links)
+    )
+
+
+def merge_record(
+    world: World, left: str, right: str, origin: Origin, received_at: Moment
+) -> Record:
+    """Two accounts become one."""
+    record_id = world.new_id("rec")
+    nodes = (Node(NodeKind.ACCOUNT, left), Node(NodeKind.ACCOUNT, right))
+    return _record(
+        world,
+        record_id,
+        RecordType.ALIAS,
+        origin,
+        nodes,
+        received_at,
+        merge=Merge(record_id, received_at, left, right),
+    )
+
+
+def suppression_record(
+    world: World, type_: RecordType, subject: tuple[Node, ...], origin: Origin, reason: str | None
+) -> Record:
+    """Onto the suppression list, or off it."""
+    record_id, received_at = world.new_id("rec"), world.clock.now()
+    kind = FactKind.SUPPRESS if type_ is RecordType.SUPPRESS else FactKind.UNSUPPRESS
+    facts = tuple((node, Fact(kind, record_id, received_at)) for node in subject)
+    evidence = {"reason": reason} if reason else {}
+    return _record(
+        world, record_id, type_, origin, subject, received_at, facts=facts, evidence=evidence
+    )
+
+
+def config_record(world: World, evidence: dict[str, Any]) -> Record:
+    """A change of configuration: which policy holds from here on, and what it changed."""
+    return _record(
+        world,
+        world.new_id("rec"),
+        RecordType.CONFIG,
+        Origin("", "admin"),
+        (),
+        world.clock.now(),
+        evidence=evidence,
+    )
+
+
+def links_of(event: Event, origin: Origin) -> list[tuple[Node, Node]]:
+    """What an event says about which identifiers belong together (identify and alias only)."""
+    if event.type not in ("identify", "alias"):
+        return []
+    account = Node(NodeKind.ACCOUNT, event.user_id) if event.user_id is not None else None
+    device = Node(NodeKind.DEVICE, event.anonymous_id) if event.anonymous_id is not None else None
+    links = [(device, account)] if device and account else []
+    if event.type == "alias" and account and event.previous_id is not None:
+        links.append((Node(NodeKind.DEVICE, event.previous_id), account))
+    owner = account or device
+    if event.type == "identify" and owner is not None:
+        links += [(owner, contact) for contact in contacts_of(event)]
+    return links
+
+
+def contacts_of(event: Event) -> list[Node]:
+    """E-mail and phone that an event names."""
+    found = []
+    if event.email is not None:
+        found.append(Node(NodeKind.EMAIL, event.email))
+    if event.phone is not None:
+        found.append(Node(NodeKind.PHONE, event.phone))
+    return found
+
+
+def states(standing: Standing, categories: Iterable[str]) -> dict[str, str]:
+    """The state of each category, in the ledger's four words."""
+    return {category: state_of(standing.of(category)) for category in categories}
+
+
+def state_of(found: Found) -> str:
+    """granted, denied, conflict or never_collected."""
+    if found.block is not None:
+        return "conflict" if found.block.why is Why.CONFLICT else "denied"
+    return "granted" if found.grant is not None else "never_collected"
+
+
+def _unverified(facts: dict[Node, Fact], policy: Policy) -> tuple[str, ...]:
+    """Categories that somebody asked to grant for an identifier they may not speak for."""
+    return tuple(sorted({c for fact in facts.values() if not fact.proven for c in fact.granted}))
+
+
+def _record(
+    world: World,
+    record_id: str,
+    type_: RecordType,
+    origin: Origin,
+    subject: tuple[Node, ...],
+    received_at: Moment,
+    **more: Any,
+) -> Record:
+    return Record(
+        record_id=record_id,
+        type=type_,
+        received_at=received_at,
+        salt=world.new_salt(),
+        subject=subject,
+        source=origin.source,
+        trust=origin.trust,
+        place=_place(world, origin),
+        **more,
+    )
+
+
+def _place(world: World, origin: Origin) -> dict[str, Any]:
+    """Where: no jurisdiction is looked up yet, so the place is unknown and the default rules."""
+    regime = world.regimes.get(origin.source) or world.policy.settings.regime
+    return {"jurisdiction": None, "regime": regime.value}

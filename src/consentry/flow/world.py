@@ -1,0 +1,41 @@
+"""What every flow is handed: the adapters, and the policy in force."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from consentry.clock import Clock
+from consentry.core.policy import Policy, Regime
+from consentry.flow.feed import Feed
+from consentry.flow.subjects import Subjects
+from consentry.ports import Store
+
+
+def new_id(prefix: str) -> str:
+    """An opaque id: 128 bits of chance."""
+    return f"{prefix}_{secrets.token_hex(16)}"
+
+
+@dataclass
+class World:
+    """The running workspace. ``policy`` is replaced whole when the configuration changes.
+
+    ``regimes`` holds the default regime of each source that states one. ``notify`` is called
+    when events became durable, so that workers need not poll.
+    """
+
+    store: Store
+    subjects: Subjects
+    clock: Clock
+    policy: Policy
+    policy_id: int
+    regimes: dict[str, Regime] = field(default_factory=dict)
+    shadow: bool = False
+    feed: Feed = field(default_factory=Feed)
+    notify: Callable[[], None] = lambda: None
+    answering: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+    new_id: Callable[[str], str] = new_id
+    new_salt: Callable[[], bytes] = lambda: secrets.token_bytes(32)

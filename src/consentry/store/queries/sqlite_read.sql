@@ -1,0 +1,111 @@
+-- What SqliteStore reads. A query's name stands before it, then what it is for.
+
+-- name: facts_of
+-- Every fact about one identifier; asked several times for each decision.
+SELECT body FROM fact WHERE node = ?;
+
+-- name: links_of
+-- The other ends of an identifier's links, with the records that they are read from.
+SELECT l.other, r.body FROM link AS l JOIN record AS r ON r.seq = l.seq WHERE l.node = ? ORDER BY l.seq;
+
+-- name: merges_of
+-- The records that merged one account with another.
+SELECT r.body FROM merge AS m JOIN record AS r ON r.seq = m.seq WHERE m.node = ? ORDER BY m.seq;
+
+-- name: position_of
+-- Where the event with this message id lies.
+SELECT position FROM message WHERE key = ?;
+
+-- name: group_at
+-- The group of events that a position would lie in, if that group is still there.
+SELECT first, count, events FROM event_group WHERE first <= ? ORDER BY first DESC LIMIT 1;
+
+-- name: group_after
+-- The first group that begins after a position.
+SELECT first, count, events FROM event_group WHERE first > ? ORDER BY first LIMIT 1;
+
+-- name: end
+-- One past the last event that is there.
+SELECT max(first + count) FROM (SELECT first, count FROM event_group ORDER BY first DESC LIMIT 1);
+
+-- name: position_for
+-- Where a destination's worker stands.
+SELECT position FROM cursor WHERE destination = ?;
+
+-- name: deliveries
+-- Rows of every destination, from just after one row on.
+SELECT body FROM delivery
+WHERE (destination, position) > (?1, ?2) AND (?3 IS NULL OR state = ?3)
+ORDER BY destination, position LIMIT ?4;
+
+-- name: deliveries_of
+-- Rows of one destination, from just after one position on.
+SELECT body FROM delivery
+WHERE destination = ?1 AND position > ?2 AND (?3 IS NULL OR state = ?3)
+ORDER BY position LIMIT ?4;
+
+-- name: attempts_at
+-- Groups that may hold attempts for a position: those that begin less than a span before it.
+SELECT destination, attempts FROM attempt_group
+WHERE first BETWEEN ?1 AND ?2 AND last >= ?2 ORDER BY id;
+
+-- name: attempted_from
+-- Groups of one destination that may hold attempts at or after a position.
+SELECT attempts FROM attempt_group WHERE destination = ? AND last >= ? ORDER BY id;
+
+-- name: pauses
+-- Every pause now in force.
+SELECT destination, reason, since FROM pause ORDER BY destination;
+
+-- name: policies
+-- The numbers of all policies.
+SELECT version, policy_id FROM policy;
+
+-- name: policy
+-- One policy as canonical JSON.
+SELECT canonical FROM policy WHERE policy_id = ?;
+
+-- name: reply_to
+-- The answer that was given under an idempotency key.
+SELECT digest, status, body FROM reply WHERE key = ?;
+
+-- name: notice
+-- The text of a notice.
+SELECT text FROM notice WHERE digest = ?;
+
+-- name: seqs_of
+-- The newest records that name an identifier.
+SELECT seq FROM record_node WHERE node = ? AND seq < ? ORDER BY seq DESC LIMIT ?;
+
+-- name: record_at
+-- One record by its place.
+SELECT seq, body, leaf FROM record WHERE seq = ?;
+
+-- name: record
+-- One record by its id.
+SELECT seq, body, leaf FROM record WHERE record_id = ?;
+
+-- name: ledger
+-- The next records in ledger order.
+SELECT seq, body, leaf FROM record WHERE seq >= ? ORDER BY seq LIMIT ?;
+
+-- name: size
+-- How many records there are.
+SELECT coalesce(max(seq) + 1, 0) FROM record;
+
+-- name: checkpoint
+-- The latest signed tree head.
+SELECT note, size, root FROM checkpoint ORDER BY size DESC LIMIT 1;
+
+-- name: suppressions
+-- Identifiers on the list, up to the seq that a page ends with.
+SELECT s.seq, s.node, s.since, s.record_id, r.body
+FROM suppression AS s JOIN record AS r ON r.seq = s.seq
+WHERE s.seq > ?1 AND s.seq <= coalesce(
+    (SELECT seq FROM suppression WHERE seq > ?1 ORDER BY seq LIMIT 1 OFFSET ?2 - 1),
+    9223372036854775807)
+ORDER BY s.seq;
+
+-- name: meta
+-- One value that the store keeps about itself.
+SELECT value FROM meta WHERE name = ?;

@@ -1,0 +1,152 @@
+-- What the writer of SqliteStore runs, inside its transaction.
+
+-- name: begin
+-- Take the write lock at once; there is no other writer to wait for.
+BEGIN IMMEDIATE;
+
+-- name: commit
+-- Make the group durable.
+COMMIT;
+
+-- name: rollback
+-- Nothing of the group was written.
+ROLLBACK;
+
+-- name: has_record
+-- Whether a record id is taken.
+SELECT 1 FROM record WHERE record_id = ?;
+
+-- name: has_reply
+-- Whether an idempotency key is taken.
+SELECT 1 FROM reply WHERE key = ?;
+
+-- name: add_record
+-- Append to the ledger.
+INSERT INTO record (seq, record_id, type, received_at, leaf, body) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: add_record_node
+-- Find the record by an identifier that it names.
+INSERT INTO record_node (node, seq) VALUES (?, ?);
+
+-- name: add_fact
+-- Find a fact by its identifier.
+INSERT INTO fact (node, seq, n, body) VALUES (?, ?, ?, ?);
+
+-- name: add_link
+-- Link one way; the first record that says so is kept.
+INSERT OR IGNORE INTO link (node, other, seq) VALUES (?, ?, ?);
+
+-- name: add_merge
+-- Find a merge by one of its accounts.
+INSERT OR IGNORE INTO merge (node, seq) VALUES (?, ?);
+
+-- name: seqs_and_facts_of
+-- Every fact about an identifier with its record's place: whether it is suppressed now.
+SELECT seq, body FROM fact WHERE node = ?;
+
+-- name: unlist
+-- Take an identifier off the suppression list.
+DELETE FROM suppression WHERE node = ?;
+
+-- name: list
+-- Put an identifier on the suppression list.
+INSERT INTO suppression (seq, node, since, record_id) VALUES (?, ?, ?, ?);
+
+-- name: add_checkpoint
+-- Keep a signed tree head.
+INSERT INTO checkpoint (size, root, note) VALUES (?, ?, ?);
+
+-- name: put_meta
+-- Keep one value about the store itself.
+INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?);
+
+-- name: add_notice
+-- Keep the text of a notice; the same digest is the same text.
+INSERT OR IGNORE INTO notice (digest, text) VALUES (?, ?);
+
+-- name: add_reply
+-- Keep an answer under its idempotency key.
+INSERT INTO reply (key, digest, status, body) VALUES (?, ?, ?, ?);
+
+-- name: position_of
+-- Where the event with this message id lies.
+SELECT position FROM message WHERE key = ?;
+
+-- name: add_message
+-- Remember a message id; one that is known keeps its position.
+INSERT OR IGNORE INTO message (key, position) VALUES (?, ?);
+
+-- name: move_message
+-- Give a message id its place after repeated ones before it were left out.
+UPDATE message SET position = ? WHERE key = ?;
+
+-- name: add_group
+-- Append events to the log.
+INSERT INTO event_group (first, count, received_max, events) VALUES (?, ?, ?, ?);
+
+-- name: put_cursor
+-- Where a destination's worker stands now.
+INSERT OR REPLACE INTO cursor (destination, position) VALUES (?, ?);
+
+-- name: settle
+-- A delivery needs nothing more.
+DELETE FROM delivery WHERE destination = ? AND position = ?;
+
+-- name: put_delivery
+-- A delivery is retried, held back or dead.
+INSERT OR REPLACE INTO delivery (destination, position, state, last_at, body) VALUES (?, ?, ?, ?, ?);
+
+-- name: add_attempts
+-- Keep what was tried.
+INSERT INTO attempt_group (destination, first, last, ended_max, attempts) VALUES (?, ?, ?, ?, ?);
+
+-- name: put_pause
+-- Stop a destination.
+INSERT OR REPLACE INTO pause (destination, reason, since) VALUES (?, ?, ?);
+
+-- name: end_pause
+-- Let a destination go on.
+DELETE FROM pause WHERE destination = ?;
+
+-- name: policy_id
+-- The number of a policy.
+SELECT policy_id FROM policy WHERE version = ?;
+
+-- name: add_policy
+-- Number a policy.
+INSERT INTO policy (version, canonical) VALUES (?, ?) RETURNING policy_id;
+
+-- name: try_room
+-- See whether the disk takes a write again.
+INSERT OR REPLACE INTO meta (name, value) VALUES ('room', zeroblob(65536));
+
+-- name: give_room_back
+-- Undo it.
+DELETE FROM meta WHERE name = 'room';
+
+-- name: prune_dead
+-- Forget dead deliveries that nobody looked at.
+DELETE FROM delivery WHERE state = 'dead' AND last_at < ?;
+
+-- name: prune_attempts
+-- Forget old attempts, but none that a restart needs. A part at a time.
+DELETE FROM attempt_group WHERE id IN (
+    SELECT a.id FROM attempt_group AS a LEFT JOIN cursor AS c ON c.destination = a.destination
+    WHERE a.ended_max < ?1 AND a.last < coalesce(c.position, 0) LIMIT ?2);
+
+-- name: prunable
+-- Groups of events that are old, behind every worker, and without rows. A part at a time.
+SELECT g.first, g.count, g.events FROM event_group AS g
+WHERE g.received_max < ?1
+  AND g.first + g.count <= coalesce((SELECT min(position) FROM cursor), 9223372036854775807)
+  AND NOT EXISTS (
+    SELECT 1 FROM delivery AS d WHERE d.position >= g.first AND d.position < g.first + g.count)
+ORDER BY g.first LIMIT ?2;
+
+-- name: drop_group
+-- Forget a group of events.
+DELETE FROM event_group WHERE first = ?;
+
+-- name: drop_message
+-- Forget a message id.
+DELETE FROM message WHERE key = ? AND position = ?;

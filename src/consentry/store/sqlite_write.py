@@ -1,0 +1,343 @@
+"""What the SQLite store writes, inside the one transaction of a group.
+
+``SqliteWriter.run`` is called by the writer thread alone. What it counts with (the next
+position, the Merkle frontier) moves only after the transaction has been committed, so a
+failed group leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Any, NamedTuple
+
+import apsw
+
+from consentry.core.merkle import Frontier
+from consentry.core.moment import Moment
+from consentry.core.policy import Policy
+from consentry.core.record import Node
+from consentry.ledger.entry import Record
+from consentry.ledger.notary import Notary
+from consentry.ports import (
+    Attempt,
+    Commit,
+    Committed,
+    Pause,
+    Progress,
+    StoreConflict,
+    StoredEvent,
+    StoreUnavailable,
+)
+from consentry.store import codec, suppression
+from consentry.store.codec import RowKeys
+from consentry.store.naming import account, nodes_named
+from consentry.store.recent import Group, RecentGroups
+from consentry.store.statements import queries
+
+SQL = queries("sqlite_write")
+ATTEMPT_SPAN = 256
+"""Positions that one row of attempts may span: what bounds the search for one position."""
+
+PRUNE_GROUPS = 50
+"""Groups of events, or 20 times as many rows of attempts, that one transaction forgets."""
+
+_OF_THE_TASK = (apsw.ConstraintError, apsw.MismatchError, apsw.RangeError, apsw.TooBigError)
+"""SQLite's errors that are about what was to be written. All others are the database's."""
+
+Task = Commit | Callable[[apsw.Connection], Any]
+
+
+class Head(NamedTuple):
+    """Where the logs end. ``newest`` is the latest ``received_at`` in either."""
+
+    end: int
+    frontier: Frontier
+    newest: Moment
+
+
+class SqliteWriter:
+    """Writes groups of tasks: commits together, everything else in the order given."""
+
+    def __init__(
+        self,
+        db: apsw.Connection,
+        keys: RowKeys,
+        notary: Notary,
+        head: Head,
+        recent: RecentGroups,
+    ) -> None:
+        self.head = head
+        self._db = db
+        self._keys = keys
+        self._notary = notary
+        self._recent = recent
+
+    def run(self, tasks: Sequence[Task]) -> list[Any]:
+        """One result for each task. Raises StoreUnavailable when the database failed."""
+        commits = [task for task in tasks if isinstance(task, Commit)]
+        try:
+            self._db.execute(SQL["begin"])
+            writing = _CommitGroup(self._db, self._keys, self._notary, self.head)
+            committed = iter(writing.write(commits) if commits else ())
+            results = [
+                next(committed) if isinstance(task, Commit) else task(self._db) for task in tasks
+            ]
+            self._db.execute(SQL["commit"])
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, apsw.Error) and not isinstance(error, _OF_THE_TASK):
+                raise StoreUnavailable(f"the database failed: {error}") from error
+            raise
+        if writing.events:
+            self._recent.add(Group(self.head.end, tuple(writing.events)))
+        self.head = writing.head
+        return results
+
+    def probe(self) -> None:
+        """Write something and take it back; raises when the database still fails."""
+        self.run([_try_room])
+
+    def _roll_back(self) -> None:
+        # SQLite may have rolled back by itself; and if it cannot now, the next BEGIN says so.
+        with suppress(apsw.Error):
+            if self._db.in_transaction:
+                self._db.execute(SQL["rollback"])
+
+
+class _CommitGroup:
+    """The commits of one group."""
+
+    def __init__(
+        self, db: apsw.Connection, keys: RowKeys, notary: Notary, head: Head
+    ) -> None:
+        self.head = head
+        self.events: list[StoredEvent] = []
+        self._db = db
+        self._keys = keys
+        self._notary = notary
+
+    def write(self, commits: Sequence[Commit]) -> list[Committed | StoreConflict]:
+        """Where each one went, or why it was refused; a refused one leaves the others alone."""
+        conflicts = self._conflicts(commits)
+        accepted = [c for c, conflict in zip(commits, conflicts, strict=True) if not conflict]
+        seqs = iter(range(self.head.frontier.size, 1 << 63))
+        self._write_records([record for commit in accepted for record in commit.records])
+        positions = iter(self._write_events([e for commit in accepted for e in commit.events]))
+        self._write_answers(accepted)
+        return [
+            conflict
+            or Committed(
+                tuple(islice(seqs, len(commit.records))),
+                tuple(islice(positions, len(commit.events))),
+            )
+            for commit, conflict in zip(commits, conflicts, strict=True)
+        ]
+
+    def _conflicts(self, commits: Sequence[Commit]) -> list[StoreConflict | None]:
+        ids: set[str] = set()
+        keys: set[str] = set()
+        return [self._conflict(commit, ids, keys) for commit in commits]
+
+    def _conflict(self, commit: Commit, ids: set[str], keys: set[str]) -> StoreConflict | None:
+        """``ids`` and ``keys`` are those of the commits accepted before; this one's are added."""
+        own_ids = [record.record_id for record in commit.records]
+        own_keys = [reply.key for reply in commit.replies]
+        if self._taken(own_ids, ids, SQL["has_record"]):
+            return StoreConflict("a record with this id is in the ledger already")
+        if self._taken(own_keys, keys, SQL["has_reply"]):
+            return StoreConflict("this idempotency key was answered already")
+        ids.update(own_ids)
+        keys.update(own_keys)
+        return None
+
+    def _taken(self, names: list[str], others: set[str], sql: str) -> bool:
+        if len(set(names)) < len(names) or not others.isdisjoint(names):
+            return True
+        return any(self._db.execute(sql, (name,)).get is not None for name in names)
+
+    # -- records --------------------------------------------------------------------------
+    def _write_records(self, records: Sequence[Record]) -> None:
+        if not records:
+            return
+        first = self.head.frontier.size
+        sealed = self._notary.seal(records, self.head.frontier)
+        rows = [
+            (seq, r.record_id, r.type.value, r.received_at, leaf, codec.encode(r))
+            for seq, (r, leaf) in enumerate(zip(records, sealed.leaves, strict=True), first)
+        ]
+        self._db.executemany(SQL["add_record"], rows)
+        for seq, record in enumerate(records, first):
+            self._index(seq, record)
+        root = sealed.frontier.root()
+        self._db.execute(SQL["add_checkpoint"], (sealed.frontier.size, root, sealed.checkpoint))
+        self._db.execute(SQL["put_meta"], ("frontier", sealed.frontier.to_bytes()))
+        newest = max(self.head.newest, *(record.received_at for record in records))
+        self.head = self.head._replace(frontier=sealed.frontier, newest=newest)
+
+    def _index(self, seq: int, record: Record) -> None:
+        keys = {node: self._keys.node(node) for node in nodes_named(record)}
+        self._db.executemany(SQL["add_record_node"], [(key, seq) for key in keys.values()])
+        facts = [(keys[n], seq, i, codec.encode(f)) for i, (n, f) in enumerate(record.facts)]
+        self._db.executemany(SQL["add_fact"], facts)
+        for left, right in record.links:
+            both = [(keys[left], keys[right], seq), (keys[right], keys[left], seq)]
+            self._db.executemany(SQL["add_link"], both)
+        if record.merge is not None:
+            sides = (account(record.merge.left), account(record.merge.right))
+            self._db.executemany(SQL["add_merge"], [(keys[side], seq) for side in sides])
+        for node, fact in record.facts:
+            if fact.kind in suppression.WORDS:
+                self._list_or_unlist(keys[node])
+
+    def _list_or_unlist(self, node: bytes) -> None:
+        rows = self._db.execute(SQL["seqs_and_facts_of"], (node,))
+        stands = suppression.standing((seq, codec.decode_fact(body)) for seq, body in rows)
+        self._db.execute(SQL["unlist"], (node,))
+        if stands is not None:
+            seq, fact = stands
+            self._db.execute(SQL["list"], (seq, node, fact.received_at, fact.record_id))
+
+    # -- events ---------------------------------------------------------------------------
+    def _write_events(self, events: Sequence[StoredEvent]) -> list[int | None]:
+        if not events:
+            return []
+        keys = [self._keys.message(event.source, event.message_id) for event in events]
+        positions = self._remember(keys)
+        self.events = [e for e, p in zip(events, positions, strict=True) if p is not None]
+        if self.events:
+            first, count = self.head.end, len(self.events)
+            newest = max(event.received_at for event in self.events)
+            row = (first, count, newest, codec.encode(self.events))
+            self._db.execute(SQL["add_group"], row)
+            self.head = self.head._replace(
+                end=first + count, newest=max(self.head.newest, newest)
+            )
+        return positions
+
+    def _remember(self, keys: Sequence[bytes]) -> list[int | None]:
+        """Positions for new keys, without gaps; None for a repeated one."""
+        first = self.head.end
+        places = {key: first + n for n, key in enumerate(dict.fromkeys(keys))}
+        before = self._db.total_changes()
+        # In key order: neighbours in the table are then written together.
+        self._db.executemany(SQL["add_message"], sorted(places.items()))
+        if self._db.total_changes() - before < len(places):
+            places = self._without_known(places)
+        return [places.pop(key, None) for key in keys]
+
+    def _without_known(self, places: dict[bytes, int]) -> dict[bytes, int]:
+        """Close the gaps that keys known from earlier groups have left."""
+        new = {
+            key: place
+            for key, place in places.items()
+            if self._db.execute(SQL["position_of"], (key,)).get == place
+        }
+        closed = {key: self.head.end + n for n, key in enumerate(new)}
+        self._db.executemany(SQL["move_message"], [(place, key) for key, place in closed.items()])
+        return closed
+
+    def _write_answers(self, commits: Sequence[Commit]) -> None:
+        replies = [(r.key, r.digest, r.status, r.body) for c in commits for r in c.replies]
+        if replies:
+            self._db.executemany(SQL["add_reply"], replies)
+        notices = [notice for commit in commits for notice in commit.notices]
+        if notices:
+            self._db.executemany(SQL["add_notice"], notices)
+
+
+# -- the other tasks ----------------------------------------------------------------------
+def write_progress(db: apsw.Connection, progress: Progress) -> None:
+    """A destination's new position, its rows, and what was tried."""
+    name = progress.destination
+    db.execute(SQL["put_cursor"], (name, progress.position))
+    db.executemany(SQL["settle"], [(name, position) for position in progress.settle])
+    rows = [
+        (name, row.position, row.state, max(row.first_at, row.next_at), codec.encode(row))
+        for row in progress.put
+    ]
+    db.executemany(SQL["put_delivery"], rows)
+    for run in _runs(progress.attempts):
+        ended = max(attempt.ended_at for attempt in run)
+        row = (name, run[0].position, run[-1].position, ended, codec.encode(run))
+        db.execute(SQL["add_attempts"], row)
+
+
+def _runs(attempts: Sequence[Attempt]) -> Iterator[list[Attempt]]:
+    """Attempts ordered by position, cut where a row would span too many positions."""
+    run: list[Attempt] = []
+    for attempt in sorted(attempts, key=lambda each: each.position):
+        if run and attempt.position - run[0].position >= ATTEMPT_SPAN:
+            yield run
+            run = []
+        run.append(attempt)
+    if run:
+        yield run
+
+
+def write_pause(db: apsw.Connection, pause: Pause) -> None:
+    """Stop a destination, or change the reason."""
+    db.execute(SQL["put_pause"], (pause.destination, pause.reason, pause.since))
+
+
+def write_end_of_pause(db: apsw.Connection, destination: str) -> None:
+    """Let a destination go on."""
+    db.execute(SQL["end_pause"], (destination,))
+
+
+def write_policy(db: apsw.Connection, policy: Policy) -> int:
+    """The number of a policy, which may have been numbered meanwhile."""
+    known = db.execute(SQL["policy_id"], (policy.version,)).get
+    if known is None:
+        known = db.execute(SQL["add_policy"], (policy.version, policy.canonical)).get
+    return int(known)
+
+
+def _try_room(db: apsw.Connection) -> None:
+    db.execute(SQL["try_room"])
+    db.execute(SQL["give_room_back"])
+
+
+class Pruned(NamedTuple):
+    """What one transaction forgot: the groups' first positions, how many events, if it was all."""
+
+    firsts: tuple[int, ...]
+    events: int
+    done: bool
+
+
+def prune_rows(db: apsw.Connection, attempts_before: Moment, dead_before: Moment) -> bool:
+    """Forget dead rows and a part of the old attempts; whether that was the last part."""
+    db.execute(SQL["prune_dead"], (dead_before,))
+    most = 20 * PRUNE_GROUPS
+    db.execute(SQL["prune_attempts"], (attempts_before, most))
+    return db.changes() < most
+
+
+def prune_events(db: apsw.Connection, keys: RowKeys, before: Moment) -> Pruned:
+    """Forget a part of the old events, with the message ids that they were recognised by."""
+    groups: list[tuple[int, int, bytes]] = list(
+        db.execute(SQL["prunable"], (before, PRUNE_GROUPS))
+    )
+    for first, _, events in groups:
+        messages = [
+            (keys.message(event.source, event.message_id), first + n)
+            for n, event in enumerate(codec.decode_events(events))
+        ]
+        db.executemany(SQL["drop_message"], sorted(messages))
+        db.execute(SQL["drop_group"], (first,))
+    if groups:
+        # The newest group may be among them; the next position must not be given out again.
+        end = max(first + count for first, count, _ in groups)
+        db.execute(SQL["put_meta"], ("pruned_to", end.to_bytes(8, "big")))
+    return Pruned(
+        tuple(first for first, _, _ in groups),
+        sum(count for _, count, _ in groups),
+        len(groups) < PRUNE_GROUPS,
+    )
+
+
+def nodes_of(said: codec.Said) -> list[Node]:
+    """The identifiers that a record's facts are about."""
+    return [node for node, _ in said.facts]

@@ -1,0 +1,184 @@
+"""Group commit: many callers, one thread, one transaction.
+
+Callers queue work and wait. The thread takes all that is waiting, up to a bound, writes it in
+one transaction, and wakes every caller of the group at once. While one group is being made
+durable the next one gathers, so the cost of durability is shared by whoever came meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from consentry.ports import StoreError, StoreUnavailable
+
+MOST_EVENTS = 2_000
+MOST_BYTES = 8 * 1024 * 1024
+MOST_WAITING_BYTES = 256 * 1024 * 1024
+PROBE_EVERY_S = 1.0
+
+
+@dataclass(slots=True)
+class _Work:
+    task: Any
+    count: int
+    size: int
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+class GroupWriter:
+    """Runs tasks in groups, in a thread of its own.
+
+    ``run`` gets the tasks of a group and returns one result for each; a result that is a
+    StoreError is raised in its caller. It raises StoreUnavailable when nothing was written
+    because of the database. If it raises anything else, a task is at fault: the tasks are
+    then run one by one, so that only the callers of bad ones hear of it.
+    ``probe`` tries to write; it is called every second while writes fail, because callers may
+    have stopped trying. A group holds at most 2,000 events or 8 MiB, or one larger task.
+    """
+
+    def __init__(
+        self, run: Callable[[Sequence[Any]], Sequence[Any]], probe: Callable[[], None]
+    ) -> None:
+        self.groups = 0
+        self.available = True
+        self._run = run
+        self._probe = probe
+        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        self._next: _Work | None = None
+        self._stop = False
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="store-writer", daemon=True)
+        self._thread.start()
+
+    async def submit(self, task: Any, count: int = 1, size: int = 0) -> Any:
+        """The result of one task, once it is durable; ``count`` events of ``size`` bytes."""
+        loop = asyncio.get_running_loop()
+        work = _Work(task, count, size, loop, loop.create_future())
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
+            if self._waiting and self._waiting + size > MOST_WAITING_BYTES:
+                raise StoreUnavailable("too much is waiting to be written")
+            self._waiting += size
+            self._queue.put(work)
+        return await work.future
+
+    def close(self) -> None:
+        """Write what is queued, then end the thread."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            group = self._gather()
+            if group:
+                self._finish(group, self._results(group))
+                # Nothing of the group may stay referenced while the thread waits.
+                del group
+            elif self._stop:
+                return
+
+    def _gather(self) -> list[_Work]:
+        """All that is waiting, up to the bound; empty when there is nothing more to come."""
+        work = self._next or self._wait()
+        self._next = None
+        if work is None:
+            return []
+        group, count, size = [work], work.count, work.size
+        while not self._stop:
+            try:
+                work = self._queue.get_nowait()
+            except Empty:
+                break
+            if work is None:
+                self._stop = True
+            elif count + work.count > MOST_EVENTS or size + work.size > MOST_BYTES:
+                self._next = work
+                break
+            else:
+                group.append(work)
+                count += work.count
+                size += work.size
+        return group
+
+    def _wait(self) -> _Work | None:
+        if self._stop:
+            return None
+        try:
+            work = self._queue.get(timeout=None if self.available else PROBE_EVERY_S)
+        except Empty:
+            self._try_again()
+            return None
+        self._stop = work is None
+        return work
+
+    def _try_again(self) -> None:
+        try:
+            self._probe()
+        except Exception:
+            return  # still failing; ``available`` says so
+        self.available = True
+
+    def _results(self, group: list[_Work]) -> Sequence[Any]:
+        try:
+            results = self._run([work.task for work in group])
+        except StoreUnavailable as error:
+            self.available = False
+            return [_unavailable(error) for _ in group]
+        except Exception as error:
+            if len(group) == 1:
+                return [_refused(error)]
+            return [self._results([work])[0] for work in group]
+        self.groups += 1
+        self.available = True
+        return results
+
+    def _finish(self, group: list[_Work], results: Sequence[Any]) -> None:
+        with self._lock:
+            self._waiting -= sum(work.size for work in group)
+        done: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]]
+        done = defaultdict(list)
+        for work, result in zip(group, results, strict=True):
+            done[work.loop].append((work.future, result))
+        for loop, answers in done.items():
+            try:
+                loop.call_soon_threadsafe(_answer, answers)
+            except RuntimeError:
+                continue  # the loop is closed: nobody waits any more
+
+
+def _answer(answers: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, result in answers:
+        if future.done():
+            continue  # the caller went away; what it asked for is written all the same
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+
+def _unavailable(error: StoreUnavailable) -> StoreUnavailable:
+    """One for each caller: an exception that is raised twice mixes up its tracebacks."""
+    copy = StoreUnavailable(*error.args)
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+def _refused(error: Exception) -> StoreError:
+    if isinstance(error, StoreError):
+        return error
+    refused = StoreError(f"this cannot be stored: {type(error).__name__}")
+    refused.__cause__ = error
+    return refused

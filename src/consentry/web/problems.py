@@ -1,0 +1,57 @@
+"""Refusals as answers: every error is a JSON object with ``code`` and ``message``.
+
+Older tracking SDKs read ``payload['code']`` of whatever is not a 200, and take a missing key
+for a network failure, so no error may leave without both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+
+class Problem(Exception):
+    """A request that is refused: it is the caller's move, unless the status is 503."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        field: str | None = None,
+        *,
+        retry_after_s: int | None = None,
+        authenticate: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.field = field
+        self.retry_after_s = retry_after_s
+        self.authenticate = authenticate
+
+    def as_response(self) -> Response:
+        body = {"code": self.code, "message": self.message}
+        if self.field is not None:
+            body["field"] = self.field
+        headers = {}
+        if self.retry_after_s is not None:
+            headers["Retry-After"] = str(self.retry_after_s)
+        if self.authenticate:
+            headers["WWW-Authenticate"] = 'Basic realm="consentry"'
+        return json_response(body, self.status, headers)
+
+
+def json_response(
+    body: Any, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """JSON that no cache keeps: every answer here is about somebody."""
+    return Response(
+        msgspec.json.encode(body),
+        status,
+        {"Cache-Control": "no-store", **(headers or {})},
+        media_type="application/json",
+    )

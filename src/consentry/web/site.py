@@ -1,0 +1,245 @@
+"""The site: what every handler is given, and what it asks of every request."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import ipaddress
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import OctKey
+from starlette.requests import ClientDisconnect, Request
+
+from consentry.config import Config, Source
+from consentry.core.moment import SECOND, Moment
+from consentry.flow.records import Origin
+from consentry.flow.world import World
+from consentry.ports import Delivery
+from consentry.secret import Secret
+from consentry.web.meters import Meters
+from consentry.web.problems import Problem
+from consentry.web.strict_json import gunzip
+from consentry.worker import Worker
+
+SUBJECT_TOKEN = "consentry-subject-token"  # noqa: S105 - the name of a header
+LONGEST_TOKEN_LIFE_S = 3600
+BODY_TIMEOUT_S = 30.0
+ADMIN = Origin("", "admin")
+
+
+class Crew(Protocol):
+    """The workers, as the admin API needs them."""
+
+    @property
+    def workers(self) -> Mapping[str, Worker]: ...
+
+    async def requeue(self, rows: list[Delivery]) -> None:
+        """Set rows to waiting again, durably, and hand them to their workers."""
+
+
+@dataclass
+class Bucket:
+    """A token bucket: ``rate`` events per second, a burst of ten seconds' worth."""
+
+    rate: float
+    tokens: float = 0.0
+    at: float = 0.0
+
+    def take(self, count: int, now: float) -> float:
+        """Seconds to wait before ``count`` may pass; 0 when they may pass now.
+
+        More than the whole burst passes when the bucket is full, and empties it for longer.
+        """
+        burst = max(self.rate * 10, 1.0)
+        if self.at == 0.0:
+            self.tokens = burst
+        else:
+            self.tokens = min(burst, self.tokens + (now - self.at) * self.rate)
+        self.at = now
+        if self.tokens >= min(count, burst):
+            self.tokens -= count
+            return 0.0
+        return (min(count, burst) - self.tokens) / self.rate
+
+
+@dataclass
+class Site:
+    """One serving workspace."""
+
+    config: Config
+    world: World
+    crew: Crew
+    meters: Meters
+    buckets: dict[str, Bucket] = field(default_factory=dict)
+    in_progress: int = 0
+
+    def __post_init__(self) -> None:
+        self.take_config(self.config)
+
+    def take_config(self, config: Config) -> None:
+        """Another configuration, already found good."""
+        self.config = config
+        self._keys = {
+            _digest(key.reveal()): source
+            for source in config.sources
+            for key in (*source.write_keys, *source.secret_keys)
+        }
+        rates = {s.name: s.rate_limit for s in config.sources if s.rate_limit is not None}
+        kept = {n: b for n, b in self.buckets.items() if rates.get(n) == b.rate}
+        self.buckets = {name: kept.get(name) or Bucket(rate) for name, rate in rates.items()}
+
+    def source_of(self, key: str) -> Source | None:
+        """Looked up by digest, so that how long it takes says nothing about the keys."""
+        return self._keys.get(_digest(key))
+
+    def is_admin(self, key: str) -> bool:
+        matches = [secret.matches(key) for secret in self.config.server.admin_keys]
+        return any(matches)
+
+    # -- who speaks ---------------------------------------------------------------------------
+    def tracking_source(self, request: Request, body_key: object) -> Source | None:
+        """The source by Basic, Bearer or body key. None when the key is not known.
+
+        Raises Problem: 401 without any key, 400 where two keys contradict each other.
+        """
+        header = request_key(request)
+        if body_key is not None and not isinstance(body_key, str):
+            raise Problem(400, "invalid_type", "writeKey must be a string", "writeKey")
+        keys = [key for key in (header, body_key) if key]
+        if not keys:
+            message = "send the write key as Basic user name or as writeKey in the body"
+            raise Problem(401, "missing_key", message, authenticate=True)
+        sources = [self.source_of(key) for key in keys]
+        if len(keys) == 2 and sources[0] is not sources[1]:
+            raise Problem(400, "key_conflict", "the header and the body name different keys")
+        return sources[0]
+
+    def check_origin(self, source: Source, request: Request) -> None:
+        """A browser's origin must be one that the source allows. Raises Problem 403."""
+        origin = request.headers.get("origin")
+        if origin and source.origins and origin not in source.origins:
+            message = "this origin may not use this write key; add it to the source's origins"
+            raise Problem(403, "origin_not_allowed", message)
+
+    def check_rate(self, source: Source, count: int) -> None:
+        """Raises Problem 429 with Retry-After."""
+        bucket = self.buckets.get(source.name)
+        wait_s = bucket.take(count, time.monotonic()) if bucket is not None else 0.0
+        if wait_s > 0:
+            # SDKs clamp what they are asked to wait at 300 seconds.
+            seconds = min(300, max(1, int(wait_s + 0.999)))
+            message = f"source {source.name} is over its rate limit"
+            raise Problem(429, "rate_limited", message, retry_after_s=seconds)
+
+    def origin_of(self, source: Source, request: Request, now: Moment) -> Origin:
+        """The door: a server source is trusted; a public one may carry a subject token."""
+        if source.trusted:
+            return Origin(source.name, "server")
+        return Origin(source.name, "public", self._proven_user(source, request, now))
+
+    def _proven_user(self, source: Source, request: Request, now: Moment) -> str | None:
+        token = request.headers.get(SUBJECT_TOKEN)
+        if not token:
+            return None
+        user = next(
+            (u for s in source.subject_token_secrets if (u := read_token(token, s, source, now))),
+            None,
+        )
+        if user is None:
+            self.meters.refused_tokens.labels(source.name).inc()
+        return user
+
+    def require_admin(self, request: Request) -> None:
+        """Raises Problem 401."""
+        key = request_key(request)
+        if key is None or not self.is_admin(key):
+            message = "send [server].admin_key as a Bearer token"
+            raise Problem(401, "unauthorized", message)
+
+    def client_ip(self, request: Request) -> str | None:
+        """The caller, or what a trusted proxy says of it: the last hop that is no proxy."""
+        hops = [request.client.host] if request.client else []
+        forwarded = request.headers.get("x-forwarded-for", "")
+        hops = [*[hop.strip() for hop in forwarded.split(",") if hop.strip()], *hops]
+        while len(hops) > 1 and self._trusted_proxy(hops[-1]):
+            hops.pop()
+        return hops[-1] if hops else None
+
+    def _trusted_proxy(self, address: str) -> bool:
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(ip in network for network in self.config.server.trusted_proxies)
+
+
+def request_key(request: Request) -> str | None:
+    """The key in the Authorization header: Bearer, or the user name of Basic."""
+    header = request.headers.get("authorization")
+    if not header:
+        return None
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() != "basic":
+        raise Problem(401, "unauthorized", "use Basic or Bearer authorization", authenticate=True)
+    try:
+        text = base64.b64decode(value.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise Problem(401, "unauthorized", "the Basic authorization is unreadable") from None
+    return text.partition(":")[0]  # the colon is sometimes missing
+
+
+def read_token(token: str, secret: Secret, source: Source, now: Moment) -> str | None:
+    """The user that a subject token proves at ``now``, or None for any doubt at all."""
+    try:
+        claims = jwt.decode(token, OctKey.import_key(secret.reveal()), algorithms=["HS256"]).claims
+    except (JoseError, ValueError):
+        return None
+    issued, expires, user = claims.get("iat"), claims.get("exp"), claims.get("sub")
+    if claims.get("typ") != "subject" or claims.get("aud") != source.name:
+        return None
+    if not isinstance(issued, int | float) or not isinstance(expires, int | float):
+        return None
+    seconds = now / SECOND
+    if not issued - 5 <= seconds <= expires or expires - issued > LONGEST_TOKEN_LIFE_S:
+        return None
+    return user if isinstance(user, str) and user else None
+
+
+async def read_body(request: Request, longest: int) -> bytes:
+    """The body, unpacked, at most ``longest`` bytes, within 30 seconds. Raises Problem."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > longest:
+        raise Problem(400, "too_large", f"the body is larger than {longest} bytes")
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > longest:
+                    raise Problem(400, "too_large", f"the body is larger than {longest} bytes")
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Problem(408, "timeout", "the body did not arrive in 30 seconds") from None
+    except ClientDisconnect:
+        raise Problem(400, "disconnected", "the connection ended before the body did") from None
+    body = b"".join(chunks)
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding == "gzip":
+        return gunzip(body, longest)
+    if encoding not in ("identity", ""):
+        raise Problem(400, "unsupported_encoding", "use gzip or no Content-Encoding")
+    return body
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
