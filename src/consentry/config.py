@@ -164,7 +164,7 @@ def _read(top: Table, kinds: Mapping[str, Kind]) -> Config:
         retention=read_retention(top.table("retention")),
         store_url=read_store(top.table("store")),
         server=server,
-        smtp=read_smtp(top.table("smtp")),
+        smtp=read_smtp(top.table("smtp")) if "smtp" in top.data else None,
     )
     top.finish()
     _refuse_repeats(top.reading, config)

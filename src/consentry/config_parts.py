@@ -127,7 +127,9 @@ def _id_fault(text: str, *, topic: bool) -> str | None:
 
 def read_regime(table: Table) -> Regime | None:
     """The regime of a category or a source, None where it states none."""
-    return table.choice("regime", Regime, Regime.OPT_IN) if table.raw("regime") else None
+    return (
+        table.choice("regime", Regime, Regime.OPT_IN) if table.raw("regime") is not None else None
+    )
 
 
 def read_name(table: Table) -> str:
@@ -170,8 +172,8 @@ def unknown_category(identity: str, known: Set[str]) -> str:
 def read_categories(table: Table, known: Set[str]) -> tuple[str, ...]:
     """The categories that something needs; each must exist."""
     found = table.texts("categories")
-    for index, identity in enumerate(table.raw("categories") or ()):
-        if identity in found and identity not in known:
+    for index, identity in enumerate(table.raw("categories") if found else ()):
+        if identity not in known and identity in found:
             table.reading.notes.error(
                 (*table.at("categories"), index),
                 unknown_category(identity, known),

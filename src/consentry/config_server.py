@@ -33,17 +33,16 @@ def read_store(table: Table) -> str:
     url = _url_with_password(table, "url") or "sqlite:///consentry.db"
     table.finish()
     scheme, separator, rest = url.partition("://")
-    if scheme not in STORES or not separator or (scheme == "sqlite" and rest in ("", "/")):
+    has_file = rest.startswith("/") and rest != "/"
+    if scheme not in STORES or not separator or (scheme == "sqlite" and not has_file):
         table.error(
             "url", "must be sqlite:///FILE, or memory:// which forgets everything at the end"
         )
     return url
 
 
-def read_smtp(table: Table) -> Smtp | None:
-    """``[smtp]``; None without the table."""
-    if not table.data:
-        return None
+def read_smtp(table: Table) -> Smtp:
+    """``[smtp]``: where mail is handed over, and whom it comes from."""
     table.required("url")
     url = _url_with_password(table, "url") or ""
     sender = table.required("from")
@@ -67,7 +66,9 @@ def _url_with_password(table: Table, key: str) -> str | None:
     elif _has_password(text):
         table.warning(key, 'a password stands in the file: write "env:NAME" and set that variable')
     if text is not None and not _readable(text):
-        table.error(key, "is no URL: check it for stray brackets, spaces and control characters")
+        table.error(
+            key, "is no URL: check it for stray brackets, a wrong port and control characters"
+        )
         return None
     return text
 
@@ -78,10 +79,10 @@ def _has_password(url: str) -> bool:
 
 def _readable(url: str) -> bool:
     try:
-        parts = urlsplit(url)
-        return parts.port is None or url.isprintable()
+        port = urlsplit(url).port
     except ValueError:
         return False
+    return url.isprintable() and port != 0
 
 
 def read_server(table: Table) -> Server:

@@ -48,6 +48,11 @@ class Reading:
             state = "not set" if value is None else "empty"
             self.notes.error(path, f"the environment variable {name} is {state}: set it")
             return None
+        if any(
+            "\ud800" <= char <= "\udfff" for char in value
+        ):  # how bytes that are no UTF-8 arrive
+            self.notes.error(path, f"the environment variable {name} is not UTF-8: set it again")
+            return None
         return value
 
     def secret(self, text: str, path: Path) -> Secret:
@@ -168,9 +173,9 @@ class Table:
             return ()
         for index, item in enumerate(value):
             if not item.strip():
-                self.reading.notes.error((*self.at(key), index), "must not be empty: remove it")
+                self.reading.notes.error(self._item(key, index), "must not be empty: remove it")
             elif item in value[:index]:
-                self.reading.notes.error((*self.at(key), index), "is there twice: remove one")
+                self.reading.notes.error(self._item(key, index), "is there twice: remove one")
         return tuple(dict.fromkeys(item for item in value if item.strip()))
 
     def secrets(self, key: str) -> tuple[Secret, ...]:

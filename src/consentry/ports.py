@@ -202,6 +202,13 @@ class Store(Protocol):
         A StoreConflict is not a failed write.
         """
 
+    @property
+    def newest(self) -> Moment:
+        """The latest ``received_at`` that was ever stored; 0 in a new store.
+
+        A clock that starts behind it would let a withdrawal count as older than the grant.
+        """
+
     # -- what a decision reads ------------------------------------------------------------
     def facts_of(self, node: Node) -> Facts:
         """Every fact about one identifier; empty when there is none. Order is not promised."""

@@ -23,6 +23,7 @@ class NodeKind(StrEnum):
     ACCOUNT = "u"
     EMAIL = "e"
     PHONE = "p"
+    WORKSPACE = "w"  # the workspace itself, whose configuration is on record too
 
 
 class Node(NamedTuple):

@@ -16,7 +16,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -165,11 +164,13 @@ def encoded(rows: Sequence[dict[str, Any]]) -> bytes:
 def write_whole(target: Path, content: bytes) -> None:
     """Put ``content`` at ``target``, whole or not at all, and durably. Raises OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Readers of Parquet directories skip names that begin with a dot.
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    # Readers of Parquet directories skip names that begin with a dot. The name is the same
+    # on every try, so a draft that a sudden end left behind is overwritten too.
+    draft = target.with_name(f".{target.name}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with draft.open("xb") as file:
-            os.chmod(draft, 0o640)
+        # Events are nothing for every account of the machine.
+        with open(os.open(draft, flags, 0o640), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

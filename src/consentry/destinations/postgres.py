@@ -16,6 +16,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -195,6 +196,7 @@ class Postgres:
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
+        await asyncio.to_thread(import_module, "asyncpg")  # slow the first time, then nothing
         checked = await check(self._place, allow_private=self._allow_private)
         connection = await _connect(self._place, checked)
         try:

@@ -30,7 +30,11 @@ def time(moment: Moment | None) -> str | None:
 
 def subject(nodes: tuple[Node, ...]) -> dict[str, str]:
     """Identifiers by their names in the API."""
-    return {SUBJECT_MEMBERS[NodeKind(node.kind)]: node.value for node in nodes}
+    return {
+        SUBJECT_MEMBERS[NodeKind(node.kind)]: node.value
+        for node in nodes
+        if node.kind != NodeKind.WORKSPACE
+    }
 
 
 def effective(

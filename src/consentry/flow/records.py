@@ -153,10 +153,15 @@ def config_record(world: World, evidence: dict[str, Any]) -> Record:
         world.new_id("rec"),
         RecordType.CONFIG,
         Origin("", "admin"),
-        (),
+        (workspace_node(world.policy),),
         world.clock.now(),
         evidence=evidence,
     )
+
+
+def workspace_node(policy: Policy) -> Node:
+    """Under which the configuration's own records are found."""
+    return Node(NodeKind.WORKSPACE, policy.workspace)
 
 
 def links_of(event: Event, origin: Origin) -> list[tuple[Node, Node]]:

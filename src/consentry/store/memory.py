@@ -63,6 +63,7 @@ class MemoryStore:
         self._events: dict[int, StoredEvent] = {}
         self._position_of: dict[tuple[str, str], int] = {}
         self._end = 0
+        self._newest: Moment = 0
         self._cursors: dict[str, int] = {}
         self._deliveries: dict[tuple[str, int], Delivery] = {}
         self._attempts: list[tuple[str, Attempt]] = []
@@ -76,6 +77,10 @@ class MemoryStore:
     @property
     def available(self) -> bool:
         return self._available and not self._closed
+
+    @property
+    def newest(self) -> Moment:
+        return self._newest
 
     # -- what a decision reads ------------------------------------------------------------
     def facts_of(self, node: Node) -> Facts:
@@ -149,6 +154,7 @@ class MemoryStore:
     def _add_record(self, record: Record, leaf: bytes) -> None:
         seq = len(self._records)
         self._records.append(LedgerRecord(seq, record, leaf))
+        self._newest = max(self._newest, record.received_at)
         self._by_id[record.record_id] = seq
         for node in nodes_named(record):
             self._naming[node].append(seq)
@@ -177,6 +183,7 @@ class MemoryStore:
         position = self._position_of[key] = self._end
         self._events[position] = event
         self._end += 1
+        self._newest = max(self._newest, event.received_at)
         return position
 
     # -- events ---------------------------------------------------------------------------

@@ -17,7 +17,6 @@ import apsw
 from consentry.core.merkle import Frontier
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy
-from consentry.core.record import Node
 from consentry.ledger.entry import Record
 from consentry.ledger.notary import Notary
 from consentry.ports import (
@@ -109,9 +108,7 @@ class SqliteWriter:
 class _CommitGroup:
     """The commits of one group."""
 
-    def __init__(
-        self, db: apsw.Connection, keys: RowKeys, notary: Notary, head: Head
-    ) -> None:
+    def __init__(self, db: apsw.Connection, keys: RowKeys, notary: Notary, head: Head) -> None:
         self.head = head
         self.events: list[StoredEvent] = []
         self._db = db
@@ -211,9 +208,7 @@ class _CommitGroup:
             newest = max(event.received_at for event in self.events)
             row = (first, count, newest, codec.encode(self.events))
             self._db.execute(SQL["add_group"], row)
-            self.head = self.head._replace(
-                end=first + count, newest=max(self.head.newest, newest)
-            )
+            self.head = self.head._replace(end=first + count, newest=max(self.head.newest, newest))
         return positions
 
     def _remember(self, keys: Sequence[bytes]) -> list[int | None]:
@@ -317,10 +312,10 @@ def prune_rows(db: apsw.Connection, attempts_before: Moment, dead_before: Moment
 
 def prune_events(db: apsw.Connection, keys: RowKeys, before: Moment) -> Pruned:
     """Forget a part of the old events, with the message ids that they were recognised by."""
-    groups: list[tuple[int, int, bytes]] = list(
+    groups: list[tuple[int, int, int, bytes]] = list(
         db.execute(SQL["prunable"], (before, PRUNE_GROUPS))
     )
-    for first, _, events in groups:
+    for first, _, _, events in groups:
         messages = [
             (keys.message(event.source, event.message_id), first + n)
             for n, event in enumerate(codec.decode_events(events))
@@ -329,15 +324,12 @@ def prune_events(db: apsw.Connection, keys: RowKeys, before: Moment) -> Pruned:
         db.execute(SQL["drop_group"], (first,))
     if groups:
         # The newest group may be among them; the next position must not be given out again.
-        end = max(first + count for first, count, _ in groups)
-        db.execute(SQL["put_meta"], ("pruned_to", end.to_bytes(8, "big")))
+        end = max(first + count for first, count, _, _ in groups)
+        newest = max(received for _, _, received, _ in groups)
+        db.execute(SQL["raise_meta"], ("pruned_to", end.to_bytes(8, "big")))
+        db.execute(SQL["raise_meta"], ("pruned_newest", newest.to_bytes(8, "big")))
     return Pruned(
-        tuple(first for first, _, _ in groups),
-        sum(count for _, count, _ in groups),
+        tuple(first for first, _, _, _ in groups),
+        sum(count for _, count, _, _ in groups),
         len(groups) < PRUNE_GROUPS,
     )
-
-
-def nodes_of(said: codec.Said) -> list[Node]:
-    """The identifiers that a record's facts are about."""
-    return [node for node, _ in said.facts]

@@ -45,9 +45,7 @@ class Problem(Exception):
         return json_response(body, self.status, headers)
 
 
-def json_response(
-    body: Any, status: int = 200, headers: dict[str, str] | None = None
-) -> Response:
+def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """JSON that no cache keeps: every answer here is about somebody."""
     return Response(
         msgspec.json.encode(body),

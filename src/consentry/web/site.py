@@ -77,6 +77,7 @@ class Site:
     world: World
     crew: Crew
     meters: Meters
+    ledger_key: str = ""
     buckets: dict[str, Bucket] = field(default_factory=dict)
     in_progress: int = 0
 
@@ -87,9 +88,9 @@ class Site:
         """Another configuration, already found good."""
         self.config = config
         self._keys = {
-            _digest(key.reveal()): source
+            _digest(key): source
             for source in config.sources
-            for key in (*source.write_keys, *source.secret_keys)
+            for key in (*source.write_keys, *(k.reveal() for k in source.secret_keys))
         }
         rates = {s.name: s.rate_limit for s in config.sources if s.rate_limit is not None}
         kept = {n: b for n, b in self.buckets.items() if rates.get(n) == b.rate}

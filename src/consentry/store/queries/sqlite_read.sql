@@ -93,6 +93,14 @@ SELECT seq, body, leaf FROM record WHERE seq >= ? ORDER BY seq LIMIT ?;
 -- How many records there are.
 SELECT coalesce(max(seq) + 1, 0) FROM record;
 
+-- name: newest
+-- The latest reception among the last of either log: receptions are in order, but for a few.
+SELECT max(
+    coalesce((SELECT max(received_at) FROM
+        (SELECT received_at FROM record ORDER BY seq DESC LIMIT 1000)), 0),
+    coalesce((SELECT max(received_max) FROM
+        (SELECT received_max FROM event_group ORDER BY first DESC LIMIT 1000)), 0));
+
 -- name: checkpoint
 -- The latest signed tree head.
 SELECT note, size, root FROM checkpoint ORDER BY size DESC LIMIT 1;

@@ -60,6 +60,11 @@ INSERT INTO checkpoint (size, root, note) VALUES (?, ?, ?);
 -- Keep one value about the store itself.
 INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?);
 
+-- name: raise_meta
+-- Keep the larger of two values.
+INSERT INTO meta (name, value) VALUES (?, ?)
+ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value);
+
 -- name: add_notice
 -- Keep the text of a notice; the same digest is the same text.
 INSERT OR IGNORE INTO notice (digest, text) VALUES (?, ?);
@@ -136,7 +141,7 @@ DELETE FROM attempt_group WHERE id IN (
 
 -- name: prunable
 -- Groups of events that are old, behind every worker, and without rows. A part at a time.
-SELECT g.first, g.count, g.events FROM event_group AS g
+SELECT g.first, g.count, g.received_max, g.events FROM event_group AS g
 WHERE g.received_max < ?1
   AND g.first + g.count <= coalesce((SELECT min(position) FROM cursor), 9223372036854775807)
   AND NOT EXISTS (

@@ -1,0 +1,349 @@
+"""The composition root: the only place that chooses adapters and starts things."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from consentry.clock import Clock
+from consentry.config import Config, ConfigError, DestinationConfig, load_config
+from consentry.core.delivery import State
+from consentry.core.moment import DAY, Moment
+from consentry.core.policy import Policy, Regime
+from consentry.destinations.registry import KINDS, Connected
+from consentry.destinations.transport import OutboundClient
+from consentry.flow.configure import take_policy
+from consentry.flow.deliver import Settled
+from consentry.flow.subjects import Subjects
+from consentry.flow.world import World
+from consentry.ledger import checkpoint
+from consentry.ledger.notary import Notary
+from consentry.ledger.note import SigningKey
+from consentry.ports import Delivery, Progress, Store
+from consentry.web.app import create_app
+from consentry.web.meters import Meters
+from consentry.web.site import Site
+from consentry.worker import Pace, Worker
+
+log = structlog.get_logger()
+PRUNE_EVERY_S = 3600.0
+STOP_GRACE_S = 10.0
+
+
+class BadStore(Exception):
+    """The store's address is not understood. The message says what to write."""
+
+
+@dataclass
+class Running:
+    """A serving workspace: its site and its workers. ``Crew`` for the admin API."""
+
+    config: Config
+    world: World
+    client: OutboundClient
+    site: Site = field(init=False)
+    workers: dict[str, Worker] = field(default_factory=dict)
+    _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _given: dict[str, DestinationConfig] = field(default_factory=dict)
+
+    async def requeue(self, rows: list[Delivery]) -> None:
+        """Set rows to waiting again, durably, and hand them to their workers."""
+        now = self.world.clock.now()
+        fresh = [_waiting_again(row, now) for row in rows if row.destination in self.workers]
+        for name, worker in self.workers.items():
+            mine = [row for row in fresh if row.destination == name]
+            if mine:
+                position = max(0, self.world.store.position_for(name) or 0)
+                await self.world.store.record_progress(
+                    Progress(destination=name, position=position, put=tuple(mine))
+                )
+                worker.take_up(mine)
+
+    def notify(self) -> None:
+        """Events became durable, or consent changed: workers look."""
+        for worker in self.workers.values():
+            worker.wake()
+
+    async def take_config(self, config: Config) -> None:
+        """Put a configuration that was found good into force."""
+        await take_policy(self.world, config.policy)
+        self.world.regimes = _regimes(config)
+        self.world.shadow = config.shadow
+        self.config = config
+        self.site.take_config(config)
+        await self._man(config)
+        log.info("configuration_taken", policy=config.policy.version, shadow=config.shadow)
+
+    async def _man(self, config: Config) -> None:
+        """A worker for every enabled destination; those that changed are replaced."""
+        wanted = {d.name: d for d in config.destinations if config.policy.mapping[d.name].enabled}
+        for name in [n for n in self.workers if self._given[n] != wanted.get(n)]:
+            await self._dismiss(name)
+        for name, given in wanted.items():
+            if name not in self.workers:
+                self._employ(name, given)
+
+    def _employ(self, name: str, given: DestinationConfig) -> None:
+        options = given.options
+        if "needs" in options.__struct_fields__ and not getattr(options, "needs", ()):
+            # A warehouse filters by what the destination is mapped to, unless told otherwise.
+            needed = self.world.policy.mapping[name].categories
+            options = msgspec.structs.replace(options, needs=needed)
+        connected: Connected = KINDS[given.kind].connect(options, self.client)
+        pace = Pace(given.concurrency, given.rate_limit, given.backoff)
+        worker = Worker(self.world, name, connected, pace, told=self._told)
+        self.workers[name] = worker
+        self._given[name] = given
+        self._tasks[name] = asyncio.create_task(worker.run(), name=f"worker {name}")
+
+    async def _dismiss(self, name: str) -> None:
+        worker, task = self.workers.pop(name), self._tasks.pop(name)
+        del self._given[name]
+        await worker.stop(STOP_GRACE_S)
+        await _settle_task(task)
+        # Whoever changed a paused destination has looked at it.
+        await self.world.store.end_pause(name)
+
+    def _told(self, name: str, settled: Settled) -> None:
+        self.site.meters.count_attempt(name, settled)
+        outcome = settled.outcome
+        if outcome is not None and settled.state is not State.DELIVERED:
+            log.warning(
+                "attempt_failed",
+                destination=name,
+                grade=outcome.grade.value,
+                status=outcome.status,
+                detail=outcome.detail,
+            )
+        if self.world.feed.watched:
+            self.world.feed.tell(
+                {
+                    "kind": "attempt",
+                    "destination": name,
+                    "messageId": settled.positioned.event.message_id,
+                    "grade": settled.attempt.grade,
+                    "state": settled.state.value,
+                    "at": settled.attempt.ended_at,
+                    "crossed": settled.attempt.crossed,
+                }
+            )
+
+    async def prune(self) -> int:
+        """Forget what is past its retention."""
+        now = self.world.clock.now()
+        retention = self.config.retention
+        return await self.world.store.prune(
+            events_before=now - int(retention.events_days * DAY),
+            attempts_before=now - int(retention.deliveries_days * DAY),
+            dead_before=now - int(retention.dead_letters_days * DAY),
+        )
+
+    async def stop(self) -> None:
+        """Finish what is on the wire, write what it came to, let go of everything."""
+        await asyncio.gather(*(w.stop(STOP_GRACE_S) for w in self.workers.values()))
+        await asyncio.gather(*map(_settle_task, self._tasks.values()))
+        self.workers.clear()
+        self._tasks.clear()
+        await self.client.close()
+        self.world.store.close()
+
+
+async def start(config: Config) -> Running:
+    """Open the store, put the policy on record, and start the workers."""
+    clock = Clock()
+    store, key = open_store(config, clock)
+    clock = Clock(last_moment(store))
+    nothing_yet = Policy(config.workspace)
+    world = World(store, Subjects(store), clock, nothing_yet, 0)
+    client = OutboundClient(
+        allow_private=config.server.allow_private_destinations,
+        ports=config.server.destination_ports,
+    )
+    running = Running(config, world, client)
+    running.site = Site(config, world, running, Meters(), ledger_key=key.verify_key.to_text())
+    world.notify = running.notify
+    await running.take_config(config)
+    return running
+
+
+def open_store(config: Config, clock: Clock) -> tuple[Store, SigningKey]:
+    """The store that ``[store].url`` names, with the key that signs its ledger.
+
+    Raises BadStore, StoreLocked.
+    """
+    url = config.store_url
+    if url == "memory://":
+        from consentry.store.memory import MemoryStore
+
+        key = SigningKey.generate(ledger_name(config.workspace))
+        return MemoryStore(Notary(config.workspace, key), clock=clock.now), key
+    path = sqlite_path(url)
+    from consentry.store.sqlite import SqliteStore
+
+    key = signing_key(path, config.workspace)
+    return SqliteStore.open(str(path), Notary(config.workspace, key), clock=clock.now), key
+
+
+def sqlite_path(url: str) -> Path:
+    """The file of ``sqlite:///relative`` or ``sqlite:////absolute``. Raises BadStore."""
+    if not url.startswith("sqlite:///"):
+        raise BadStore("[store].url must be sqlite:///FILE or memory://")
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def signing_key(store: Path, workspace: str) -> SigningKey:
+    """The ledger's key, in a file of its own beside the store that only its owner reads."""
+    path = key_path(store)
+    if path.exists():
+        return SigningKey.from_text(path.read_text().strip())
+    key = SigningKey.generate(ledger_name(workspace))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(key.to_text() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return key
+
+
+def key_path(store: Path) -> Path:
+    """Where the signing key of a store lies."""
+    return store.with_name(store.name + ".keys")
+
+
+def ledger_name(workspace: str) -> str:
+    """The origin of the workspace's checkpoints: no spaces, no plus sign (C2SP signed-note)."""
+    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in workspace.lower())
+    return f"consentry.local/{plain.strip('-') or 'workspace'}"
+
+
+def last_moment(store: Store) -> Moment:
+    """The latest reception on record: a clock that was set back may not go before it."""
+    latest = 0
+    if store.end > 0:
+        event = store.event_at(store.end - 1)
+        latest = event.received_at if event is not None else 0
+    note = store.checkpoint()
+    if note is not None:
+        size = checkpoint_size(note)
+        for entry in store.ledger(size - 1):
+            latest = max(latest, entry.record.received_at)
+    return latest
+
+
+def checkpoint_size(note: str) -> int:
+    """How many records a checkpoint covers; it is our own, so its signature is not asked."""
+    return checkpoint.parse_count(note.splitlines()[1])
+
+
+async def serve(config_path: str, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; a changed file is taken without a restart.
+
+    Raises ConfigError, StoreLocked, BadStore before it listens.
+    """
+    import uvicorn
+
+    config = load_config(config_path)
+    for warning in config.warnings:
+        log.warning("configuration", message=str(warning))
+    running = await start(config)
+    background = [
+        asyncio.create_task(_prune_now_and_then(running)),
+        asyncio.create_task(_follow(running, config_path)),
+    ]
+
+    async def stop() -> None:
+        for task in background:
+            task.cancel()
+        await running.stop()
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(running.site, stop),
+            host=host,
+            port=port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=10,
+            limit_concurrency=5000,
+        )
+    )
+    log.info("serving", workspace=config.workspace, port=port, shadow=config.shadow)
+    await server.serve()
+
+
+async def _prune_now_and_then(running: Running) -> None:
+    while True:
+        await asyncio.sleep(PRUNE_EVERY_S)
+        gone = await running.prune()
+        log.info("pruned", count=gone)
+
+
+async def _follow(running: Running, path: str) -> None:
+    """Take a changed configuration; keep the old one where the new one is bad."""
+    from consentry.config_watch import watch
+
+    async def changed(_text: str) -> None:
+        try:
+            config = load_config(path)
+            _refuse_what_needs_a_restart(running.config, config)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("configuration_refused", message=str(problem), line=problem.line)
+            return
+        await running.take_config(config)
+
+    def unreadable(message: str) -> None:
+        log.error("configuration_unreadable", message=message)
+
+    await watch(path, changed, on_error=unreadable)
+
+
+def _refuse_what_needs_a_restart(old: Config, new: Config) -> None:
+    from consentry.config_problem import Problem
+
+    fixed: Mapping[str, tuple[object, object]] = {
+        "workspace.name": (old.workspace, new.workspace),
+        "store.url": (old.store_url, new.store_url),
+        "server.allow_private_destinations": (
+            old.server.allow_private_destinations,
+            new.server.allow_private_destinations,
+        ),
+    }
+    problems = [
+        Problem("error", "cannot change while serving; restart to take it", field, None)
+        for field, (before, after) in fixed.items()
+        if before != after
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _regimes(config: Config) -> dict[str, Regime]:
+    return {s.name: s.regime for s in config.sources if s.regime is not None}
+
+
+def _waiting_again(row: Delivery, now: Moment) -> Delivery:
+    return msgspec.structs.replace(
+        row, state=State.WAITING.value, attempts=0, first_at=now, next_at=now
+    )
+
+
+async def _settle_task(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

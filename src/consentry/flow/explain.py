@@ -1,0 +1,139 @@
+"""Explanations: what was or would be decided, and what became of each delivery. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from consentry.core.choice import answer_of_update, subject_of
+from consentry.core.decision import Decision, Question, decide, question_of, verdict
+from consentry.core.delivery import NEXT, Grade, State
+from consentry.core.event import Event
+from consentry.core.policy import topic_key
+from consentry.core.record import Node
+from consentry.flow import describe
+from consentry.flow.accept import nodes_of
+from consentry.flow.asked import (
+    allowed_at_acceptance,
+    decide_now,
+    decide_then,
+)
+from consentry.flow.records import Origin, Said, choice_record
+from consentry.flow.world import World
+from consentry.ports import Attempt, Delivery, StoredEvent
+
+_GRADES = frozenset(grade.value for grade in Grade)
+
+
+def explain_event(world: World, event: Event, origin: Origin) -> tuple[Decision, ...]:
+    """What would be decided if this event came now. A choice in it is taken into account."""
+    nodes = nodes_of(event)
+    records = []
+    if event.is_preference_update:
+        said = Said(
+            subject_of(event),
+            answer_of_update(event, world.policy),
+            event.received_at,
+            event.made_at,
+        )
+        records.append(choice_record(world, said, origin))
+    standing = world.subjects.standing_with(nodes, world.policy, event.received_at, records)
+    return decide(world.policy, question_of(event, world.regimes.get(origin.source)), standing)
+
+
+def explain_subject(
+    world: World, nodes: tuple[Node, ...], destinations: Sequence[str] | None
+) -> tuple[Decision, ...]:
+    """What would be decided for something this subject did now, of which nothing else is known."""
+    now = world.clock.now()
+    standing = world.subjects.standing(nodes, world.policy, now)
+    return decide(world.policy, Question(now, now), standing, destinations)
+
+
+def explain_topic(
+    world: World, nodes: tuple[Node, ...], topic: str, channel: str
+) -> dict[str, Any]:
+    """Whether this subject may get a topic by a channel. An unknown one nobody agreed to."""
+    now = world.clock.now()
+    standing = world.subjects.standing(nodes, world.policy, now)
+    judged = verdict(world.policy, Question(now, now), standing, topic_key(topic, channel))
+    allow = judged.granted and not standing.suppressed
+    if standing.suppressed:
+        reason = "suppressed"
+    else:
+        reason = "consented" if allow else "filtered_by_end_user_consent"
+    return {
+        "topic": topic,
+        "channel": channel,
+        "decision": "allow" if allow else "withhold",
+        "reason": reason,
+        "categories": [
+            {
+                "id": topic_key(topic, channel),
+                "effective": "granted" if judged.granted else "denied",
+                "why": judged.why,
+            }
+        ],
+        "grounds": [judged.ground.as_json()],
+    }
+
+
+def explain_stored(world: World, position: int, event: StoredEvent) -> dict[str, Any]:
+    """What became of an accepted event, per destination."""
+    attempts: dict[str, list[Attempt]] = {}
+    for destination, made in world.store.attempts_at(position):
+        attempts.setdefault(destination, []).append(made)
+    names = dict.fromkeys(_destinations_then(world, event))
+    names.update(dict.fromkeys(attempts))
+    return {
+        "messageId": event.message_id,
+        "receivedAt": describe.time(event.received_at),
+        "type": event.type,
+        "event": event.name,
+        "source": event.source,
+        "deliveries": [
+            _delivery(world, position, event, name, attempts.get(name, [])) for name in names
+        ],
+    }
+
+
+def _destinations_then(world: World, event: StoredEvent) -> list[str]:
+    policy = world.store.policy(event.policy_id) or world.policy
+    return [mapping.name for mapping in policy.mappings]
+
+
+def _delivery(
+    world: World, position: int, event: StoredEvent, name: str, attempts: list[Attempt]
+) -> dict[str, Any]:
+    row = _row(world, name, position)
+    state = _state(world, event, name, attempts, row)
+    if state is State.WAITING:
+        decided = decide_now(world, event, name) or decide_then(world, event, name)
+    else:
+        decided = decide_then(world, event, name)
+    described: dict[str, Any] | None = None if decided is None else describe.decision(decided)
+    last = describe.attempt(attempts[-1]) if attempts else {}
+    if state is State.WITHHELD and "decision" in last:
+        described = last["decision"]
+    return {
+        "destination": name,
+        "state": state,
+        "decision": described,
+        "attempts": [describe.attempt(made) for made in attempts],
+    }
+
+
+def _row(world: World, name: str, position: int) -> Delivery | None:
+    rows = world.store.deliveries(name, None, (name, position - 1), 1)
+    return rows[0] if rows and rows[0].position == position else None
+
+
+def _state(
+    world: World, event: StoredEvent, name: str, attempts: list[Attempt], row: Delivery | None
+) -> State:
+    if row is not None:
+        return State(row.state)
+    if attempts:
+        grade = attempts[-1].grade
+        return NEXT[Grade(grade)] if grade in _GRADES else State.WITHHELD
+    return State.WAITING if allowed_at_acceptance(world, event, name) else State.WITHHELD

@@ -1,0 +1,410 @@
+"""The store in one SQLite file: the product's own, for one machine.
+
+One thread writes, in groups (``store.writer``, ``store.sqlite_write``). Reads run on a second
+connection in the caller's thread and see what is durable, and nothing else. A file beside the
+database is locked for as long as the store is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar
+
+import apsw
+import msgspec
+
+from consentry.core import moment
+from consentry.core.moment import Moment
+from consentry.core.policy import Policy, policy_from_canonical
+from consentry.core.record import Facts, Merge, Node
+from consentry.ledger.entry import LedgerRecord
+from consentry.ledger.notary import Notary
+from consentry.ports import (
+    Attempt,
+    Commit,
+    Committed,
+    Delivery,
+    Pause,
+    Positioned,
+    Progress,
+    Reply,
+    StoredEvent,
+    StoreError,
+    Suppression,
+)
+from consentry.store import codec, sqlite_open, sqlite_write
+from consentry.store.codec import RowKeys
+from consentry.store.lock import StoreLock
+from consentry.store.naming import account
+from consentry.store.recent import Group, RecentGroups
+from consentry.store.sqlite_open import READ as SQL
+from consentry.store.sqlite_write import SqliteWriter
+from consentry.store.writer import GroupWriter
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LEDGER_PAGE = 500
+_LAST = (1 << 63) - 1
+_EVENT_BYTES = 200  # what an event takes beside its body, roughly
+
+
+def _reading(read: Callable[P, R]) -> Callable[P, R]:
+    """A read that cannot be done, or that finds what cannot be read, is a StoreError."""
+
+    @wraps(read)
+    def reading(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return read(*args, **kwargs)
+        except (apsw.Error, msgspec.MsgspecError) as error:
+            raise StoreError(f"the store cannot be read: {error}") from error
+
+    return reading
+
+
+class SqliteStore:
+    """Implements ``consentry.ports.Store``. Reads belong to one thread, that of the event loop.
+
+    Every read raises StoreError when the database or what stands in it cannot be read.
+    """
+
+    def __init__(
+        self, path: str, lock: StoreLock, notary: Notary, clock: Callable[[], Moment]
+    ) -> None:
+        """Use ``open``. Opens the database that ``lock`` is for."""
+        self._path = path
+        self._lock = lock
+        self._clock = clock
+        self._recent = RecentGroups()
+        self._policies: dict[int, Policy] = {}
+        self._writing = sqlite_open.connect_writer(path)
+        try:
+            sqlite_open.migrate(self._writing)
+            self._keys: RowKeys = sqlite_open.row_keys(self._writing)
+            head = sqlite_open.head(self._writing)
+            self._reading = sqlite_open.connect_reader(path)
+            self._policy_ids: dict[str, int] = dict(self._reading.execute(SQL["policies"]))
+        except BaseException:
+            self._writing.close()
+            raise
+        self._writer = SqliteWriter(self._writing, self._keys, notary, head, self._recent)
+        self._group = GroupWriter(self._writer.run, self._writer.probe)
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: str, notary: Notary, *, clock: Callable[[], Moment]) -> SqliteStore:
+        """Open the store in the file ``path``, and make it when there is none.
+
+        ``clock`` gives the present Moment; only ``prune`` asks it. Raises StoreLocked when
+        another process serves it, and StoreError when it cannot be opened, is damaged, or is
+        not of a version that is known here.
+        """
+        lock = StoreLock(path)
+        try:
+            return cls(path, lock, notary, clock)
+        except apsw.Error as error:
+            lock.release()
+            raise StoreError(f"cannot open the store at {path}: {error}") from error
+        except BaseException:
+            lock.release()
+            raise
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._group.close()
+        self._reading.close()
+        try:
+            self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except apsw.Error:
+            pass  # what was committed is in the WAL and stays durable there
+        finally:
+            self._writing.close()
+            self._lock.release()
+
+    @property
+    def available(self) -> bool:
+        return self._group.available and not self._closed
+
+    @property
+    def newest(self) -> Moment:
+        return self._writer.head.newest
+
+    @property
+    def transactions(self) -> int:
+        """How many groups were written since the store was opened."""
+        return self._group.groups
+
+    def _rows(self, query: str, bindings: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """All rows at once: a statement left open would go on seeing the past."""
+        rows: list[tuple[Any, ...]] = self._reading.execute(SQL[query], bindings).fetchall()
+        return rows
+
+    def _row(self, query: str, bindings: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
+        return next(iter(self._rows(query, bindings)), None)
+
+    def _value(self, query: str, bindings: tuple[Any, ...] = ()) -> Any:
+        row = self._row(query, bindings)
+        return None if row is None else row[0]
+
+    # -- what a decision reads ------------------------------------------------------------
+    @_reading
+    def facts_of(self, node: Node) -> Facts:
+        rows = self._rows("facts_of", (self._keys.node(node),))
+        return tuple([codec.decode_fact(row[0]) for row in rows])
+
+    @_reading
+    def links_of(self, node: Node) -> tuple[Node, ...]:
+        rows = self._rows("links_of", (self._keys.node(node),))
+        return tuple([self._linked(other, body) for other, body in rows])
+
+    def _linked(self, key: bytes, body: bytes) -> Node:
+        for pair in codec.decode_joined(body).links:
+            for node in pair:
+                if self._keys.node(node) == key:
+                    return node
+        raise StoreError("the store is damaged: a record does not have the link it is found by")
+
+    @_reading
+    def merges_of(self, user_id: str) -> tuple[Merge, ...]:
+        found: dict[Merge, None] = {}
+        seen, todo = {user_id}, [user_id]
+        while todo:
+            key = self._keys.node(account(todo.pop()))
+            for (body,) in self._rows("merges_of", (key,)):
+                merge = codec.decode_joined(body).merge
+                if merge is None:
+                    raise StoreError("the store is damaged: a record lost its merge")
+                found[merge] = None
+                new = [user for user in (merge.left, merge.right) if user not in seen]
+                seen.update(new)
+                todo.extend(new)
+        return tuple(found)
+
+    # -- writes ---------------------------------------------------------------------------
+    async def commit(self, commit: Commit) -> Committed:
+        size = sum(len(event.body) + _EVENT_BYTES for event in commit.events)
+        count = len(commit.events) + len(commit.records)
+        committed: Committed = await self._group.submit(commit, count, size)
+        return committed
+
+    async def record_progress(self, progress: Progress) -> None:
+        task = partial(sqlite_write.write_progress, progress=progress)
+        await self._group.submit(task, len(progress.attempts))
+
+    async def put_pause(self, pause: Pause) -> None:
+        await self._group.submit(partial(sqlite_write.write_pause, pause=pause))
+
+    async def end_pause(self, destination: str) -> None:
+        task = partial(sqlite_write.write_end_of_pause, destination=destination)
+        await self._group.submit(task)
+
+    # -- events ---------------------------------------------------------------------------
+    @_reading
+    def position_of(self, source: str, message_id: str) -> int | None:
+        key = self._keys.message(source, message_id)
+        position: int | None = self._value("position_of", (key,))
+        return position
+
+    @_reading
+    def event_at(self, position: int) -> StoredEvent | None:
+        group = self._group_with(position)
+        return None if group is None else group.events[position - group.first]
+
+    @_reading
+    def events_from(self, position: int, limit: int) -> Sequence[Positioned]:
+        found: list[Positioned] = []
+        position, end = max(position, 0), self.end
+        while position < end and len(found) < limit:
+            group = self._group_with(position) or self._group_after(position)
+            if group is None or group.first >= end:
+                break
+            start = max(position, group.first)
+            part = group.events[start - group.first :][: limit - len(found)]
+            found.extend([Positioned(start + n, event) for n, event in enumerate(part)])
+            position = group.end
+        return found
+
+    @property
+    def end(self) -> int:
+        return self._writer.head.end
+
+    def _group_with(self, position: int) -> Group | None:
+        """The group that holds this position; None when it is pruned or not yet durable."""
+        if not 0 <= position < self.end:
+            return None
+        group = self._recent.at(position)
+        if group is not None:
+            return group
+        row = self._row("group_at", (position,))
+        if row is None or row[0] + row[1] <= position:
+            return None
+        return self._decoded(row)
+
+    def _group_after(self, position: int) -> Group | None:
+        row = self._row("group_after", (position,))
+        return None if row is None else self._recent.at(row[0]) or self._decoded(row)
+
+    def _decoded(self, row: tuple[Any, ...]) -> Group:
+        group = Group(row[0], codec.decode_events(row[2]))
+        self._recent.add(group)
+        return group
+
+    # -- deliveries -----------------------------------------------------------------------
+    @_reading
+    def position_for(self, destination: str) -> int | None:
+        position: int | None = self._value("position_for", (destination,))
+        return position
+
+    @_reading
+    def deliveries(
+        self,
+        destination: str | None = None,
+        state: str | None = None,
+        after: tuple[str, int] | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Delivery]:
+        name, position = after or ("", -1)
+        if destination is None:
+            rows = self._rows("deliveries", (name, position, state, limit))
+        elif name > destination:
+            return []
+        else:
+            first = position if name == destination else -1
+            bindings = (destination, first, state, limit)
+            rows = self._rows("deliveries_of", bindings)
+        return [codec.decode_delivery(body) for (body,) in rows]
+
+    @_reading
+    def attempts_at(self, position: int) -> Sequence[tuple[str, Attempt]]:
+        earliest = position - sqlite_write.ATTEMPT_SPAN + 1
+        rows = self._rows("attempts_at", (earliest, position))
+        return [
+            (destination, attempt)
+            for destination, attempts in rows
+            for attempt in codec.decode_attempts(attempts)
+            if attempt.position == position
+        ]
+
+    @_reading
+    def attempted_from(self, destination: str, position: int) -> Sequence[Attempt]:
+        rows = self._rows("attempted_from", (destination, position))
+        return [
+            attempt
+            for (attempts,) in rows
+            for attempt in codec.decode_attempts(attempts)
+            if attempt.position >= position
+        ]
+
+    @_reading
+    def pauses(self) -> Sequence[Pause]:
+        return [Pause(*row) for row in self._rows("pauses")]
+
+    # -- policies -------------------------------------------------------------------------
+    async def policy_id(self, policy: Policy) -> int:
+        known = self._policy_ids.get(policy.version)
+        if known is None:
+            known = await self._group.submit(partial(sqlite_write.write_policy, policy=policy))
+            self._policy_ids[policy.version] = known
+        return known
+
+    @_reading
+    def policy(self, policy_id: int) -> Policy | None:
+        known = self._policies.get(policy_id)
+        if known is None:
+            canonical = self._value("policy", (policy_id,))
+            if canonical is None:
+                return None
+            known = self._policies[policy_id] = policy_from_canonical(canonical)
+        return known
+
+    # -- the ledger -----------------------------------------------------------------------
+    @_reading
+    def reply_to(self, key: str) -> Reply | None:
+        row = self._row("reply_to", (key,))
+        if row is None:
+            return None
+        digest, status, body = row
+        return Reply(key, digest, status, body)
+
+    @_reading
+    def notice(self, digest: str) -> str | None:
+        text: str | None = self._value("notice", (digest,))
+        return text
+
+    @_reading
+    def records_of(
+        self, nodes: Iterable[Node], before: int | None = None, limit: int = 100
+    ) -> Sequence[LedgerRecord]:
+        last = _LAST if before is None else before
+        seqs: set[int] = set()
+        for node in nodes:
+            bindings = (self._keys.node(node), last, limit)
+            seqs.update(seq for (seq,) in self._rows("seqs_of", bindings))
+        wanted = sorted(seqs, reverse=True)[:limit]
+        rows = [row for seq in wanted for row in self._rows("record_at", (seq,))]
+        return [codec.ledger_record(*row) for row in rows]
+
+    def ledger(self, first: int = 0) -> Iterator[LedgerRecord]:
+        while page := self._ledger_page(first):
+            yield from page
+            first = page[-1].seq + 1
+
+    @_reading
+    def _ledger_page(self, first: int) -> list[LedgerRecord]:
+        rows = self._rows("ledger", (first, _LEDGER_PAGE))
+        return [codec.ledger_record(*row) for row in rows]
+
+    @_reading
+    def record(self, record_id: str) -> LedgerRecord | None:
+        row = self._row("record", (record_id,))
+        return None if row is None else codec.ledger_record(*row)
+
+    @_reading
+    def checkpoint(self) -> str | None:
+        row = self._row("checkpoint")
+        return None if row is None else str(row[0])
+
+    @_reading
+    def suppressions(
+        self, after: int | None = None, limit: int = 100
+    ) -> Sequence[tuple[int, Suppression]]:
+        if limit < 1:
+            return []
+        rows = self._rows("suppressions", (-1 if after is None else after, limit))
+        listed = [
+            (seq, Suppression(self._suppressed(key, body), since, record_id))
+            for seq, key, since, record_id, body in rows
+        ]
+        return sorted(listed, key=lambda entry: (entry[0], entry[1].node))
+
+    def _suppressed(self, key: bytes, body: bytes) -> Node:
+        for node, _ in codec.decode_said(body).facts:
+            if self._keys.node(node) == key:
+                return node
+        raise StoreError("the store is damaged: a record does not suppress what it is listed for")
+
+    # -- upkeep ---------------------------------------------------------------------------
+    async def prune(
+        self, *, events_before: Moment, attempts_before: Moment, dead_before: Moment
+    ) -> int:
+        rows = partial(
+            sqlite_write.prune_rows, attempts_before=attempts_before, dead_before=dead_before
+        )
+        while not await self._group.submit(rows):
+            pass  # one part at a time, so that callers who wait get their turn in between
+        before = min(events_before, self._clock() - moment.DAY)
+        events = partial(sqlite_write.prune_events, keys=self._keys, before=before)
+        gone, done = 0, False
+        while not done:
+            pruned: sqlite_write.Pruned = await self._group.submit(events)
+            for first in pruned.firsts:
+                self._recent.forget(first)
+            gone, done = gone + pruned.events, pruned.done
+        return gone
+
+    async def backup(self, path: str) -> None:
+        await asyncio.to_thread(sqlite_open.copy, self._path, path)

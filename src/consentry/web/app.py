@@ -1,0 +1,172 @@
+"""The route table. Hot paths are found in a dictionary; the rest pays for a router."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from consentry.ports import StoreError
+from consentry.web import admin, consent, decisions, ingest, openapi, ops
+from consentry.web.problems import Problem
+from consentry.web.site import Site
+
+Handler = Callable[[Site, Request], Awaitable[Response]]
+log = structlog.get_logger()
+
+HOT: dict[tuple[str, str], Handler] = {
+    **{("POST", f"/v1/{name}"): ingest.single(name) for name in ingest.SHORT_PATHS.values()},
+    **{("POST", f"/v1/{short}"): ingest.single(n) for short, n in ingest.SHORT_PATHS.items()},
+    **{("POST", path): ingest.batch for path in ("/v1/batch", "/v1/import", "/v1/b")},
+    ("POST", "/v1/m"): ingest.metrics,
+    ("POST", "/v1/consent"): consent.post_consent,
+    ("POST", "/v1/consent/withdraw"): consent.post_withdraw,
+    ("POST", "/v1/decisions"): decisions.post_decisions,
+}
+
+COLD: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/v1/projects/{write_key}/settings", ingest.settings),
+    ("GET", "/v1/subjects/{subject:path}", consent.get_subject),
+    ("POST", "/v1/subjects/lookup", consent.post_lookup),
+    ("POST", "/v1/subjects/suppress", consent.post_suppress),
+    ("POST", "/v1/subjects/unsuppress", consent.post_unsuppress),
+    ("GET", "/v1/suppressions", consent.get_suppressions),
+    ("POST", "/v1/imports", consent.post_imports),
+    ("GET", "/v1/events/{message_id:path}", decisions.get_event),
+    ("GET", "/v1/destinations", admin.get_destinations),
+    ("GET", "/v1/deliveries", admin.get_deliveries),
+    ("POST", "/v1/deliveries/retry", admin.post_retry),
+    ("GET", "/v1/dead-letters", admin.get_dead_letters),
+    ("POST", "/v1/dead-letters/replay", admin.post_replay),
+    ("GET", "/v1/ledger", admin.get_ledger),
+    ("GET", "/v1/ledger/checkpoint", admin.get_checkpoint),
+    ("GET", "/v1/ledger/key", admin.get_key),
+    ("GET", "/v1/notices/{digest}", admin.get_notice),
+    ("GET", "/v1/tail", admin.get_tail),
+    ("GET", "/healthz", ops.healthz),
+    ("GET", "/readyz", ops.readyz),
+    ("GET", "/metrics", ops.metrics),
+    ("GET", "/openapi.json", openapi.document),
+    ("GET", "/.well-known/gpc.json", ops.gpc),
+)
+
+# What browsers call from other origins, with a public key.
+_CROSS_ORIGIN = ("/v1/consent", "/v1/subjects", "/v1/projects/")
+_TRACKING = frozenset(path for _, path in HOT) - {"/v1/decisions"}
+_ALLOW_HEADERS = (
+    "authorization, content-type, content-encoding, x-retry-count, idempotency-key, "
+    "consentry-subject-token"
+)
+
+
+def create_app(site: Site, stop: Callable[[], Awaitable[None]] | None = None) -> ASGIApp:
+    """The ASGI application. ``stop`` is awaited when the server shuts down."""
+    routes = [
+        (method, Route(path, endpoint=_unused, methods=[method]), handler)
+        for method, path, handler in COLD
+    ]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send, stop)
+            return
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        response = await _answer(site, request, routes)
+        _add_cors(site, request, response)
+        await response(scope, receive, send)
+
+    return app
+
+
+async def _answer(site: Site, request: Request, routes: list[Any]) -> Response:
+    try:
+        if request.method == "OPTIONS":
+            return _preflight(request)
+        handler = HOT.get((request.method, request.url.path)) or _find(request, routes)
+        return await handler(site, request)
+    except Problem as problem:
+        return problem.as_response()
+    except StoreError as error:
+        log.error("store_failed", error=type(error).__name__)
+        message = "the store cannot be read; nothing is sent until it can"
+        return Problem(503, "unavailable", message, retry_after_s=2).as_response()
+    except Exception as fault:
+        # The message may quote the request, so only its type is said.
+        log.error("internal_error", path=_route_name(request), error=type(fault).__name__)
+        return Problem(500, "internal_error", "this is a fault of the server").as_response()
+
+
+def _find(request: Request, routes: list[Any]) -> Handler:
+    partial: list[str] = []
+    for method, route, handler in routes:
+        match, child = route.matches(request.scope)
+        if match is Match.FULL:
+            request.scope["path_params"] = child["path_params"]
+            found: Handler = handler
+            return found
+        if match is Match.PARTIAL:
+            partial.append(method)
+    allowed = [m for m, path in HOT if path == request.url.path] + partial
+    if allowed:
+        raise Problem(405, "method_not_allowed", f"this path takes {', '.join(sorted(allowed))}")
+    raise Problem(404, "not_found", "there is nothing at this path")
+
+
+def _route_name(request: Request) -> str:
+    """The path without what may identify somebody."""
+    parts = request.url.path.split("/")
+    return "/".join(parts[:3])
+
+
+def _preflight(request: Request) -> Response:
+    return Response(
+        status_code=204,
+        headers={
+            "Access-Control-Allow-Methods": "POST, GET, OPTIONS",
+            # x-retry-count is listed at once, or each retry would cost a second preflight.
+            "Access-Control-Allow-Headers": _ALLOW_HEADERS,
+            "Access-Control-Max-Age": "7200",
+        },
+    )
+
+
+def _add_cors(site: Site, request: Request, response: Response) -> None:
+    """Browsers of an allowed origin may read answers, and how long to wait before a retry."""
+    path = request.url.path
+    if path not in _TRACKING and not path.startswith(_CROSS_ORIGIN):
+        return
+    response.headers["Vary"] = "Origin"
+    origin = request.headers.get("origin")
+    if origin and _known_origin(site, origin):
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Expose-Headers"] = "Retry-After"
+
+
+def _known_origin(site: Site, origin: str) -> bool:
+    public = [source for source in site.config.sources if not source.trusted]
+    return any(not source.origins or origin in source.origins for source in public)
+
+
+async def _lifespan(
+    receive: Receive, send: Send, stop: Callable[[], Awaitable[None]] | None
+) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            if stop is not None:
+                await stop()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+async def _unused(request: Request) -> Response:
+    raise AssertionError("handlers are called by the table")

@@ -1,0 +1,172 @@
+"""The bodies of the consent API, as types: what is read is what OpenAPI says.
+
+Unknown members are refused: a misspelt ``preferences`` must not pass for silence.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from consentry.core.event import LONGEST_ID, normal_email, normal_phone
+from consentry.core.record import Node, NodeKind
+from consentry.web.problems import Problem
+from consentry.web.strict_json import flaw, read_object
+
+Identifier = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)]
+CategoryId = Annotated[str, Meta(min_length=1, max_length=100)]
+Text = Annotated[str, Meta(max_length=2000)]
+Preferences = dict[CategoryId, bool]
+Topics = dict[CategoryId, dict[CategoryId, bool]]
+Time = Annotated[str, Meta(description="RFC 3339", max_length=40)]
+
+T = TypeVar("T", bound="Body")
+
+
+class Body(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, rename="camel"):
+    """A body of the consent API."""
+
+
+class Subject(Body):
+    """Whom it is about: at least one identifier."""
+
+    anonymous_id: Identifier | None = None
+    user_id: Identifier | None = None
+    email: Identifier | None = None
+    phone: Identifier | None = None
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Its identifiers, normalised. Raises Problem 400."""
+        found = []
+        if self.anonymous_id is not None:
+            found.append(Node(NodeKind.DEVICE, self.anonymous_id))
+        if self.user_id is not None:
+            found.append(Node(NodeKind.ACCOUNT, self.user_id))
+        if self.email is not None:
+            found.append(Node(NodeKind.EMAIL, _normal("email", normal_email(self.email))))
+        if self.phone is not None:
+            found.append(Node(NodeKind.PHONE, _normal("phone", normal_phone(self.phone))))
+        if not found:
+            raise Problem(400, "missing_id", "subject needs at least one identifier", "subject")
+        return tuple(found)
+
+
+class Evidence(Body):
+    """How the choice was asked for and given."""
+
+    action: (
+        Literal["accept_all", "reject_all", "save", "withdraw", "gpc", "import", "api"] | None
+    ) = None
+    surface: Literal["banner", "preference_centre", "form", "link", "api"] | None = None
+    notice_id: Text | None = None
+    notice_version: Text | None = None
+    notice_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    notice_text: Annotated[str, Meta(max_length=50_000)] | None = None
+    language: Annotated[str, Meta(max_length=35)] | None = None
+    page: Text | None = None
+    sdk_version: Annotated[str, Meta(max_length=100)] | None = None
+
+
+class Consent(Body):
+    """POST /v1/consent. A category that is not named stays as it was."""
+
+    subject: Subject
+    preferences: Preferences
+    topics: Topics | None = None
+    timestamp: Time | None = None
+    sent_at: Time | None = None
+    evidence: Evidence | None = None
+    write_key: str | None = None
+
+
+class Withdraw(Body):
+    """POST /v1/consent/withdraw. Without categories and topics: all that is not essential."""
+
+    subject: Subject
+    categories: list[CategoryId] | None = None
+    topics: Topics | None = None
+    evidence: Evidence | None = None
+    write_key: str | None = None
+
+
+class Lookup(Body):
+    """POST /v1/subjects/lookup."""
+
+    subject: Subject
+    history: bool = False
+    cursor: str | None = None
+    write_key: str | None = None
+
+
+class Suppress(Body):
+    """POST /v1/subjects/suppress and /unsuppress."""
+
+    subject: Subject
+    reason: Text | None = None
+
+
+class Item(Body):
+    """One question: an event, a subject for destinations, or a subject for a topic."""
+
+    id: Annotated[str, Meta(max_length=200)]
+    event: dict[str, Any] | None = None
+    subject: Subject | None = None
+    destinations: list[str] | None = None
+    topic: str | None = None
+    channel: str | None = None
+
+
+class Decisions(Body):
+    """POST /v1/decisions: up to 10,000 questions; nothing is sent and nothing recorded."""
+
+    items: Annotated[list[Item], Meta(max_length=10_000)]
+
+
+class Imported(Body):
+    """One choice made elsewhere. Without a timestamp its grants have expired already."""
+
+    subject: Subject
+    preferences: Preferences
+    timestamp: Time | None = None
+    evidence: Evidence | None = None
+    key: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class Imports(Body):
+    """POST /v1/imports."""
+
+    choices: Annotated[list[Any], Meta(max_length=1000)]
+
+
+class Which(Body):
+    """Some deliveries: of one destination, of some messages, or all."""
+
+    destination: str | None = None
+    message_ids: Annotated[list[str], Meta(max_length=10_000)] | None = None
+
+
+def read_bytes(body: bytes, type_: type[T]) -> T:
+    """Parse a body. Raises Problem 400 naming the field."""
+    value = read_object(body)
+    found = flaw(value)
+    if found is not None:
+        raise Problem(400, found.code, found.message, found.field)
+    return convert(value, type_)
+
+
+def convert(value: Any, type_: type[T]) -> T:
+    """Checked against its type. Raises Problem 400 naming the field."""
+    try:
+        return msgspec.convert(value, type_)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `")
+        field = where.rstrip("`").removeprefix("$.").removeprefix("$") or None
+        raise Problem(400, "invalid_body", message, field) from None
+
+
+def _normal(field: str, value: str | None) -> str:
+    if value is None:
+        raise Problem(400, "invalid_type", f"{field} is not valid", f"subject.{field}")
+    return value

@@ -1,0 +1,379 @@
+"""The consent API: choices, withdrawal, subjects and suppression (spec/api.md)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from consentry.core.choice import Answer
+from consentry.core.event import made_at, read_time
+from consentry.core.moment import Moment
+from consentry.core.record import FactKind, Node, NodeKind
+from consentry.core.stamp import Invalid
+from consentry.flow import describe
+from consentry.flow.record_choice import (
+    Answered,
+    KeyReused,
+    Once,
+    answer_of,
+    record_choice,
+    suppress,
+    withdrawal_of,
+)
+from consentry.flow.records import Origin, Said
+from consentry.ledger.entry import RecordType
+from consentry.ports import StoreUnavailable
+from consentry.web import bodies
+from consentry.web.ingest import tell_record
+from consentry.web.problems import Problem, json_response
+from consentry.web.site import ADMIN, Site, read_body, request_key
+
+LARGEST_BODY = 64 * 1024
+LARGEST_BULK = 4 * 1024 * 1024
+HISTORY_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: ``origin`` with trust public, server or admin."""
+
+    origin: Origin
+
+    @property
+    def trusted(self) -> bool:
+        return self.origin.trust != "public"
+
+    def may_read(self, nodes: tuple[Node, ...]) -> bool:
+        """A public key reads the device it runs on, and the account that its token proves."""
+        if self.trusted:
+            return True
+        return all(
+            node.kind is NodeKind.DEVICE
+            or (node.kind is NodeKind.ACCOUNT and node.value == self.origin.proven_user)
+            for node in nodes
+        )
+
+
+def caller(site: Site, request: Request, body_key: str | None) -> Caller:
+    """Admin, server or public, by the key. Raises Problem 401, 400 or 403."""
+    key = request_key(request)
+    if key is not None and site.is_admin(key):
+        return Caller(ADMIN)
+    source = site.tracking_source(request, body_key)
+    if source is None:
+        raise Problem(401, "unknown_key", "no source has this key", authenticate=True)
+    site.check_origin(source, request)
+    site.check_rate(source, 1)
+    return Caller(site.origin_of(source, request, site.world.clock.now()))
+
+
+def trusted_caller(site: Site, request: Request) -> Caller:
+    """A server source or the admin. Raises Problem 401 or 403."""
+    who = caller(site, request, None)
+    if not who.trusted:
+        raise Problem(403, "forbidden", "a public write key may not do this")
+    return who
+
+
+async def post_consent(site: Site, request: Request) -> Response:
+    """POST /v1/consent."""
+    raw = await read_body(request, LARGEST_BODY)
+    body = bodies.read_bytes(raw, bodies.Consent)
+    who = caller(site, request, body.write_key)
+    if not body.preferences and not body.topics:
+        raise Problem(400, "empty_choice", "name at least one category or topic", "preferences")
+    answer = answer_of(body.preferences, body.topics)
+    claimed, sent = _time(body.timestamp, "timestamp"), _time(body.sent_at, "sentAt")
+    said = _said(site, body.subject, answer, body.evidence, "api", claimed, sent)
+    return await _record(site, request, raw, who, said, body.evidence)
+
+
+async def post_withdraw(site: Site, request: Request) -> Response:
+    """POST /v1/consent/withdraw."""
+    raw = await read_body(request, LARGEST_BODY)
+    body = bodies.read_bytes(raw, bodies.Withdraw)
+    who = caller(site, request, body.write_key)
+    answer = withdrawal_of(site.world, body.categories, body.topics)
+    if not answer.denied:
+        raise Problem(400, "empty_choice", "name at least one category or topic", "categories")
+    said = _said(site, body.subject, answer, body.evidence, "withdraw", None, None)
+    return await _record(site, request, raw, who, said, body.evidence)
+
+
+def _said(
+    site: Site,
+    subject: bodies.Subject,
+    answer: Answer,
+    evidence: bodies.Evidence | None,
+    action: str,
+    claimed: Moment | None,
+    sent: Moment | None,
+) -> Said:
+    now = site.world.clock.now()
+    return Said(
+        subject=subject.nodes(),
+        answer=answer,
+        received_at=now,
+        made_at=made_at(claimed, sent, now),
+        claimed_at=claimed,
+        evidence={"action": action, **_evidence(evidence)},
+    )
+
+
+async def _record(
+    site: Site,
+    request: Request,
+    raw: bytes,
+    who: Caller,
+    said: Said,
+    evidence: bodies.Evidence | None,
+) -> Response:
+    once = _once(request, who, raw)
+    try:
+        answered = await record_choice(
+            site.world, said, who.origin, once=once, notice=_notice(evidence)
+        )
+    except KeyReused:
+        message = "this Idempotency-Key was used with another body; use a new key"
+        raise Problem(409, "key_reused", message) from None
+    except StoreUnavailable:
+        raise _unavailable() from None
+    _told(site, answered, RecordType.CHOICE)
+    return json_response(answered.body, 200 if answered.again else 201)
+
+
+def _told(site: Site, answered: Answered, type_: RecordType) -> None:
+    if answered.again:
+        return
+    site.meters.choices.labels(type_).inc()
+    entry = site.world.store.record(answered.body["recordId"])
+    if entry is not None and site.world.feed.watched:
+        tell_record(site, entry.record)
+
+
+def _once(request: Request, who: Caller, raw: bytes) -> Once | None:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= 200:
+        message = "Idempotency-Key has 1 to 200 characters"
+        raise Problem(400, "invalid_key", message, "Idempotency-Key")
+    scope = f"{who.origin.trust}/{who.origin.source}"
+    digest = hashlib.sha256(request.url.path.encode() + b"\0" + raw).digest()
+    return Once(f"{scope}/{key}", digest)
+
+
+def _evidence(evidence: bodies.Evidence | None) -> dict[str, Any]:
+    """What is kept with the record: the notice's text is archived by its hash, not here."""
+    if evidence is None:
+        return {}
+    kept = {
+        "action": evidence.action,
+        "surface": evidence.surface,
+        "noticeId": evidence.notice_id,
+        "noticeVersion": evidence.notice_version,
+        "noticeHash": evidence.notice_hash,
+        "language": evidence.language,
+        "page": evidence.page,
+        "sdkVersion": evidence.sdk_version,
+    }
+    if evidence.notice_text is not None:
+        found = _hash(evidence.notice_text)
+        if evidence.notice_hash not in (None, found):
+            message = "noticeHash is not the SHA-256 of noticeText"
+            raise Problem(400, "notice_mismatch", message, "evidence.noticeHash")
+        kept["noticeHash"] = found
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def _notice(evidence: bodies.Evidence | None) -> tuple[str, str] | None:
+    if evidence is None or evidence.notice_text is None:
+        return None
+    return _hash(evidence.notice_text), evidence.notice_text
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _time(value: str | None, field: str) -> Moment | None:
+    if value is None:
+        return None
+    try:
+        return read_time(value, field)
+    except Invalid as error:
+        raise Problem(400, error.code, error.message, error.field) from None
+
+
+def _unavailable() -> Problem:
+    message = "the store cannot be written; nothing was recorded"
+    return Problem(503, "unavailable", message, retry_after_s=2)
+
+
+# -- subjects ---------------------------------------------------------------------------------
+async def get_subject(site: Site, request: Request) -> Response:
+    """GET /v1/subjects/{user_id:ID|anonymous_id:ID}."""
+    kind, _, value = request.path_params["subject"].partition(":")
+    kinds = {"user_id": NodeKind.ACCOUNT, "anonymous_id": NodeKind.DEVICE}
+    if kind not in kinds or not value:
+        raise Problem(404, "not_found", "name the subject as user_id:ID or anonymous_id:ID")
+    who = caller(site, request, None)
+    history = request.query_params.get("history", "").lower() in ("true", "1")
+    nodes = (Node(kinds[kind], value),)
+    return _subject(site, who, nodes, history, request.query_params.get("cursor"))
+
+
+async def post_lookup(site: Site, request: Request) -> Response:
+    """POST /v1/subjects/lookup: as GET, for identifiers that may not stand in a URL."""
+    body = bodies.read_bytes(await read_body(request, LARGEST_BODY), bodies.Lookup)
+    who = caller(site, request, body.write_key)
+    return _subject(site, who, body.subject.nodes(), body.history, body.cursor)
+
+
+def _subject(
+    site: Site, who: Caller, nodes: tuple[Node, ...], history: bool, cursor: str | None
+) -> Response:
+    if not who.may_read(nodes):
+        raise Problem(403, "forbidden", "this key may not read that subject")
+    world = site.world
+    now = world.clock.now()
+    standing = world.subjects.standing(nodes, world.policy, now)
+    # A public key learns of nothing that it did not name: not even which account is linked.
+    shown = tuple(world.subjects.linked(nodes)) if who.trusted else nodes
+    regime = world.regimes.get(who.origin.source)
+    body: dict[str, Any] = {
+        "subject": {
+            "anonymousIds": _values(shown, NodeKind.DEVICE),
+            "userId": next(iter(_values(shown, NodeKind.ACCOUNT)), None),
+        },
+        "preferences": describe.preferences(world.policy, standing, now, regime),
+        "topics": describe.topics(world.policy, standing, now),
+        "signals": _signals(site, nodes),
+        "suppressed": standing.suppressed,
+    }
+    if history:
+        body["history"], body["next"] = _history(site, shown, cursor)
+    return json_response(body)
+
+
+def _values(nodes: tuple[Node, ...], kind: NodeKind) -> list[str]:
+    return list(dict.fromkeys(node.value for node in nodes if node.kind == kind))
+
+
+def _signals(site: Site, nodes: tuple[Node, ...]) -> dict[str, Any]:
+    """Each signal with its date: its latest appearance."""
+    seen: dict[str, Any] = {}
+    facts = sorted(
+        (f for node in nodes for f in site.world.subjects.facts(node)),
+        key=lambda fact: fact.received_at,
+    )
+    for fact in facts:
+        if fact.kind is FactKind.SIGNAL and fact.present:
+            seen[fact.signal] = {
+                "firstSeenAt": describe.time(fact.received_at),
+                "covers": list(fact.denied),
+            }
+    return seen
+
+
+def _history(
+    site: Site, nodes: tuple[Node, ...], cursor: str | None
+) -> tuple[list[dict[str, Any]], str | None]:
+    if cursor is not None and not cursor.isdigit():
+        raise Problem(400, "invalid_cursor", "cursor is the value of next", "cursor")
+    before = None if cursor is None else int(cursor)
+    found = site.world.store.records_of(nodes, before, HISTORY_PAGE + 1)
+    page = found[:HISTORY_PAGE]
+    following = str(page[-1].seq) if len(found) > HISTORY_PAGE else None
+    return [describe.record(entry) for entry in page], following
+
+
+# -- suppression --------------------------------------------------------------------------------
+async def post_suppress(site: Site, request: Request) -> Response:
+    """POST /v1/subjects/suppress."""
+    return await _suppression(site, request, on=True)
+
+
+async def post_unsuppress(site: Site, request: Request) -> Response:
+    """POST /v1/subjects/unsuppress."""
+    return await _suppression(site, request, on=False)
+
+
+async def _suppression(site: Site, request: Request, *, on: bool) -> Response:
+    who = trusted_caller(site, request)
+    body = bodies.read_bytes(await read_body(request, LARGEST_BODY), bodies.Suppress)
+    try:
+        record = await suppress(site.world, body.subject.nodes(), who.origin, body.reason, on=on)
+    except StoreUnavailable:
+        raise _unavailable() from None
+    site.meters.choices.labels(record.type).inc()
+    if site.world.feed.watched:
+        tell_record(site, record)
+    return json_response({"recordId": record.record_id, "suppressed": on})
+
+
+async def get_suppressions(site: Site, request: Request) -> Response:
+    """GET /v1/suppressions."""
+    site.require_admin(request)
+    cursor = request.query_params.get("cursor")
+    if cursor is not None and not cursor.isdigit():
+        raise Problem(400, "invalid_cursor", "cursor is the value of next", "cursor")
+    found = site.world.store.suppressions(None if cursor is None else int(cursor), 101)
+    page = found[:100]
+    return json_response(
+        {
+            "suppressions": [
+                {
+                    "subject": describe.subject((one.node,)),
+                    "since": describe.time(one.since),
+                    "recordId": one.record_id,
+                }
+                for _, one in page
+            ],
+            "next": str(page[-1][0]) if len(found) > len(page) else None,
+        }
+    )
+
+
+# -- imports --------------------------------------------------------------------------------------
+async def post_imports(site: Site, request: Request) -> Response:
+    """POST /v1/imports: choices that were made elsewhere, each taken or refused by itself."""
+    site.require_admin(request)
+    body = bodies.read_bytes(await read_body(request, LARGEST_BULK), bodies.Imports)
+    recorded = repeated = 0
+    rejected = []
+    for index, raw in enumerate(body.choices):
+        try:
+            answered = await _import(site, bodies.convert(raw, bodies.Imported))
+        except Problem as problem:
+            rejected.append({"index": index, "code": problem.code, "message": problem.message})
+            continue
+        repeated += answered.again
+        recorded += not answered.again
+        _told(site, answered, RecordType.IMPORT)
+    return json_response({"recorded": recorded, "repeated": repeated, "rejected": rejected})
+
+
+async def _import(site: Site, one: bodies.Imported) -> Answered:
+    now = site.world.clock.now()
+    claimed = _time(one.timestamp, "timestamp")
+    said = Said(
+        subject=one.subject.nodes(),
+        answer=answer_of(one.preferences, None),
+        received_at=now,
+        made_at=None if claimed is None else made_at(claimed, None, now),
+        claimed_at=claimed,
+        evidence={"action": "import", **_evidence(one.evidence)},
+    )
+    digest = hashlib.sha256(repr(one).encode("utf-8", "surrogatepass")).digest()
+    once = None if one.key is None else Once(f"import/{one.key}", digest)
+    try:
+        return await record_choice(site.world, said, ADMIN, once=once, type_=RecordType.IMPORT)
+    except KeyReused:
+        raise Problem(409, "key_reused", "this key came before with other content") from None
+    except StoreUnavailable:
+        raise _unavailable() from None

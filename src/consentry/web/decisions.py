@@ -1,0 +1,80 @@
+"""Decisions in bulk, and what became of an event (spec/api.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from consentry.core.event import Envelope, Malformed, parse_event
+from consentry.flow import describe
+from consentry.flow.explain import explain_event, explain_stored, explain_subject, explain_topic
+from consentry.ports import StoredEvent, StoreError
+from consentry.web import bodies
+from consentry.web.consent import LARGEST_BULK, trusted_caller
+from consentry.web.problems import Problem, json_response
+from consentry.web.site import ADMIN, Site, read_body
+
+
+async def post_decisions(site: Site, request: Request) -> Response:
+    """POST /v1/decisions: nothing is sent and nothing recorded."""
+    trusted_caller(site, request)
+    body = bodies.read_bytes(await read_body(request, LARGEST_BULK), bodies.Decisions)
+    try:
+        items = [_answer(site, item) for item in body.items]
+    except StoreError:
+        message = "the consent state cannot be read; treat every answer as no"
+        raise Problem(503, "unavailable", message, retry_after_s=2) from None
+    return json_response(
+        {
+            "decidedAt": describe.time(site.world.clock.now()),
+            "policyVersion": site.world.policy.version,
+            "items": items,
+        }
+    )
+
+
+def _answer(site: Site, item: bodies.Item) -> dict[str, Any]:
+    try:
+        return {"id": item.id, "decisions": _decisions(site, item)}
+    except Problem as problem:
+        return {"id": item.id, "error": {"code": problem.code, "message": problem.message}}
+
+
+def _decisions(site: Site, item: bodies.Item) -> list[dict[str, Any]]:
+    if (item.event is None) == (item.subject is None):
+        raise Problem(400, "invalid_item", "an item has either an event or a subject")
+    if item.event is not None:
+        envelope = Envelope(site.world.clock.now())
+        event = parse_event(item.event, envelope, fallback_id="explained")
+        if isinstance(event, Malformed):
+            raise Problem(400, event.code, event.message, event.field)
+        return [describe.decision(d) for d in explain_event(site.world, event, ADMIN)]
+    assert item.subject is not None
+    nodes = item.subject.nodes()
+    if item.topic is not None or item.channel is not None:
+        if item.topic is None or item.channel is None:
+            raise Problem(400, "invalid_item", "topic and channel belong together")
+        return [explain_topic(site.world, nodes, item.topic, item.channel)]
+    return [describe.decision(d) for d in explain_subject(site.world, nodes, item.destinations)]
+
+
+async def get_event(site: Site, request: Request) -> Response:
+    """GET /v1/events/{messageId}."""
+    site.require_admin(request)
+    found = find_event(site, request.path_params["message_id"])
+    if found is None:
+        message = "no event with this messageId was accepted, or it is past its retention"
+        raise Problem(404, "not_found", message)
+    return json_response(explain_stored(site.world, *found))
+
+
+def find_event(site: Site, message_id: str) -> tuple[int, StoredEvent] | None:
+    """Message ids are unique per source, so every source is asked."""
+    for source in site.config.sources:
+        position = site.world.store.position_of(source.name, message_id)
+        event = None if position is None else site.world.store.event_at(position)
+        if position is not None and event is not None:
+            return position, event
+    return None

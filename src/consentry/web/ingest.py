@@ -1,0 +1,259 @@
+"""The tracking API, as Segment's SDKs use it (spec/segment-api.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from consentry.config import Enforcement, Source
+from consentry.core.event import Envelope, Malformed, read_time
+from consentry.core.stamp import Invalid
+from consentry.flow import describe
+from consentry.flow.accept import Accepted, Decided, Incoming, accept
+from consentry.ports import StoreUnavailable
+from consentry.web.problems import Problem, json_response
+from consentry.web.site import Site, read_body
+from consentry.web.strict_json import flaw, read_object
+
+LARGEST_EVENT = 32 * 1024
+LARGEST_BATCH = 500 * 1024
+MOST_EVENTS = 2500
+MOST_AT_ONCE = 2000  # requests that may wait for the disk together
+
+SHORT_PATHS = {
+    "t": "track",
+    "i": "identify",
+    "p": "page",
+    "s": "screen",
+    "g": "group",
+    "a": "alias",
+}
+
+Handler = Callable[[Site, Request], Awaitable[Response]]
+
+
+def single(type_: str) -> Handler:
+    """POST of one message; the path names its type."""
+
+    async def handle(site: Site, request: Request) -> Response:
+        body = await _read(site, request)
+        return await _take(site, request, body, [body], type_)
+
+    return handle
+
+
+async def batch(site: Site, request: Request) -> Response:
+    """POST of many messages. What is malformed is refused by itself; the rest is taken."""
+    body = await _read(site, request)
+    messages = body.get("batch")
+    if not isinstance(messages, list):
+        raise Problem(400, "invalid_batch", "batch must be a list of messages", "batch")
+    return await _take(site, request, body, messages, None)
+
+
+async def metrics(site: Site, request: Request) -> Response:
+    """analytics.js' own metrics: accepted and forgotten."""
+    await read_body(request, LARGEST_BATCH)
+    return json_response({"success": True})
+
+
+async def _read(site: Site, request: Request) -> dict[str, Any]:
+    if site.in_progress >= MOST_AT_ONCE:
+        raise Problem(429, "overloaded", "too many requests at once", retry_after_s=1)
+    return read_object(await read_body(request, LARGEST_BATCH))
+
+
+async def _take(
+    site: Site, request: Request, body: dict[str, Any], messages: list[Any], type_: str | None
+) -> Response:
+    source = site.tracking_source(request, body.get("writeKey"))
+    if source is None:
+        return _unknown_key(site)
+    site.check_origin(source, request)
+    site.check_rate(source, max(1, len(messages)))
+    incoming = _incoming(site, request, source, body, messages, type_)
+    site.in_progress += 1
+    try:
+        accepted = await accept(site.world, incoming)
+    except StoreUnavailable:
+        message = "the store cannot be written; nothing was accepted"
+        raise Problem(503, "unavailable", message, retry_after_s=2) from None
+    finally:
+        site.in_progress -= 1
+    site.meters.count_accepted(source.name, accepted)
+    tell(site, incoming, accepted)
+    return _reply(accepted, single=type_ is not None)
+
+
+def _unknown_key(site: Site) -> Response:
+    """Segment answers 200 and keeps nothing; the strict profile says so aloud."""
+    site.meters.unknown_keys.inc()
+    if site.config.enforcement is Enforcement.SEGMENT:
+        return json_response({"success": True})
+    raise Problem(401, "unknown_key", "no source has this write key", authenticate=True)
+
+
+def _incoming(
+    site: Site,
+    request: Request,
+    source: Source,
+    body: dict[str, Any],
+    messages: list[Any],
+    type_: str | None,
+) -> Incoming:
+    now = site.world.clock.now()
+    ip = site.client_ip(request)
+    try:
+        envelope = Envelope(now, ip=ip) if type_ is not None else _envelope(body, now, ip)
+    except Invalid as error:
+        raise Problem(400, error.code, error.message, error.field) from None
+    return Incoming(
+        origin=site.origin_of(source, request, now),
+        messages=[_checked(message, n) for n, message in enumerate(messages)],
+        envelope=envelope,
+        expected_type=type_,
+        gpc=None if source.trusted else read_gpc(request),
+    )
+
+
+def _envelope(body: dict[str, Any], now: int, ip: str | None) -> Envelope:
+    for member in ("context", "integrations"):
+        found = flaw(body.get(member))
+        if found is not None:
+            raise Invalid(member, found.message, found.code)
+        if body.get(member) is not None and not isinstance(body[member], dict):
+            raise Invalid(member, f"{member} must be an object")
+    sent = body.get("sentAt")
+    return Envelope(
+        received_at=now,
+        sent_at=None if sent is None else read_time(sent, "sentAt"),
+        context=body.get("context"),
+        integrations=body.get("integrations"),
+        ip=ip,
+    )
+
+
+def _checked(message: Any, index: int) -> Any:
+    """The message, or why it is refused before it is read any further."""
+    if index >= MOST_EVENTS:
+        return Malformed("too_many", f"a batch holds at most {MOST_EVENTS} messages")
+    found = flaw(message)
+    if found is None and len(msgspec.json.encode(message)) > LARGEST_EVENT:
+        found = Malformed("event_too_large", f"a message has at most {LARGEST_EVENT} bytes")
+    if found is not None and isinstance(message, dict):
+        message_id = message.get("messageId")
+        if isinstance(message_id, str):
+            found = Malformed(found.code, found.message, found.field, message_id[:100])
+    return message if found is None else found
+
+
+def read_gpc(request: Request) -> bool | None:
+    """Sec-GPC, only exactly ``1`` (w3c/gpc). None where no browser speaks."""
+    values = request.headers.getlist("sec-gpc")
+    if "1" in (value.strip() for value in values):
+        return True
+    browser = "origin" in request.headers or "sec-fetch-mode" in request.headers
+    return False if browser else None
+
+
+def _reply(accepted: Accepted, *, single: bool) -> Response:
+    if single and accepted.refused:
+        _, why = accepted.refused[0]
+        raise Problem(400, why.code, why.message, why.field)
+    body: dict[str, Any] = {"success": True}
+    if accepted.refused:
+        body["rejected"] = [
+            {
+                "index": index,
+                "messageId": why.message_id,
+                "code": why.code,
+                "message": why.message,
+                **({"field": why.field} if why.field else {}),
+            }
+            for index, why in accepted.refused
+        ]
+    return json_response(body)
+
+
+def tell(site: Site, incoming: Incoming, accepted: Accepted) -> None:
+    """Those who watch hear of choices and of every decision."""
+    known = site.world.policy.category
+    for one in accepted.decided:
+        stamp = one.event.stamp
+        if stamp is not None and not stamp.stated <= known.keys():
+            site.meters.unknown_categories.inc()
+    if not site.world.feed.watched:
+        return
+    for record in accepted.records:
+        tell_record(site, record)
+    for one in accepted.decided:
+        site.world.feed.tell(_told(incoming, one))
+
+
+def tell_record(site: Site, record: Any) -> None:
+    """A new entry of the ledger, for those who watch."""
+    site.world.feed.tell(
+        {
+            "kind": "choice",
+            "recordId": record.record_id,
+            "type": record.type,
+            "subject": describe.subject(record.subject),
+            "before": record.before,
+            "after": record.after,
+            "receivedAt": describe.time(record.received_at),
+        }
+    )
+
+
+def _told(incoming: Incoming, one: Decided) -> dict[str, Any]:
+    event = one.event
+    return {
+        "kind": "event",
+        "messageId": event.message_id,
+        "type": event.type,
+        "event": event.name,
+        "source": incoming.origin.source,
+        "receivedAt": describe.time(event.received_at),
+        "subject": {
+            name: value
+            for name, value in (("anonymousId", event.anonymous_id), ("userId", event.user_id))
+            if value is not None
+        },
+        "decisions": [describe.decision(decision) for decision in one.decisions],
+    }
+
+
+async def settings(site: Site, request: Request) -> Response:
+    """What analytics.js loads first: where to send, and each integration's categories."""
+    key = request.path_params["write_key"]
+    source = site.source_of(key)
+    if source is None or source.trusted:
+        raise Problem(404, "unknown_key", "no public source has this write key")
+    base = site.config.server.base_url or str(request.base_url).rstrip("/")
+    protocol, _, host = base.partition("://")
+    policy = site.world.policy
+    integrations: dict[str, Any] = {
+        "Segment.io": {"apiKey": key, "apiHost": f"{host}/v1", "protocol": protocol}
+    }
+    for mapping in policy.mappings:
+        if mapping.enabled:
+            wanted = [c for c in mapping.categories if policy.category[c].enabled]
+            integrations[mapping.name] = {"consentSettings": {"categories": wanted}}
+    return json_response(
+        {
+            "integrations": integrations,
+            "plan": {"track": {"__default": {"enabled": True, "integrations": {}}}},
+            # True: with False the consent wrapper turns the SDK off when nothing is granted,
+            # and would swallow the withdrawal itself.
+            "consentSettings": {
+                "allCategories": [c.id for c in policy.categories if c.enabled],
+                "hasUnmappedDestinations": True,
+            },
+            "metrics": {"sampleRate": 0},
+        },
+        headers={"Cache-Control": "public, max-age=60"},
+    )

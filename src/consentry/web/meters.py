@@ -1,0 +1,94 @@
+"""What is counted, for Prometheus. Labels are names from the configuration, never of people."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from consentry.flow.accept import Accepted
+from consentry.flow.deliver import Settled
+
+
+class Meters:
+    """One registry per running server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        make = self._counter
+        self.accepted = make("events_accepted", "Events accepted and durable", "source", "type")
+        self.refused = make("events_refused", "Messages refused", "source", "code")
+        self.repeated = make("events_repeated", "Messages seen before", "source")
+        self.decided = make(
+            "decisions", "Decisions at acceptance", "destination", "decision", "reason"
+        )
+        self.choices = make("records", "Entries of the ledger", "type")
+        self.attempts = make("attempts", "Attempts and last refusals", "destination", "grade")
+        self.crossed = make("crossed", "Attempts overtaken by a withdrawal", "destination")
+        self.refused_tokens = make("subject_tokens_refused", "Subject tokens refused", "source")
+        self.unknown_keys = make("unknown_keys", "Requests with an unknown key")
+        self.unknown_categories = make("unknown_categories", "Stamps naming no known category")
+        self.lag = Gauge(
+            "consentry_lag_events",
+            "Events not yet looked at, per destination",
+            ["destination"],
+            registry=self.registry,
+        )
+        self.oldest = Gauge(
+            "consentry_queue_age_seconds",
+            "Age of the oldest event that waits, per destination",
+            ["destination"],
+            registry=self.registry,
+        )
+        self.waiting = Gauge(
+            "consentry_waiting_rows",
+            "Deliveries that wait for a retry",
+            ["destination"],
+            registry=self.registry,
+        )
+        self.paused = Gauge(
+            "consentry_destination_paused",
+            "1 while a destination is paused",
+            ["destination"],
+            registry=self.registry,
+        )
+        self.enforcing = Gauge(
+            "consentry_enforcing",
+            "1 while the consent state can be read and written",
+            registry=self.registry,
+        )
+        self.attempt_seconds = Histogram(
+            "consentry_attempt_seconds",
+            "How long attempts took",
+            ["destination"],
+            registry=self.registry,
+        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"consentry_{name}", text, labels, registry=self.registry)
+
+    def count_accepted(self, source: str, accepted: Accepted) -> None:
+        """What came of one request."""
+        for one in accepted.decided:
+            self.accepted.labels(source, one.event.type).inc()
+            for decision in one.decisions:
+                word = "allow" if decision.allow else "withhold"
+                self.decided.labels(decision.destination, word, decision.reason).inc()
+        for _, malformed in accepted.refused:
+            self.refused.labels(source, malformed.code).inc()
+        if accepted.repeated:
+            self.repeated.labels(source).inc(accepted.repeated)
+        for record in accepted.records:
+            self.choices.labels(record.type).inc()
+
+    def count_attempt(self, destination: str, settled: Settled) -> None:
+        """What one attempt came to."""
+        attempt = settled.attempt
+        self.attempts.labels(destination, attempt.grade).inc()
+        if attempt.crossed:
+            self.crossed.labels(destination).inc()
+        if settled.outcome is not None:
+            seconds = (attempt.ended_at - attempt.started_at) / 1_000_000
+            self.attempt_seconds.labels(destination).observe(seconds)
+
+    def exposition(self) -> bytes:
+        """The text format."""
+        return generate_latest(self.registry)

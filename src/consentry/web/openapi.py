@@ -1,0 +1,214 @@
+"""OpenAPI 3.1, made from the types that bodies are read with and the handlers' own docstrings."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from consentry import __version__
+from consentry.core.event import LONGEST_ID, LONGEST_MESSAGE_ID, TYPES
+from consentry.web import bodies
+from consentry.web.problems import json_response
+from consentry.web.replies import REPLIES
+from consentry.web.site import Site
+
+_BODIES: dict[str, type[bodies.Body]] = {
+    "/v1/consent": bodies.Consent,
+    "/v1/consent/withdraw": bodies.Withdraw,
+    "/v1/decisions": bodies.Decisions,
+    "/v1/subjects/lookup": bodies.Lookup,
+    "/v1/subjects/suppress": bodies.Suppress,
+    "/v1/subjects/unsuppress": bodies.Suppress,
+    "/v1/imports": bodies.Imports,
+    "/v1/deliveries/retry": bodies.Which,
+    "/v1/dead-letters/replay": bodies.Which,
+}
+_REF = "#/components/schemas/{name}"
+_ERRORS = ("400", "401", "403", "404", "405", "408", "409", "429", "500", "503")
+_TEXT = {"/metrics", "/v1/ledger/checkpoint", "/v1/ledger/key", "/v1/notices/{digest}"}
+_LINES = {"/v1/tail", "/v1/ledger"}
+_OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/.well-known/gpc.json"}
+_QUERY = {
+    "/v1/subjects/{subject}": ("history", "cursor"),
+    "/v1/suppressions": ("cursor",),
+    "/v1/deliveries": ("destination", "state", "cursor"),
+    "/v1/dead-letters": ("destination", "cursor"),
+    "/v1/ledger": ("first",),
+}
+
+
+async def document(site: Site, request: Request) -> Response:
+    """GET /openapi.json."""
+    return json_response(describe(), headers={"Cache-Control": "public, max-age=300"})
+
+
+@cache
+def describe() -> dict[str, Any]:
+    """The document. Every route of the table is in it."""
+    from consentry.web.app import COLD, HOT
+
+    types = [*dict.fromkeys(_BODIES.values()), bodies.Imported]
+    _, components = msgspec.json.schema_components(types, ref_template=_REF)
+    components = {**components, **_tracking(), **REPLIES}
+    paths: dict[str, Any] = {}
+    routes = [(m, p, h) for (m, p), h in HOT.items()]
+    for method, path, handler in (*routes, *COLD):
+        path = path.replace(":path}", "}")
+        paths.setdefault(path, {})[method.lower()] = _operation(method, path, handler)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Consentry",
+            "version": __version__,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "basic": {"type": "http", "scheme": "basic"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+        },
+    }
+
+
+def _operation(method: str, path: str, handler: Any) -> dict[str, Any]:
+    text = (handler.__doc__ or "A tracking call.").strip().splitlines()[0]
+    operation: dict[str, Any] = {
+        "summary": text,
+        "operationId": f"{method.lower()}_{path.strip('/').replace('/', '_')}",
+        "responses": _responses(path),
+    }
+    parameters = _parameters(path)
+    if parameters:
+        operation["parameters"] = parameters
+    body = _body(method, path)
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": body}
+    if path not in _OPEN:
+        operation["security"] = [{"basic": []}, {"bearer": []}]
+    return operation
+
+
+def _parameters(path: str) -> list[dict[str, Any]]:
+    found = [
+        {
+            "name": part[1:-1],
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "minLength": 1},
+        }
+        for part in path.split("/")
+        if part.startswith("{")
+    ]
+    found += [
+        {"name": name, "in": "query", "schema": {"type": "string"}} for name in _QUERY.get(path, ())
+    ]
+    if path in ("/v1/consent", "/v1/consent/withdraw"):
+        key = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"}
+        found.append({"name": "Idempotency-Key", "in": "header", "schema": key})
+    return found
+
+
+def _body(method: str, path: str) -> dict[str, Any] | None:
+    if method != "POST":
+        return None
+    if path in _BODIES:
+        schema: dict[str, Any] = {"$ref": _REF.format(name=_BODIES[path].__name__)}
+        return {"application/json": {"schema": schema}}
+    name = "Batch" if path in ("/v1/batch", "/v1/import", "/v1/b") else "Message"
+    if path == "/v1/m":
+        name = "Metrics"
+    schema = {"$ref": _REF.format(name=name)}
+    return {"application/json": {"schema": schema}}
+
+
+def _responses(path: str) -> dict[str, Any]:
+    good: dict[str, Any] = {"description": "Done."}
+    if path in _TEXT:
+        good["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    elif path in _LINES:
+        good["content"] = {"application/x-ndjson": {"schema": {"type": "string"}}}
+    else:
+        good["content"] = _json(_reply(path))
+    responses = {"200": good}
+    if path in ("/v1/consent", "/v1/consent/withdraw"):
+        responses["201"] = {**good, "description": "Recorded. 200 is the same reply again."}
+    error = {"description": "Refused.", "content": _json({"$ref": _REF.format(name="Error")})}
+    responses.update(dict.fromkeys(_ERRORS, error))
+    if path == "/readyz":
+        responses["503"] = {"description": "Not enforcing.", "content": _json(_reply(path))}
+    return responses
+
+
+def _reply(path: str) -> dict[str, Any]:
+    names = {
+        "/v1/consent": "ChoiceReply",
+        "/v1/consent/withdraw": "ChoiceReply",
+        "/v1/decisions": "DecisionsReply",
+        "/v1/subjects/{subject}": "SubjectReply",
+        "/v1/subjects/lookup": "SubjectReply",
+        "/v1/subjects/suppress": "SuppressReply",
+        "/v1/subjects/unsuppress": "SuppressReply",
+        "/v1/events/{message_id}": "EventReply",
+        "/readyz": "Ready",
+    }
+    if path in names:
+        return {"$ref": _REF.format(name=names[path])}
+    posts = {"/v1/imports", "/v1/deliveries/retry", "/v1/dead-letters/replay"}
+    tracking = path.count("/") == 2 and path.startswith("/v1/") and path not in posts
+    listings = {"/v1/suppressions", "/v1/destinations", "/v1/deliveries", "/v1/dead-letters"}
+    if tracking and path not in listings and path not in _LINES:
+        return {"$ref": _REF.format(name="Taken")}
+    return {"type": "object"}
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def _tracking() -> dict[str, Any]:
+    """Messages are free in their properties, so they are described by hand."""
+    identifier = {"type": ["string", "null"], "maxLength": LONGEST_ID}
+    message = {
+        "type": "object",
+        "description": "Segment's common fields; anonymousId or userId is needed.",
+        "properties": {
+            "type": {"enum": sorted(TYPES)},
+            "messageId": {"type": ["string", "null"], "maxLength": LONGEST_MESSAGE_ID},
+            "anonymousId": identifier,
+            "userId": identifier,
+            "previousId": identifier,
+            "groupId": identifier,
+            "event": {"type": "string"},
+            "name": {"type": ["string", "null"]},
+            "timestamp": {"type": ["string", "null"], "format": "date-time"},
+            "sentAt": {"type": ["string", "null"], "format": "date-time"},
+            "context": {"type": "object"},
+            "integrations": {"type": "object"},
+            "traits": {"type": ["object", "null"]},
+            "properties": {"type": ["object", "null"]},
+            "writeKey": {"type": "string"},
+        },
+        "anyOf": [{"required": ["anonymousId"]}, {"required": ["userId"]}],
+    }
+    return {
+        "Message": message,
+        "Batch": {
+            "type": "object",
+            "required": ["batch"],
+            "properties": {
+                "batch": {"type": "array", "items": {"$ref": _REF.format(name="Message")}},
+                "sentAt": {"type": "string", "format": "date-time"},
+                "context": {"type": "object"},
+                "integrations": {"type": "object"},
+                "writeKey": {"type": "string"},
+            },
+        },
+        "Metrics": {"type": "object", "properties": {"series": {"type": "array"}}},
+    }

@@ -1,0 +1,112 @@
+"""The registry: every kind, connected lazily, and nothing loaded that is not used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from consentry.core.delivery import Grade
+from consentry.destinations.registry import KINDS
+from consentry.destinations.spec import ALL_EVENTS
+from consentry.destinations.transport import OutboundClient
+from consentry.secret import Secret
+from tests.destinations.messages import track
+
+# The least that each kind needs, pointing at a port where nobody listens.
+LEAST: dict[str, dict[str, Any]] = {
+    "webhook": {"url": "http://127.0.0.1:1/", "secret": ["s"]},
+    "segment": {"write_key": ["k"], "base_url": "http://127.0.0.1:1"},
+    "rudderstack": {"write_key": ["k"], "base_url": "http://127.0.0.1:1"},
+    "ga4": {"api_secret": ["s"], "measurement_id": "G-1", "base_url": "http://127.0.0.1:1"},
+    "postgres": {"url": ["postgresql://u:p@127.0.0.1:1/d"], "allow_private_host": True},
+    "parquet": {"path": "/dev/null/events"},
+    "console": {},
+}
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[OutboundClient]:
+    client = OutboundClient(allow_private=True)
+    yield client
+    await client.close()
+
+
+def options_of(kind: str) -> Any:
+    return msgspec.convert(LEAST[kind], KINDS[kind].options, dec_hook=lambda _, text: Secret(text))
+
+
+def test_every_kind_is_there_under_its_own_name() -> None:
+    assert set(KINDS) == set(LEAST)
+    for name, kind in KINDS.items():
+        assert kind.spec.kind == name
+        assert kind.spec.proves.endswith(".")
+        assert kind.spec.batch_max >= 1
+        assert kind.spec.batch_bytes >= 1
+        assert kind.spec.events <= ALL_EVENTS
+
+
+FOUND = {
+    "webhook": Grade.FAILED_RETRY,
+    "segment": Grade.FAILED_RETRY,
+    "rudderstack": Grade.FAILED_RETRY,
+    "ga4": Grade.FAILED_FINAL,  # the event is too old for it
+    "postgres": Grade.FAILED_RETRY,
+    "parquet": Grade.FAILED_FINAL,
+    "console": Grade.SENT_UNVERIFIABLE,
+}
+
+
+@pytest.mark.parametrize("kind", LEAST)
+async def test_connecting_opens_nothing_and_an_attempt_never_raises_for_the_world(
+    kind: str, client: OutboundClient
+) -> None:
+    connected = KINDS[kind].connect(options_of(kind), client)
+    assert connected.spec.kind == kind
+    attempted = await connected.send([track("m", made=-30 * 86_400)], None)
+    assert [outcome.grade for outcome in attempted.outcomes] == [FOUND[kind]]
+    await connected.close()
+
+
+@pytest.mark.parametrize("kind", LEAST)
+def test_an_unknown_option_is_refused(kind: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(
+            {**LEAST[kind], "unknown": 1},
+            KINDS[kind].options,
+            dec_hook=lambda _, text: Secret(text),
+        )
+
+
+def run(code: str) -> str:
+    """What a new interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    return done.stdout.strip()
+
+
+def test_loading_the_registry_loads_no_client_and_no_driver() -> None:
+    heavy = "('aiohttp', 'asyncpg', 'pyarrow')"
+    print_loaded = f"print(*[name for name in {heavy} if name in sys.modules])"
+    assert run(f"import sys, consentry.destinations.registry; {print_loaded}") == ""
+
+
+@pytest.mark.parametrize(("kind", "package"), [("postgres", "asyncpg"), ("parquet", "pyarrow")])
+def test_a_missing_extra_is_named_when_connecting(kind: str, package: str) -> None:
+    said = run(
+        f"import sys; sys.modules[{package!r}] = None\n"  # how Python itself marks it as absent
+        "from consentry.destinations.registry import KINDS, ExtraMissing\n"
+        f"try: KINDS[{kind!r}].connect(None, None)\n"
+        "except ExtraMissing as missing: print(missing)"
+    )
+    assert said.endswith(f"needs {package}: install consentry[{kind}]")
