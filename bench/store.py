@@ -21,8 +21,8 @@ from statistics import median
 
 from consentry.core.record import Fact, FactKind, Node, NodeKind
 from consentry.ledger.entry import Record, RecordType
-from consentry.ledger.note import SigningKey
 from consentry.ledger.notary import Notary
+from consentry.ledger.note import SigningKey
 from consentry.ports import Commit, StoredEvent
 from consentry.store.sqlite import SqliteStore
 

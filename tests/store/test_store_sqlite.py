@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -24,7 +25,8 @@ from consentry.ports import (
     StoreLocked,
     StoreUnavailable,
 )
-from consentry.store import sqlite_write
+from consentry.store import messages, sqlite_write
+from consentry.store.messages import NewestMessages
 from consentry.store.recent import Group, RecentGroups
 from consentry.store.sqlite import SqliteStore
 from consentry.store.statements import migrations, queries
@@ -347,6 +349,69 @@ async def test_events_are_read_from_the_file_when_the_cache_forgot(path: str) ->
     again.close()
 
 
+# -- message ids --------------------------------------------------------------------------
+def key(n: int) -> bytes:
+    return n.to_bytes(2, "big") + bytes(14)
+
+
+def test_keys_move_to_the_table_in_rounds_and_none_is_lost() -> None:
+    newest = NewestMessages([], 0, most_keys=1000)
+    table: dict[bytes, int] = {}
+    indexed_to = end = 0
+    rng = random.Random(7)
+    for _ in range(300):
+        new = [(rng.randbytes(16), end + n) for n in range(rng.randrange(1, 60))]
+        due = newest.due(len(new), end)
+        table.update(due.rows)
+        newest.committed(due, new)
+        end += len(new)
+        if due.indexed_to is not None:
+            assert indexed_to < due.indexed_to <= end
+            indexed_to = due.indexed_to
+        for message, position in new:
+            assert newest.position(message) == position
+    assert indexed_to > 5_000
+    assert newest.kept <= 1000
+    assert newest.kept + len(table) == end
+    # What a restart does not read from the log again is in the table.
+    assert set(range(indexed_to)) <= set(table.values())
+
+
+def test_one_large_commit_moves_all_there_is_at_most() -> None:
+    newest = NewestMessages([(key(n << 4), n) for n in range(4096)], 4096, most_keys=10)
+    due = newest.due(5000, 4096)
+    assert len(due.rows) == 4096
+    assert due.indexed_to == 4096
+    newest.committed(due, [])
+    assert newest.kept == 0
+
+
+def test_a_pruned_key_is_forgotten() -> None:
+    newest = NewestMessages([(key(1), 0), (key(2), 1)], 2)
+    newest.forget([key(1), key(3), key(1)])
+    assert (newest.position(key(1)), newest.position(key(2)), newest.kept) == (None, 1, 1)
+
+
+async def test_message_ids_are_known_wherever_their_keys_are(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "MOST_KEYS", 100)
+    accepted = 0
+    for _ in range(3):
+        store = open_store(path)
+        for _ in range(12):
+            given = [event(f"m{accepted + n}") for n in range(17)]
+            assert (await put_events(store, *given, *given)).positions == (
+                *range(accepted, accepted + 17), *[None] * 17,
+            )  # fmt: skip
+            accepted += 17
+        for n in range(accepted):
+            assert store.position_of("web", f"m{n}") == n
+        repeated = await put_events(store, *(event(f"m{n}") for n in range(accepted)))
+        assert set(repeated.positions) == {None}
+        store.close()
+
+
 # -- when the disk fails ------------------------------------------------------------------
 async def test_a_full_disk_refuses_everybody_writes_nothing_and_is_got_over(path: str) -> None:
     store = open_store(path)
@@ -402,9 +467,8 @@ async def test_more_is_pruned_than_one_transaction_forgets(path: str, clock: Clo
     )
     assert pruned == 2 * groups
     assert [e.position for e in store.events_from(0, 99)] == list(range(2 * groups, store.end))
-    db = apsw.Connection(path)
-    assert db.execute("SELECT count(*) FROM message").get == 11
-    db.close()
+    again = await put_events(store, event("m0"), event("new"))
+    assert [position is None for position in again.positions] == [False, True]
     store.close()
 
 

@@ -154,7 +154,7 @@ class Postgres:
         self._options = options
         self._place: Place = parse_place(options.url[0].reveal())
         # A client that does not say so is taken to forbid.
-        client_allows = getattr(client, "allow_private", False) is True
+        client_allows = client.allow_private is True
         self._allow_private = options.allow_private_host or client_allows
         self._idle: list[Connection] = []
         self._set_up_lock = asyncio.Lock()

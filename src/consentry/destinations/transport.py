@@ -158,6 +158,11 @@ class OutboundClient:
             headers={"User-Agent": "Consentry"},
         )
 
+    @property
+    def allow_private(self) -> bool:
+        """Whether addresses of this machine and its network may be reached."""
+        return self._allow_private
+
     async def send(
         self,
         request: Request,

@@ -84,12 +84,15 @@ class SqliteStore:
             sqlite_open.migrate(self._writing)
             self._keys: RowKeys = sqlite_open.row_keys(self._writing)
             head = sqlite_open.head(self._writing)
+            self._messages = sqlite_open.newest_messages(self._writing, self._keys, head.end)
             self._reading = sqlite_open.connect_reader(path)
             self._policy_ids: dict[str, int] = dict(self._reading.execute(SQL["policies"]))
         except BaseException:
             self._writing.close()
             raise
-        self._writer = SqliteWriter(self._writing, self._keys, notary, head, self._recent)
+        self._writer = SqliteWriter(
+            self._writing, self._keys, notary, head, self._recent, self._messages
+        )
         self._group = GroupWriter(self._writer.run, self._writer.probe)
         self._closed = False
 
@@ -206,8 +209,9 @@ class SqliteStore:
     @_reading
     def position_of(self, source: str, message_id: str) -> int | None:
         key = self._keys.message(source, message_id)
-        position: int | None = self._value("position_of", (key,))
-        return position
+        # Memory first: a key leaves it only after the table has it.
+        position: int | None = self._messages.position(key)
+        return self._value("position_of", (key,)) if position is None else position
 
     @_reading
     def event_at(self, position: int) -> StoredEvent | None:
@@ -401,8 +405,6 @@ class SqliteStore:
         gone, done = 0, False
         while not done:
             pruned: sqlite_write.Pruned = await self._group.submit(events)
-            for first in pruned.firsts:
-                self._recent.forget(first)
             gone, done = gone + pruned.events, pruned.done
         return gone
 

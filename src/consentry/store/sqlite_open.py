@@ -8,13 +8,15 @@ import apsw
 
 from consentry.core.merkle import Frontier
 from consentry.ports import StoreError
+from consentry.store import codec
 from consentry.store.codec import RowKeys
+from consentry.store.messages import NewestMessages
 from consentry.store.sqlite_write import SQL as WRITE
 from consentry.store.sqlite_write import Head
 from consentry.store.statements import migrations, queries
 
 READ = queries("sqlite_read")
-PAGE_BYTES = 8192
+PAGE_BYTES = 16_384
 BUSY_MS = 5_000
 CHECKPOINT_PAGES = 4_000
 CACHE_KIB = 64 * 1024
@@ -98,6 +100,16 @@ def head(db: apsw.Connection) -> Head:
         raise StoreError("the store is damaged: the ledger and its checkpoint do not agree")
     end = max(db.execute(READ["end"]).get or 0, _number(db, "pruned_to"))
     return Head(end, frontier, max(db.execute(READ["newest"]).get, _number(db, "pruned_newest")))
+
+
+def newest_messages(db: apsw.Connection, keys: RowKeys, end: int) -> NewestMessages:
+    """The message ids that the table may lack, read from the log."""
+    missing = (
+        (keys.message(event.source, event.message_id), first + n)
+        for first, events in db.execute(READ["groups_from"], (_number(db, "indexed_to"),))
+        for n, event in enumerate(codec.decode_events(events))
+    )
+    return NewestMessages(missing, end)
 
 
 def copy(path: str, target: str) -> None:

@@ -31,6 +31,7 @@ from consentry.ports import (
 )
 from consentry.store import codec, suppression
 from consentry.store.codec import RowKeys
+from consentry.store.messages import Due, NewestMessages
 from consentry.store.naming import account, nodes_named
 from consentry.store.recent import Group, RecentGroups
 from consentry.store.statements import queries
@@ -66,8 +67,10 @@ class SqliteWriter:
         notary: Notary,
         head: Head,
         recent: RecentGroups,
+        messages: NewestMessages,
     ) -> None:
         self.head = head
+        self._messages = messages
         self._db = db
         self._keys = keys
         self._notary = notary
@@ -78,7 +81,7 @@ class SqliteWriter:
         commits = [task for task in tasks if isinstance(task, Commit)]
         try:
             self._db.execute(SQL["begin"])
-            writing = _CommitGroup(self._db, self._keys, self._notary, self.head)
+            writing = _CommitGroup(self._db, self._keys, self._notary, self.head, self._messages)
             committed = iter(writing.write(commits) if commits else ())
             results = [
                 next(committed) if isinstance(task, Commit) else task(self._db) for task in tasks
@@ -89,10 +92,20 @@ class SqliteWriter:
             if isinstance(error, apsw.Error) and not isinstance(error, _OF_THE_TASK):
                 raise StoreUnavailable(f"the database failed: {error}") from error
             raise
+        self._publish(writing, results)
+        return results
+
+    def _publish(self, writing: _CommitGroup, results: Sequence[Any]) -> None:
+        """It is durable: let the others see it."""
         if writing.events:
             self._recent.add(Group(self.head.end, tuple(writing.events)))
+            self._messages.committed(writing.due, writing.places.items())
+        for result in results:
+            if isinstance(result, Pruned):
+                self._messages.forget(result.messages)
+                for first in result.firsts:
+                    self._recent.forget(first)
         self.head = writing.head
-        return results
 
     def probe(self) -> None:
         """Write something and take it back; raises when the database still fails."""
@@ -106,14 +119,24 @@ class SqliteWriter:
 
 
 class _CommitGroup:
-    """The commits of one group."""
+    """The commits of one group. What they add up to is published by ``SqliteWriter`` later."""
 
-    def __init__(self, db: apsw.Connection, keys: RowKeys, notary: Notary, head: Head) -> None:
+    def __init__(
+        self,
+        db: apsw.Connection,
+        keys: RowKeys,
+        notary: Notary,
+        head: Head,
+        messages: NewestMessages,
+    ) -> None:
         self.head = head
         self.events: list[StoredEvent] = []
+        self.places: dict[bytes, int] = {}
+        self.due = Due((), [], head.end, None)
         self._db = db
         self._keys = keys
         self._notary = notary
+        self._messages = messages
 
     def write(self, commits: Sequence[Commit]) -> list[Committed | StoreConflict]:
         """Where each one went, or why it was refused; a refused one leaves the others alone."""
@@ -201,9 +224,12 @@ class _CommitGroup:
         if not events:
             return []
         keys = [self._keys.message(event.source, event.message_id) for event in events]
-        positions = self._remember(keys)
+        self.places = self._places(keys)
+        left = self.places.copy()
+        positions = [left.pop(key, None) for key in keys]
         self.events = [e for e, p in zip(events, positions, strict=True) if p is not None]
         if self.events:
+            self._move_keys()
             first, count = self.head.end, len(self.events)
             newest = max(event.received_at for event in self.events)
             row = (first, count, newest, codec.encode(self.events))
@@ -211,27 +237,24 @@ class _CommitGroup:
             self.head = self.head._replace(end=first + count, newest=max(self.head.newest, newest))
         return positions
 
-    def _remember(self, keys: Sequence[bytes]) -> list[int | None]:
-        """Positions for new keys, without gaps; None for a repeated one."""
-        first = self.head.end
-        places = {key: first + n for n, key in enumerate(dict.fromkeys(keys))}
-        before = self._db.total_changes()
-        # In key order: neighbours in the table are then written together.
-        self._db.executemany(SQL["add_message"], sorted(places.items()))
-        if self._db.total_changes() - before < len(places):
-            places = self._without_known(places)
-        return [places.pop(key, None) for key in keys]
+    def _places(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        """Positions for the keys that are new, without gaps."""
+        fresh = tuple([key for key in dict.fromkeys(keys) if self._messages.position(key) is None])
+        if not fresh:
+            return {}
+        rows = self._db.execute(SQL["known_messages"], (apsw.carray(fresh),)).fetchall()
+        if rows:
+            known = {key for (key,) in rows}
+            fresh = tuple([key for key in fresh if key not in known])
+        return dict(zip(fresh, range(self.head.end, self.head.end + len(fresh)), strict=True))
 
-    def _without_known(self, places: dict[bytes, int]) -> dict[bytes, int]:
-        """Close the gaps that keys known from earlier groups have left."""
-        new = {
-            key: place
-            for key, place in places.items()
-            if self._db.execute(SQL["position_of"], (key,)).get == place
-        }
-        closed = {key: self.head.end + n for n, key in enumerate(new)}
-        self._db.executemany(SQL["move_message"], [(place, key) for key, place in closed.items()])
-        return closed
+    def _move_keys(self) -> None:
+        """Write to the table those keys that memory has no more room for."""
+        self.due = self._messages.due(len(self.places), self.head.end)
+        self._db.executemany(SQL["add_message"], self.due.rows)
+        if self.due.indexed_to is not None:
+            indexed_to = self.due.indexed_to.to_bytes(8, "big")
+            self._db.execute(SQL["put_meta"], ("indexed_to", indexed_to))
 
     def _write_answers(self, commits: Sequence[Commit]) -> None:
         replies = [(r.key, r.digest, r.status, r.body) for c in commits for r in c.replies]
@@ -295,9 +318,13 @@ def _try_room(db: apsw.Connection) -> None:
 
 
 class Pruned(NamedTuple):
-    """What one transaction forgot: the groups' first positions, how many events, if it was all."""
+    """What one transaction forgot: groups by first position, message keys, how many events.
+
+    ``done`` when nothing is left to forget.
+    """
 
     firsts: tuple[int, ...]
+    messages: tuple[bytes, ...]
     events: int
     done: bool
 
@@ -315,13 +342,13 @@ def prune_events(db: apsw.Connection, keys: RowKeys, before: Moment) -> Pruned:
     groups: list[tuple[int, int, int, bytes]] = list(
         db.execute(SQL["prunable"], (before, PRUNE_GROUPS))
     )
+    forgotten: list[bytes] = []
     for first, _, _, events in groups:
-        messages = [
-            (keys.message(event.source, event.message_id), first + n)
-            for n, event in enumerate(codec.decode_events(events))
+        forgotten += [
+            keys.message(event.source, event.message_id) for event in codec.decode_events(events)
         ]
-        db.executemany(SQL["drop_message"], sorted(messages))
         db.execute(SQL["drop_group"], (first,))
+    db.executemany(SQL["drop_message"], [(key,) for key in sorted(forgotten)])
     if groups:
         # The newest group may be among them; the next position must not be given out again.
         end = max(first + count for first, count, _, _ in groups)
@@ -330,6 +357,7 @@ def prune_events(db: apsw.Connection, keys: RowKeys, before: Moment) -> Pruned:
         db.execute(SQL["raise_meta"], ("pruned_newest", newest.to_bytes(8, "big")))
     return Pruned(
         tuple(first for first, _, _, _ in groups),
+        tuple(forgotten),
         sum(count for _, count, _, _ in groups),
         len(groups) < PRUNE_GROUPS,
     )

@@ -82,7 +82,8 @@ CREATE TABLE event_group (
     events       BLOB NOT NULL
 ) STRICT;
 
--- Which message ids were accepted: the key is a hash of source and message id.
+-- Which message ids were accepted: the key is a hash of source and message id. Those of the
+-- newest events may be missing here; they are read from event_group when the store is opened.
 CREATE TABLE message (
     key      BLOB PRIMARY KEY,
     position INTEGER NOT NULL

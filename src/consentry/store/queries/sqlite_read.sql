@@ -24,6 +24,12 @@ SELECT first, count, events FROM event_group WHERE first <= ? ORDER BY first DES
 -- The first group that begins after a position.
 SELECT first, count, events FROM event_group WHERE first > ? ORDER BY first LIMIT 1;
 
+-- name: groups_from
+-- Events that may not be in the table of message ids yet.
+SELECT first, events FROM event_group WHERE first + count > ? AND first >= coalesce(
+    (SELECT first FROM event_group WHERE first <= ?1 ORDER BY first DESC LIMIT 1), 0)
+ORDER BY first;
+
 -- name: end
 -- One past the last event that is there.
 SELECT max(first + count) FROM (SELECT first, count FROM event_group ORDER BY first DESC LIMIT 1);

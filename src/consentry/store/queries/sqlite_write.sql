@@ -73,17 +73,13 @@ INSERT OR IGNORE INTO notice (digest, text) VALUES (?, ?);
 -- Keep an answer under its idempotency key.
 INSERT INTO reply (key, digest, status, body) VALUES (?, ?, ?, ?);
 
--- name: position_of
--- Where the event with this message id lies.
-SELECT position FROM message WHERE key = ?;
+-- name: known_messages
+-- Which of these message ids are in the table.
+SELECT m.key FROM carray(?) AS asked CROSS JOIN message AS m ON m.key = asked.value;
 
 -- name: add_message
--- Remember a message id; one that is known keeps its position.
+-- Remember a message id; after a crash some are written again.
 INSERT OR IGNORE INTO message (key, position) VALUES (?, ?);
-
--- name: move_message
--- Give a message id its place after repeated ones before it were left out.
-UPDATE message SET position = ? WHERE key = ?;
 
 -- name: add_group
 -- Append events to the log.
@@ -154,4 +150,4 @@ DELETE FROM event_group WHERE first = ?;
 
 -- name: drop_message
 -- Forget a message id.
-DELETE FROM message WHERE key = ? AND position = ?;
+DELETE FROM message WHERE key = ?;

@@ -1,0 +1,81 @@
+# Consentry. `make` alone prints this manual.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+PORT ?= 8000
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+help: ## Print this manual
+	@echo "Consentry: consent captured, recorded, enforced and proven."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/run ## Run the demo shop with three stand-in destinations on http://localhost:8000
+	$(BIN)/consentry demo --port $(PORT)
+
+test: .venv/dev .build/node .build/apt ## Run every test (installs Chromium, PostgreSQL and the SDKs it needs)
+	$(BIN)/python -m pytest -q
+
+test-fast: .venv/dev ## Run the tests that need neither Chromium, Node nor PostgreSQL
+	$(BIN)/python -m pytest -q -m "not browser and not node and not postgres"
+
+check: .venv/dev ## Formatting, lint, types, the import contract
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/dev ## Format and repair what can be repaired
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
+
+bench: .venv/dev ## Measure; prints ratios to a floor measured in the same run
+	$(BIN)/python bench/run.py
+
+lock: .venv/dev ## Resolve the requirements again, with hashes
+	$(BIN)/uv pip compile -q -U --generate-hashes --no-emit-index-url --no-annotate --no-header --universal \
+	  --python-version 3.11 pyproject.toml --all-extras -o requirements/run.txt
+	$(BIN)/uv pip compile -q -U --generate-hashes --no-emit-index-url --no-annotate --no-header --universal \
+	  --python-version 3.11 pyproject.toml --all-extras --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(BIN)/uv pip compile -q -U --generate-hashes --no-emit-index-url --no-annotate --no-header --universal \
+	  --python-version 3.11 requirements/uv.in -o requirements/uv.txt
+
+clean: ## Remove what make made
+	rm -rf .venv .build tests/e2e/js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/uv: requirements/uv.txt
+	@if ! $(PYTHON) -m venv .venv 2>/dev/null; then \
+	  $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy python3-venv && $(PYTHON) -m venv .venv; fi
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+.venv/run: .venv/uv requirements/run.txt pyproject.toml
+	@if [ ! -e .venv/dev ]; then $(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements/run.txt \
+	  && $(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e . ; fi
+	@touch $@
+
+.venv/dev: .venv/uv requirements/dev.txt pyproject.toml
+	$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@ .venv/run
+
+.build/node: tests/e2e/js/package-lock.json
+	@mkdir -p .build
+	cd tests/e2e/js && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# Chromium and PostgreSQL are system packages; what is there already is left alone.
+.build/apt:
+	@mkdir -p .build
+	@missing=(); command -v chromium >/dev/null || missing+=(chromium); \
+	  ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || missing+=(postgresql); \
+	  command -v npm >/dev/null || missing+=(npm); \
+	  if [ $${#missing[@]} -gt 0 ]; then $(SUDO) apt-get update -q; \
+	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -qy --no-install-recommends "$${missing[@]}"; fi
+	@touch $@
+
+.PHONY: help demo test test-fast check format bench lock clean
