@@ -282,9 +282,7 @@ def test_without_a_key_nothing_is_sound() -> None:
 ENTRIES, NOTES = ledger(1, 3, 4)
 
 
-@given(
-    seq=st.integers(0, len(ENTRIES) - 1), place=st.integers(0, 10_000), bit=st.integers(0, 7)
-)
+@given(seq=st.integers(0, len(ENTRIES) - 1), place=st.integers(0, 10_000), bit=st.integers(0, 7))
 @settings(max_examples=200, deadline=None)
 def test_no_bit_of_any_leaf_can_be_flipped(seq: int, place: int, bit: int) -> None:
     leaf = bytearray(ENTRIES[seq].leaf)

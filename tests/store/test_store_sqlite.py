@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,11 +26,12 @@ from consentry.ports import (
     StoreLocked,
     StoreUnavailable,
 )
-from consentry.store import messages, sqlite_write
+from consentry.store import sqlite_write
 from consentry.store.messages import NewestMessages
 from consentry.store.recent import Group, RecentGroups
 from consentry.store.sqlite import SqliteStore
 from consentry.store.statements import migrations, queries
+from consentry.store.writer import MOST_WAITING_BYTES, GroupWriter
 from tests.store.conformance import StoreConformance, assert_ledger_is_proven, ids, put_events
 from tests.store.makers import (
     LONG_AGO,
@@ -216,9 +218,9 @@ async def test_a_record_that_cannot_be_read_is_an_error_and_not_silence(path: st
 
 # -- the file -----------------------------------------------------------------------------
 async def test_a_commit_is_synced_before_it_returns(store: SqliteStore) -> None:
-    assert store._writing.execute("PRAGMA journal_mode").get == "wal"
-    assert store._writing.execute("PRAGMA synchronous").get == 2  # FULL
-    assert store._writing.execute("PRAGMA page_size").get >= 8192
+    assert store._write_db.execute("PRAGMA journal_mode").get == "wal"
+    assert store._write_db.execute("PRAGMA synchronous").get == 2  # FULL
+    assert store._write_db.execute("PRAGMA page_size").get >= 8192
 
 
 async def test_indexes_hold_no_identifier(path: str, store: SqliteStore) -> None:
@@ -302,6 +304,19 @@ async def test_a_caller_that_goes_away_leaves_the_others_alone(store: SqliteStor
     assert not any(isinstance(result, BaseException) for result in results[1::2])
     for n in range(1, 20, 2):
         assert store.position_of("web", f"m{n}") is not None
+
+
+async def test_too_much_that_waits_is_refused_and_not_kept() -> None:
+    held = threading.Event()
+    writer = GroupWriter(lambda tasks: [held.wait(10) for _ in tasks], lambda: None)
+    first = asyncio.create_task(writer.submit("a", size=MOST_WAITING_BYTES))
+    await asyncio.sleep(0)
+    with pytest.raises(StoreUnavailable, match="too much is waiting"):
+        await writer.submit("b", size=1)
+    held.set()
+    assert await first is True
+    assert await writer.submit("c", size=1) is True
+    writer.close()
 
 
 async def test_close_writes_what_was_queued(path: str) -> None:
@@ -392,13 +407,10 @@ def test_a_pruned_key_is_forgotten() -> None:
     assert (newest.position(key(1)), newest.position(key(2)), newest.kept) == (None, 1, 1)
 
 
-async def test_message_ids_are_known_wherever_their_keys_are(
-    path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(messages, "MOST_KEYS", 100)
+async def test_message_ids_are_known_wherever_their_keys_are(path: str) -> None:
     accepted = 0
     for _ in range(3):
-        store = open_store(path)
+        store = SqliteStore.open(path, notary(), clock=Clock(), keys_in_memory=100)
         for _ in range(12):
             given = [event(f"m{accepted + n}") for n in range(17)]
             assert (await put_events(store, *given, *given)).positions == (
@@ -417,8 +429,8 @@ async def test_a_full_disk_refuses_everybody_writes_nothing_and_is_got_over(path
     store = open_store(path)
     await fill(store)
     before = everything(store)
-    pages = store._writing.execute("PRAGMA page_count").get
-    store._writing.execute(f"PRAGMA max_page_count={pages + 1}")
+    pages = store._write_db.execute("PRAGMA page_count").get
+    store._write_db.execute(f"PRAGMA max_page_count={pages + 1}")
     big = [
         Commit(records=(choice(f"new-{n}", ANN),), events=(event(f"new-{n}", body=b"x" * 90_000),))
         for n in range(5)
@@ -428,7 +440,7 @@ async def test_a_full_disk_refuses_everybody_writes_nothing_and_is_got_over(path
     assert len({id(result) for result in results}) == 5
     assert not store.available
     assert everything(store) == before
-    store._writing.execute("PRAGMA max_page_count=1000000")
+    store._write_db.execute("PRAGMA max_page_count=1000000")
     committed = await store.commit(big[0])
     assert (committed.seqs, committed.positions) == ((5,), (3,))
     assert store.available
@@ -442,12 +454,12 @@ async def test_a_full_disk_refuses_everybody_writes_nothing_and_is_got_over(path
 
 async def test_it_notices_by_itself_that_the_disk_has_room_again(path: str) -> None:
     store = open_store(path)
-    pages = store._writing.execute("PRAGMA page_count").get
-    store._writing.execute(f"PRAGMA max_page_count={pages}")
+    pages = store._write_db.execute("PRAGMA page_count").get
+    store._write_db.execute(f"PRAGMA max_page_count={pages}")
     with pytest.raises(StoreUnavailable):
         await put_events(store, event(body=b"x" * 200_000))
     assert not store.available
-    store._writing.execute("PRAGMA max_page_count=1000000")
+    store._write_db.execute("PRAGMA max_page_count=1000000")
     async with asyncio.timeout(5):
         while not store.available:
             await asyncio.sleep(0.02)
@@ -528,7 +540,10 @@ async def test_what_was_acknowledged_survives_kill_9(path: str) -> None:
     acknowledged: list[str] = []
     for cycle in range(3):
         child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, path, str(cycle)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", CHILD, path, str(cycle)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
         )
         assert child.stdout is not None
         acknowledged += [child.stdout.readline().strip() for _ in range(60 + 37 * cycle)]

@@ -37,7 +37,9 @@ class Server:
     admin key is missing or wrong, 2 when the request was refused.
     """
 
-    def __init__(self, url: str, admin_key: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, url: str, admin_key: str | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self._parts = _read_url(url)
         self._timeout_s = timeout_s
         self._key = None if admin_key is None else Secret(_checked_key(admin_key))

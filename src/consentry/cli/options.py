@@ -73,7 +73,9 @@ def with_subject(function: Callable[..., None]) -> Callable[..., None]:
         named = {member: kwargs.pop(option) for option, member in SUBJECT_OPTIONS.items()}
         subject = {member: value for member, value in named.items() if value}
         if not subject:
-            raise click.UsageError("name the subject with --user-id, --anonymous-id, --email or --phone")
+            raise click.UsageError(
+                "name the subject with --user-id, --anonymous-id, --email or --phone"
+            )
         function(*args, subject=subject, **kwargs)
 
     decorated: Callable[..., None] = command
@@ -98,7 +100,9 @@ def load(path: str) -> Config:
     except ConfigError as error:
         first, more = error.problems[0], len(error.problems) - 1
         rest = f" (and {more} more)" if more else ""
-        raise CliError(f"{path}: {first}{rest}: see `consentry check {path}`", CONFIGURATION) from None
+        raise CliError(
+            f"{path}: {first}{rest}: see `consentry check {path}`", CONFIGURATION
+        ) from None
 
 
 def store_file(config_path: str | None, store_path: str | None) -> str:
@@ -114,9 +118,7 @@ def path_of(store_url: str) -> str:
     """``sqlite:///FILE`` as a path; relative ones are meant from the current folder."""
     scheme, _, path = store_url.partition(":///")
     if scheme != "sqlite" or not path:
-        raise CliError(
-            "the store is not in a SQLite file: name one with --store", CONFIGURATION
-        )
+        raise CliError("the store is not in a SQLite file: name one with --store", CONFIGURATION)
     return path
 
 

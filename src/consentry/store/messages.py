@@ -36,11 +36,11 @@ class NewestMessages:
     """
 
     def __init__(
-        self, keys: Iterable[tuple[bytes, int]], end: int, most_keys: int | None = None
+        self, keys: Iterable[tuple[bytes, int]], end: int, most_keys: int = MOST_KEYS
     ) -> None:
         """``keys`` are those of the log before ``end`` that the table may lack."""
         self._slices: list[dict[bytes, int]] = [{} for _ in range(_SLICES)]
-        self._most = MOST_KEYS if most_keys is None else most_keys
+        self._most = most_keys
         self._count = 0
         self._next = 0
         self._mark = end

@@ -37,6 +37,7 @@ from consentry.ports import (
 from consentry.store import codec, sqlite_open, sqlite_write
 from consentry.store.codec import RowKeys
 from consentry.store.lock import StoreLock
+from consentry.store.messages import MOST_KEYS
 from consentry.store.naming import account
 from consentry.store.recent import Group, RecentGroups
 from consentry.store.sqlite_open import READ as SQL
@@ -71,7 +72,12 @@ class SqliteStore:
     """
 
     def __init__(
-        self, path: str, lock: StoreLock, notary: Notary, clock: Callable[[], Moment]
+        self,
+        path: str,
+        lock: StoreLock,
+        notary: Notary,
+        clock: Callable[[], Moment],
+        keys_in_memory: int,
     ) -> None:
         """Use ``open``. Opens the database that ``lock`` is for."""
         self._path = path
@@ -79,34 +85,44 @@ class SqliteStore:
         self._clock = clock
         self._recent = RecentGroups()
         self._policies: dict[int, Policy] = {}
-        self._writing = sqlite_open.connect_writer(path)
+        self._write_db = sqlite_open.connect_writer(path)
         try:
-            sqlite_open.migrate(self._writing)
-            self._keys: RowKeys = sqlite_open.row_keys(self._writing)
-            head = sqlite_open.head(self._writing)
-            self._messages = sqlite_open.newest_messages(self._writing, self._keys, head.end)
-            self._reading = sqlite_open.connect_reader(path)
-            self._policy_ids: dict[str, int] = dict(self._reading.execute(SQL["policies"]))
+            sqlite_open.migrate(self._write_db)
+            self._keys: RowKeys = sqlite_open.row_keys(self._write_db)
+            head = sqlite_open.head(self._write_db)
+            self._messages = sqlite_open.newest_messages(
+                self._write_db, self._keys, head.end, keys_in_memory
+            )
+            self._read_db = sqlite_open.connect_reader(path)
+            self._policy_ids: dict[str, int] = dict(self._read_db.execute(SQL["policies"]))
         except BaseException:
-            self._writing.close()
+            self._write_db.close()
             raise
         self._writer = SqliteWriter(
-            self._writing, self._keys, notary, head, self._recent, self._messages
+            self._write_db, self._keys, notary, head, self._recent, self._messages
         )
         self._group = GroupWriter(self._writer.run, self._writer.probe)
         self._closed = False
 
     @classmethod
-    def open(cls, path: str, notary: Notary, *, clock: Callable[[], Moment]) -> SqliteStore:
+    def open(
+        cls,
+        path: str,
+        notary: Notary,
+        *,
+        clock: Callable[[], Moment],
+        keys_in_memory: int = MOST_KEYS,
+    ) -> SqliteStore:
         """Open the store in the file ``path``, and make it when there is none.
 
-        ``clock`` gives the present Moment; only ``prune`` asks it. Raises StoreLocked when
+        ``clock`` gives the present Moment; only ``prune`` asks it. ``keys_in_memory`` bounds
+        how many message ids wait for their table (``store.messages``). Raises StoreLocked when
         another process serves it, and StoreError when it cannot be opened, is damaged, or is
         not of a version that is known here.
         """
         lock = StoreLock(path)
         try:
-            return cls(path, lock, notary, clock)
+            return cls(path, lock, notary, clock, keys_in_memory)
         except apsw.Error as error:
             lock.release()
             raise StoreError(f"cannot open the store at {path}: {error}") from error
@@ -119,13 +135,13 @@ class SqliteStore:
             return
         self._closed = True
         self._group.close()
-        self._reading.close()
+        self._read_db.close()
         try:
-            self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._write_db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except apsw.Error:
             pass  # what was committed is in the WAL and stays durable there
         finally:
-            self._writing.close()
+            self._write_db.close()
             self._lock.release()
 
     @property
@@ -143,7 +159,7 @@ class SqliteStore:
 
     def _rows(self, query: str, bindings: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """All rows at once: a statement left open would go on seeing the past."""
-        rows: list[tuple[Any, ...]] = self._reading.execute(SQL[query], bindings).fetchall()
+        rows: list[tuple[Any, ...]] = self._read_db.execute(SQL[query], bindings).fetchall()
         return rows
 
     def _row(self, query: str, bindings: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:

@@ -102,14 +102,14 @@ def head(db: apsw.Connection) -> Head:
     return Head(end, frontier, max(db.execute(READ["newest"]).get, _number(db, "pruned_newest")))
 
 
-def newest_messages(db: apsw.Connection, keys: RowKeys, end: int) -> NewestMessages:
+def newest_messages(db: apsw.Connection, keys: RowKeys, end: int, most_keys: int) -> NewestMessages:
     """The message ids that the table may lack, read from the log."""
     missing = (
         (keys.message(event.source, event.message_id), first + n)
         for first, events in db.execute(READ["groups_from"], (_number(db, "indexed_to"),))
         for n, event in enumerate(codec.decode_events(events))
     )
-    return NewestMessages(missing, end)
+    return NewestMessages(missing, end, most_keys)
 
 
 def copy(path: str, target: str) -> None:

@@ -130,15 +130,22 @@ DELETE FROM meta WHERE name = 'room';
 DELETE FROM delivery WHERE state = 'dead' AND last_at < ?;
 
 -- name: prune_attempts
--- Forget old attempts, but none that a restart needs. A part at a time.
+-- Forget old attempts, but none that a restart needs. A part at a time, and only up to the
+-- first row that is not old: looking at all others would keep writers waiting.
 DELETE FROM attempt_group WHERE id IN (
     SELECT a.id FROM attempt_group AS a LEFT JOIN cursor AS c ON c.destination = a.destination
-    WHERE a.ended_max < ?1 AND a.last < coalesce(c.position, 0) LIMIT ?2);
+    WHERE a.id < coalesce(
+        (SELECT id FROM attempt_group WHERE ended_max >= ?1 ORDER BY id LIMIT 1),
+        9223372036854775807)
+    AND a.last < coalesce(c.position, 0) LIMIT ?2);
 
 -- name: prunable
--- Groups of events that are old, behind every worker, and without rows. A part at a time.
+-- Groups of events that are old, behind every worker, and without rows. A part at a time, and
+-- only up to the first group that is not old.
 SELECT g.first, g.count, g.received_max, g.events FROM event_group AS g
-WHERE g.received_max < ?1
+WHERE g.first < coalesce(
+    (SELECT first FROM event_group WHERE received_max >= ?1 ORDER BY first LIMIT 1),
+    9223372036854775807)
   AND g.first + g.count <= coalesce((SELECT min(position) FROM cursor), 9223372036854775807)
   AND NOT EXISTS (
     SELECT 1 FROM delivery AS d WHERE d.position >= g.first AND d.position < g.first + g.count)

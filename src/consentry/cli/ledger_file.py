@@ -1,0 +1,224 @@
+"""The ledger in a store's SQLite file, opened for reading only.
+
+It needs no lock and may be read while a server serves it: records are only ever appended.
+So one statement says where the ledger ends, and everything up to there is then read in
+pages. A long read transaction would keep the server from tidying up its write-ahead log.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import apsw
+import msgspec
+
+from consentry.cli.group import UNREACHABLE, CliError
+from consentry.core.record import Facts, Merge, Node
+from consentry.ledger.entry import LedgerRecord, Record
+from consentry.ledger.verify import Entry, Fault
+from consentry.store import codec
+from consentry.store.codec import RowKeys
+from consentry.store.naming import account
+from consentry.store.sqlite_open import READ
+from consentry.store.statements import migrations
+
+_PAGE = 500
+_BUSY_MS = 5_000
+_APPLICATION_ID = 0x434F4E53  # what the store writes into the file's header
+_END = """
+SELECT (SELECT coalesce(max(seq) + 1, 0) FROM record),
+       (SELECT coalesce(max(size), 0) FROM checkpoint)
+"""
+_NOTES = "SELECT size, note FROM checkpoint WHERE size > ? AND size <= ? ORDER BY size LIMIT ?"
+_FACT = "SELECT body FROM fact WHERE node = ? AND seq = ? AND n = ?"
+_LINK = "SELECT seq FROM link WHERE node = ? AND other = ?"
+_MERGE = "SELECT 1 FROM merge WHERE node = ? AND seq = ?"
+_COUNTS = """
+SELECT (SELECT count(*) FROM fact WHERE seq < ?1),
+       (SELECT count(*) FROM link WHERE seq < ?1),
+       (SELECT count(*) FROM merge WHERE seq < ?1)
+"""
+
+
+class LedgerFile:
+    """One store file. What cannot be read is a CliError with exit code 4.
+
+    ``end`` is how many records there were when it was opened; later ones are not looked at.
+    """
+
+    def __init__(self, path: str) -> None:
+        if not os.path.isfile(path):
+            raise CliError(f"there is no store at {path}: name it with --store", UNREACHABLE)
+        self.path = path
+        with self._readable():
+            self._db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+            self._db.set_busy_timeout(_BUSY_MS)
+            self._check_owner()
+            row = self._db.execute(_END).fetchone()
+            self.end, self._newest_head = (int(row[0]), int(row[1])) if row else (0, 0)
+            self._keys = RowKeys(self._db.execute(READ["meta"], ("row_key",)).get or b"")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    # -- what a decision reads ----------------------------------------------------------------
+    def facts_of(self, node: Node) -> Facts:
+        """As ``ports.Store.facts_of``."""
+        with self._readable():
+            rows = self._db.execute(READ["facts_of"], (self._keys.node(node),))
+            return tuple(codec.decode_fact(body) for (body,) in rows)
+
+    def links_of(self, node: Node) -> tuple[Node, ...]:
+        """As ``ports.Store.links_of``."""
+        with self._readable():
+            rows = self._db.execute(READ["links_of"], (self._keys.node(node),)).fetchall()
+            return tuple(self._linked(other, body) for other, body in rows)
+
+    def merges_of(self, user_id: str) -> tuple[Merge, ...]:
+        """As ``ports.Store.merges_of``."""
+        found: dict[Merge, None] = {}
+        seen, todo = {user_id}, [user_id]
+        with self._readable():
+            while todo:
+                key = self._keys.node(account(todo.pop()))
+                for (body,) in self._db.execute(READ["merges_of"], (key,)).fetchall():
+                    merge = codec.decode_joined(body).merge
+                    if merge is None:
+                        raise self._damaged("a record lost its merge")
+                    found[merge] = None
+                    new = {merge.left, merge.right} - seen
+                    seen |= new
+                    todo += new
+        return tuple(found)
+
+    def _linked(self, key: bytes, body: bytes) -> Node:
+        for pair in codec.decode_joined(body).links:
+            for node in pair:
+                if self._keys.node(node) == key:
+                    return node
+        raise self._damaged("a record does not have the link it is found by")
+
+    # -- the ledger -----------------------------------------------------------------------------
+    def entries(self, first: int = 0) -> Iterator[Entry]:
+        """Every record from ``first`` on; one that cannot be read says so in its ``flaw``."""
+        position = first
+        while True:
+            with self._readable():
+                rows = self._db.execute(READ["ledger"], (position, _PAGE)).fetchall()
+            for seq, body, leaf in rows:
+                if seq >= self.end:
+                    return
+                yield _entry(seq, body, leaf)
+            if not rows:
+                return
+            position = rows[-1][0] + 1
+
+    def notes(self) -> Iterator[str]:
+        """Every signed tree head, smallest first."""
+        size = -1
+        while True:
+            with self._readable():
+                rows = self._db.execute(_NOTES, (size, self._newest_head, _PAGE)).fetchall()
+            if not rows:
+                return
+            for size, note in rows:
+                yield note
+
+    def newest_note(self) -> str | None:
+        """The latest signed tree head; None for an empty ledger."""
+        with self._readable():
+            row = self._db.execute(READ["checkpoint"]).fetchone()
+        return None if row is None else str(row[0])
+
+    def _check_owner(self) -> None:
+        if self._db.execute("PRAGMA application_id").get != _APPLICATION_ID:
+            raise CliError(f"{self.path} is no store of Consentry: name another", UNREACHABLE)
+        version, known = self._db.execute("PRAGMA user_version").get, len(migrations())
+        if version > known:
+            raise CliError(
+                f"{self.path} has schema {version} and this version knows {known}: "
+                "use the version that wrote it",
+                UNREACHABLE,
+            )
+
+    def _damaged(self, what: str) -> CliError:
+        return CliError(
+            f"{self.path} is damaged: {what}: run `consentry ledger verify`", UNREACHABLE
+        )
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (apsw.Error, msgspec.MsgspecError) as error:
+            raise CliError(f"{self.path} cannot be read: {error}", UNREACHABLE) from None
+
+    def index_check(self) -> IndexCheck:
+        """A check that what decisions read is what the records say."""
+        return IndexCheck(self._db, self._keys)
+
+
+class IndexCheck:
+    """Whether the rows that decisions read are exactly those that the records make.
+
+    The tree covers records. Decisions read facts, links and merges, which were copied out of
+    the records into rows of their own, so those are compared too.
+    """
+
+    def __init__(self, db: apsw.Connection, keys: RowKeys) -> None:
+        self._db = db
+        self._keys = keys
+        self._facts = self._links = self._merges = 0
+        self.faults: list[Fault] = []
+
+    def take(self, seq: int, record: Record) -> None:
+        """The next record."""
+        for n, (node, fact) in enumerate(record.facts):
+            self._facts += 1
+            row = self._one(_FACT, (self._keys.node(node), seq, n))
+            if row != codec.encode(fact):
+                self._fault("fact", seq)
+        self._take_links(seq, record)
+        if record.merge is not None:
+            for user in {record.merge.left, record.merge.right}:
+                self._merges += 1
+                if self._one(_MERGE, (self._keys.node(account(user)), seq)) is None:
+                    self._fault("merge", seq)
+
+    def _take_links(self, seq: int, record: Record) -> None:
+        both = {pair for a, b in record.links for pair in ((a, b), (b, a))}
+        for left, right in both:
+            found = self._one(_LINK, (self._keys.node(left), self._keys.node(right)))
+            if found is None or found > seq:  # the first record that says so is kept
+                self._fault("link", seq)
+            elif found == seq:
+                self._links += 1
+
+    def finish(self, end: int) -> list[Fault]:
+        """All faults, after a look for rows that no record makes."""
+        counts = self._db.execute(_COUNTS, (end,)).fetchone() or (0, 0, 0)
+        expected = (self._facts, self._links, self._merges)
+        for name, there, made in zip(("fact", "link", "merge"), counts, expected, strict=True):
+            if there > made:
+                text = f"{there - made} {name} rows that decisions read belong to no record"
+                self.faults.append(Fault(text))
+        return self.faults
+
+    def _one(self, sql: str, bindings: tuple[Any, ...]) -> Any:
+        return self._db.execute(sql, bindings).get
+
+    def _fault(self, name: str, seq: int) -> None:
+        text = f"the {name} row that decisions read is not what the record says"
+        self.faults.append(Fault(text, seq))
+
+
+def _entry(seq: int, body: bytes, leaf: bytes) -> Entry:
+    try:
+        found: LedgerRecord = codec.ledger_record(seq, body, leaf)
+    except msgspec.MsgspecError as error:
+        return Entry(seq, leaf, flaw=str(error))
+    return Entry(seq, leaf, found.record, found.record.record_id, found.record.type.value)

@@ -1,0 +1,52 @@
+"""`consentry serve`: the server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from consentry.cli.group import UNREACHABLE, CliError
+from consentry.cli.options import load
+from consentry.cli.output import note
+
+
+@click.command("serve")
+@click.option(
+    "--config",
+    "config_path",
+    default="consentry.toml",
+    show_default=True,
+    type=click.Path(dir_okay=False),
+    help="The configuration file.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="The port."
+)
+def command(config_path: str, host: str, port: int) -> None:
+    """Run the server until SIGTERM or SIGINT.
+
+    A changed configuration file is taken without a restart; a bad one is refused and the
+    old one kept.
+    """
+    for warning in load(config_path).warnings:
+        note(str(warning))
+    from consentry.compose import serve
+    from consentry.config import ConfigError
+    from consentry.ports import StoreError
+
+    try:
+        asyncio.run(serve(config_path, host, port))
+    except ConfigError:
+        load(config_path)  # words it, if the file is still as it was
+        raise CliError(f"{config_path} changed while starting: start again", UNREACHABLE) from None
+    except StoreError as error:
+        raise CliError(str(error), UNREACHABLE) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CliError(
+            f"cannot serve on {host}:{port}: {reason}: choose another --port", UNREACHABLE
+        ) from None
+    except KeyboardInterrupt:
+        return  # stopped, as asked
