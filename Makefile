@@ -34,7 +34,7 @@ format: .venv/dev ## Format and repair what can be repaired
 	$(BIN)/ruff check --fix src tests bench
 
 bench: .venv/dev ## Measure; prints ratios to a floor measured in the same run
-	$(BIN)/python bench/run.py
+	$(BIN)/python -m bench.run
 
 lock: .venv/dev ## Resolve the requirements again, with hashes
 	$(BIN)/uv pip compile -q -U --generate-hashes --no-emit-index-url --no-annotate --no-header --universal \

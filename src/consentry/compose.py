@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,14 +15,14 @@ from consentry.clock import Clock
 from consentry.config import Config, ConfigError, DestinationConfig, load_config
 from consentry.core.delivery import State
 from consentry.core.moment import DAY, Moment
-from consentry.core.policy import Policy, Regime
+from consentry.core.policy import Mapping, Policy, Regime
 from consentry.destinations.registry import KINDS, Connected
 from consentry.destinations.transport import OutboundClient
+from consentry.flow import describe
 from consentry.flow.configure import take_policy
 from consentry.flow.deliver import Settled
 from consentry.flow.subjects import Subjects
 from consentry.flow.world import World
-from consentry.ledger import checkpoint
 from consentry.ledger.notary import Notary
 from consentry.ledger.note import SigningKey
 from consentry.ports import Delivery, Progress, Store
@@ -51,7 +50,7 @@ class Running:
     site: Site = field(init=False)
     workers: dict[str, Worker] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _given: dict[str, DestinationConfig] = field(default_factory=dict)
+    _given: dict[str, tuple[DestinationConfig, Mapping]] = field(default_factory=dict)
 
     async def requeue(self, rows: list[Delivery]) -> None:
         """Set rows to waiting again, durably, and hand them to their workers."""
@@ -83,24 +82,26 @@ class Running:
 
     async def _man(self, config: Config) -> None:
         """A worker for every enabled destination; those that changed are replaced."""
-        wanted = {d.name: d for d in config.destinations if config.policy.mapping[d.name].enabled}
+        mapping = config.policy.mapping
+        wanted = {
+            d.name: (d, mapping[d.name]) for d in config.destinations if mapping[d.name].enabled
+        }
         for name in [n for n in self.workers if self._given[n] != wanted.get(n)]:
             await self._dismiss(name)
         for name, given in wanted.items():
             if name not in self.workers:
-                self._employ(name, given)
+                self._employ(name, *given)
 
-    def _employ(self, name: str, given: DestinationConfig) -> None:
+    def _employ(self, name: str, given: DestinationConfig, mapping: Mapping) -> None:
         options = given.options
         if "needs" in options.__struct_fields__ and not getattr(options, "needs", ()):
             # A warehouse filters by what the destination is mapped to, unless told otherwise.
-            needed = self.world.policy.mapping[name].categories
-            options = msgspec.structs.replace(options, needs=needed)
+            options = msgspec.structs.replace(options, needs=mapping.categories)
         connected: Connected = KINDS[given.kind].connect(options, self.client)
         pace = Pace(given.concurrency, given.rate_limit, given.backoff)
         worker = Worker(self.world, name, connected, pace, told=self._told)
         self.workers[name] = worker
-        self._given[name] = given
+        self._given[name] = (given, mapping)
         self._tasks[name] = asyncio.create_task(worker.run(), name=f"worker {name}")
 
     async def _dismiss(self, name: str) -> None:
@@ -130,7 +131,7 @@ class Running:
                     "messageId": settled.positioned.event.message_id,
                     "grade": settled.attempt.grade,
                     "state": settled.state.value,
-                    "at": settled.attempt.ended_at,
+                    "at": describe.time(settled.attempt.ended_at),
                     "crossed": settled.attempt.crossed,
                 }
             )
@@ -159,7 +160,7 @@ async def start(config: Config) -> Running:
     """Open the store, put the policy on record, and start the workers."""
     clock = Clock()
     store, key = open_store(config, clock)
-    clock = Clock(last_moment(store))
+    clock = Clock(store.newest)  # a clock that was set back may not go before it
     nothing_yet = Policy(config.workspace)
     world = World(store, Subjects(store), clock, nothing_yet, 0)
     client = OutboundClient(
@@ -222,25 +223,6 @@ def ledger_name(workspace: str) -> str:
     """The origin of the workspace's checkpoints: no spaces, no plus sign (C2SP signed-note)."""
     plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in workspace.lower())
     return f"consentry.local/{plain.strip('-') or 'workspace'}"
-
-
-def last_moment(store: Store) -> Moment:
-    """The latest reception on record: a clock that was set back may not go before it."""
-    latest = 0
-    if store.end > 0:
-        event = store.event_at(store.end - 1)
-        latest = event.received_at if event is not None else 0
-    note = store.checkpoint()
-    if note is not None:
-        size = checkpoint_size(note)
-        for entry in store.ledger(size - 1):
-            latest = max(latest, entry.record.received_at)
-    return latest
-
-
-def checkpoint_size(note: str) -> int:
-    """How many records a checkpoint covers; it is our own, so its signature is not asked."""
-    return checkpoint.parse_count(note.splitlines()[1])
 
 
 async def serve(config_path: str, host: str, port: int) -> None:
@@ -316,7 +298,7 @@ async def _follow(running: Running, path: str) -> None:
 def _refuse_what_needs_a_restart(old: Config, new: Config) -> None:
     from consentry.config_problem import Problem
 
-    fixed: Mapping[str, tuple[object, object]] = {
+    fixed: dict[str, tuple[object, object]] = {
         "workspace.name": (old.workspace, new.workspace),
         "store.url": (old.store_url, new.store_url),
         "server.allow_private_destinations": (

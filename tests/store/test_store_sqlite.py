@@ -182,6 +182,7 @@ REFUSED = [
     ("a lost record", "DELETE FROM record WHERE seq = 4", "damaged"),
     ("a lost checkpoint", "DELETE FROM checkpoint WHERE size = 5", "damaged"),
     ("a changed root", "UPDATE checkpoint SET root = zeroblob(32)", "damaged"),
+    ("unreadable events", "UPDATE event_group SET events = x'c1'", "cannot open"),
     ("a cut frontier", "UPDATE meta SET value = x'00' WHERE name = 'frontier'", "damaged"),
 ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -25,7 +26,7 @@ class CliError(click.ClickException):
 
     def __init__(self, message: str, exit_code: int = FAILED) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.status = exit_code
 
 
 class LazyGroup(click.Group):
@@ -62,16 +63,26 @@ class LazyGroup(click.Group):
         **extra: Any,
     ) -> Any:
         """Run, and end the process with the exit code of what happened."""
-        rest = (args, prog_name, complete_var)
+        run = partial(
+            super().main,
+            args,
+            prog_name,
+            complete_var,
+            standalone_mode=False,
+            windows_expand_args=windows_expand_args,
+            **extra,
+        )
         if not standalone_mode:
-            return super().main(*rest, False, windows_expand_args, **extra)
+            return run()
         try:
-            code = super().main(*rest, False, windows_expand_args, **extra)
+            code = run()
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             sys.exit(USAGE)
         except click.UsageError as error:
             _end(_usage(error), USAGE)
+        except CliError as error:
+            _end(error.message, error.status)
         except click.ClickException as error:
             _end(error.format_message(), error.exit_code)
         except click.Abort:

@@ -70,12 +70,13 @@ def verify_command(
     Exit code 1 when anything is wrong.
     """
     saved = [_text_of(path) for path in checkpoint_paths]
+    extra: list[Fault] = []
     if export_path is not None:
         if config_path is not None or store_path is not None:
             raise click.UsageError("give --export, or a store, not both")
         if not key_texts:
             raise click.UsageError("an exported file is checked with --key VKEY")
-        report, extra = _verify_export(export_path, _keys(key_texts), saved), []
+        report = _verify_export(export_path, _keys(key_texts), saved)
     else:
         path = store_file(config_path, store_path)
         keys = _keys(key_texts) or [_key_beside(path)]
@@ -111,7 +112,7 @@ def _verify_store(path: str, keys: list[VerifyKey], saved: list[str]) -> tuple[R
 
 
 def _verify_export(path: str, keys: list[VerifyKey], saved: list[str]) -> Report:
-    from consentry.ledger.verify import Entry, verify
+    from consentry.ledger.verify import verify
 
     def entries(size: int) -> Iterator[Entry]:
         for line in _export_lines(path):
@@ -279,11 +280,10 @@ def export_command(
         else:
             lines = _lines_of_server(server_at(server_url), first)
         out = sys.stdout if output_path is None else stack.enter_context(_new_file(output_path))
-        count = -1
-        for count, line in enumerate(lines):
+        for line in lines:
             out.write(json.dumps(line, separators=(",", ":")) + "\n")
     if output_path is not None:
-        note(f"wrote {max(count, 0)} records to {output_path}")
+        note(f"wrote {output_path}: check it with `consentry ledger verify --export`")
 
 
 def _opened(path: str) -> LedgerFile:

@@ -54,7 +54,7 @@ class LedgerFile:
             raise CliError(f"there is no store at {path}: name it with --store", UNREACHABLE)
         self.path = path
         with self._readable():
-            self._db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+            self._db: Any = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
             self._db.set_busy_timeout(_BUSY_MS)
             self._check_owner()
             row = self._db.execute(_END).fetchone()
@@ -125,8 +125,8 @@ class LedgerFile:
                 rows = self._db.execute(_NOTES, (size, self._newest_head, _PAGE)).fetchall()
             if not rows:
                 return
-            for size, note in rows:
-                yield note
+            size = rows[-1][0]
+            yield from (note for _, note in rows)
 
     def newest_note(self) -> str | None:
         """The latest signed tree head; None for an empty ledger."""
@@ -169,7 +169,7 @@ class IndexCheck:
     the records into rows of their own, so those are compared too.
     """
 
-    def __init__(self, db: apsw.Connection, keys: RowKeys) -> None:
+    def __init__(self, db: Any, keys: RowKeys) -> None:
         self._db = db
         self._keys = keys
         self._facts = self._links = self._merges = 0

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial, wraps
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from typing import Any
 
 import apsw
 import msgspec
@@ -40,29 +40,13 @@ from consentry.store.lock import StoreLock
 from consentry.store.messages import MOST_KEYS
 from consentry.store.naming import account
 from consentry.store.recent import Group, RecentGroups
-from consentry.store.sqlite_open import READ as SQL
+from consentry.store.sqlite_read import SqliteReader, reading
 from consentry.store.sqlite_write import SqliteWriter
 from consentry.store.writer import GroupWriter
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _LEDGER_PAGE = 500
 _LAST = (1 << 63) - 1
 _EVENT_BYTES = 200  # what an event takes beside its body, roughly
-
-
-def _reading(read: Callable[P, R]) -> Callable[P, R]:
-    """A read that cannot be done, or that finds what cannot be read, is a StoreError."""
-
-    @wraps(read)
-    def reading(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return read(*args, **kwargs)
-        except (apsw.Error, msgspec.MsgspecError) as error:
-            raise StoreError(f"the store cannot be read: {error}") from error
-
-    return reading
 
 
 class SqliteStore:
@@ -85,6 +69,7 @@ class SqliteStore:
         self._clock = clock
         self._recent = RecentGroups()
         self._policies: dict[int, Policy] = {}
+        self._policy_ids: dict[str, int] = {}
         self._write_db = sqlite_open.connect_writer(path)
         try:
             sqlite_open.migrate(self._write_db)
@@ -93,8 +78,7 @@ class SqliteStore:
             self._messages = sqlite_open.newest_messages(
                 self._write_db, self._keys, head.end, keys_in_memory
             )
-            self._read_db = sqlite_open.connect_reader(path)
-            self._policy_ids: dict[str, int] = dict(self._read_db.execute(SQL["policies"]))
+            self._read = SqliteReader(path)
         except BaseException:
             self._write_db.close()
             raise
@@ -123,7 +107,7 @@ class SqliteStore:
         lock = StoreLock(path)
         try:
             return cls(path, lock, notary, clock, keys_in_memory)
-        except apsw.Error as error:
+        except (apsw.Error, msgspec.MsgspecError) as error:
             lock.release()
             raise StoreError(f"cannot open the store at {path}: {error}") from error
         except BaseException:
@@ -135,7 +119,7 @@ class SqliteStore:
             return
         self._closed = True
         self._group.close()
-        self._read_db.close()
+        self._read.close()
         try:
             self._write_db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except apsw.Error:
@@ -157,27 +141,15 @@ class SqliteStore:
         """How many groups were written since the store was opened."""
         return self._group.groups
 
-    def _rows(self, query: str, bindings: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        """All rows at once: a statement left open would go on seeing the past."""
-        rows: list[tuple[Any, ...]] = self._read_db.execute(SQL[query], bindings).fetchall()
-        return rows
-
-    def _row(self, query: str, bindings: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
-        return next(iter(self._rows(query, bindings)), None)
-
-    def _value(self, query: str, bindings: tuple[Any, ...] = ()) -> Any:
-        row = self._row(query, bindings)
-        return None if row is None else row[0]
-
     # -- what a decision reads ------------------------------------------------------------
-    @_reading
+    @reading
     def facts_of(self, node: Node) -> Facts:
-        rows = self._rows("facts_of", (self._keys.node(node),))
+        rows = self._read.rows("facts_of", self._keys.node(node))
         return tuple([codec.decode_fact(row[0]) for row in rows])
 
-    @_reading
+    @reading
     def links_of(self, node: Node) -> tuple[Node, ...]:
-        rows = self._rows("links_of", (self._keys.node(node),))
+        rows = self._read.rows("links_of", self._keys.node(node))
         return tuple([self._linked(other, body) for other, body in rows])
 
     def _linked(self, key: bytes, body: bytes) -> Node:
@@ -187,13 +159,13 @@ class SqliteStore:
                     return node
         raise StoreError("the store is damaged: a record does not have the link it is found by")
 
-    @_reading
+    @reading
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
         found: dict[Merge, None] = {}
         seen, todo = {user_id}, [user_id]
         while todo:
             key = self._keys.node(account(todo.pop()))
-            for (body,) in self._rows("merges_of", (key,)):
+            for (body,) in self._read.rows("merges_of", key):
                 merge = codec.decode_joined(body).merge
                 if merge is None:
                     raise StoreError("the store is damaged: a record lost its merge")
@@ -222,19 +194,19 @@ class SqliteStore:
         await self._group.submit(task)
 
     # -- events ---------------------------------------------------------------------------
-    @_reading
+    @reading
     def position_of(self, source: str, message_id: str) -> int | None:
         key = self._keys.message(source, message_id)
         # Memory first: a key leaves it only after the table has it.
         position: int | None = self._messages.position(key)
-        return self._value("position_of", (key,)) if position is None else position
+        return self._read.value("position_of", key) if position is None else position
 
-    @_reading
+    @reading
     def event_at(self, position: int) -> StoredEvent | None:
         group = self._group_with(position)
         return None if group is None else group.events[position - group.first]
 
-    @_reading
+    @reading
     def events_from(self, position: int, limit: int) -> Sequence[Positioned]:
         found: list[Positioned] = []
         position, end = max(position, 0), self.end
@@ -259,13 +231,13 @@ class SqliteStore:
         group = self._recent.at(position)
         if group is not None:
             return group
-        row = self._row("group_at", (position,))
+        row = self._read.row("group_at", position)
         if row is None or row[0] + row[1] <= position:
             return None
         return self._decoded(row)
 
     def _group_after(self, position: int) -> Group | None:
-        row = self._row("group_after", (position,))
+        row = self._read.row("group_after", position)
         return None if row is None else self._recent.at(row[0]) or self._decoded(row)
 
     def _decoded(self, row: tuple[Any, ...]) -> Group:
@@ -274,12 +246,12 @@ class SqliteStore:
         return group
 
     # -- deliveries -----------------------------------------------------------------------
-    @_reading
+    @reading
     def position_for(self, destination: str) -> int | None:
-        position: int | None = self._value("position_for", (destination,))
+        position: int | None = self._read.value("position_for", destination)
         return position
 
-    @_reading
+    @reading
     def deliveries(
         self,
         destination: str | None = None,
@@ -289,19 +261,19 @@ class SqliteStore:
     ) -> Sequence[Delivery]:
         name, position = after or ("", -1)
         if destination is None:
-            rows = self._rows("deliveries", (name, position, state, limit))
+            rows = self._read.rows("deliveries", name, position, state, limit)
         elif name > destination:
             return []
         else:
             first = position if name == destination else -1
             bindings = (destination, first, state, limit)
-            rows = self._rows("deliveries_of", bindings)
+            rows = self._read.rows("deliveries_of", *bindings)
         return [codec.decode_delivery(body) for (body,) in rows]
 
-    @_reading
+    @reading
     def attempts_at(self, position: int) -> Sequence[tuple[str, Attempt]]:
         earliest = position - sqlite_write.ATTEMPT_SPAN + 1
-        rows = self._rows("attempts_at", (earliest, position))
+        rows = self._read.rows("attempts_at", earliest, position)
         return [
             (destination, attempt)
             for destination, attempts in rows
@@ -309,9 +281,9 @@ class SqliteStore:
             if attempt.position == position
         ]
 
-    @_reading
+    @reading
     def attempted_from(self, destination: str, position: int) -> Sequence[Attempt]:
-        rows = self._rows("attempted_from", (destination, position))
+        rows = self._read.rows("attempted_from", destination, position)
         return [
             attempt
             for (attempts,) in rows
@@ -319,9 +291,9 @@ class SqliteStore:
             if attempt.position >= position
         ]
 
-    @_reading
+    @reading
     def pauses(self) -> Sequence[Pause]:
-        return [Pause(*row) for row in self._rows("pauses")]
+        return [Pause(*row) for row in self._read.rows("pauses")]
 
     # -- policies -------------------------------------------------------------------------
     async def policy_id(self, policy: Policy) -> int:
@@ -331,31 +303,31 @@ class SqliteStore:
             self._policy_ids[policy.version] = known
         return known
 
-    @_reading
+    @reading
     def policy(self, policy_id: int) -> Policy | None:
         known = self._policies.get(policy_id)
         if known is None:
-            canonical = self._value("policy", (policy_id,))
+            canonical = self._read.value("policy", policy_id)
             if canonical is None:
                 return None
             known = self._policies[policy_id] = policy_from_canonical(canonical)
         return known
 
     # -- the ledger -----------------------------------------------------------------------
-    @_reading
+    @reading
     def reply_to(self, key: str) -> Reply | None:
-        row = self._row("reply_to", (key,))
+        row = self._read.row("reply_to", key)
         if row is None:
             return None
         digest, status, body = row
         return Reply(key, digest, status, body)
 
-    @_reading
+    @reading
     def notice(self, digest: str) -> str | None:
-        text: str | None = self._value("notice", (digest,))
+        text: str | None = self._read.value("notice", digest)
         return text
 
-    @_reading
+    @reading
     def records_of(
         self, nodes: Iterable[Node], before: int | None = None, limit: int = 100
     ) -> Sequence[LedgerRecord]:
@@ -363,9 +335,9 @@ class SqliteStore:
         seqs: set[int] = set()
         for node in nodes:
             bindings = (self._keys.node(node), last, limit)
-            seqs.update(seq for (seq,) in self._rows("seqs_of", bindings))
+            seqs.update(seq for (seq,) in self._read.rows("seqs_of", *bindings))
         wanted = sorted(seqs, reverse=True)[:limit]
-        rows = [row for seq in wanted for row in self._rows("record_at", (seq,))]
+        rows = [row for seq in wanted for row in self._read.rows("record_at", seq)]
         return [codec.ledger_record(*row) for row in rows]
 
     def ledger(self, first: int = 0) -> Iterator[LedgerRecord]:
@@ -373,28 +345,28 @@ class SqliteStore:
             yield from page
             first = page[-1].seq + 1
 
-    @_reading
+    @reading
     def _ledger_page(self, first: int) -> list[LedgerRecord]:
-        rows = self._rows("ledger", (first, _LEDGER_PAGE))
+        rows = self._read.rows("ledger", first, _LEDGER_PAGE)
         return [codec.ledger_record(*row) for row in rows]
 
-    @_reading
+    @reading
     def record(self, record_id: str) -> LedgerRecord | None:
-        row = self._row("record", (record_id,))
+        row = self._read.row("record", record_id)
         return None if row is None else codec.ledger_record(*row)
 
-    @_reading
+    @reading
     def checkpoint(self) -> str | None:
-        row = self._row("checkpoint")
+        row = self._read.row("checkpoint")
         return None if row is None else str(row[0])
 
-    @_reading
+    @reading
     def suppressions(
         self, after: int | None = None, limit: int = 100
     ) -> Sequence[tuple[int, Suppression]]:
         if limit < 1:
             return []
-        rows = self._rows("suppressions", (-1 if after is None else after, limit))
+        rows = self._read.rows("suppressions", -1 if after is None else after, limit)
         listed = [
             (seq, Suppression(self._suppressed(key, body), since, record_id))
             for seq, key, since, record_id, body in rows

@@ -63,10 +63,6 @@ SELECT attempts FROM attempt_group WHERE destination = ? AND last >= ? ORDER BY 
 -- Every pause now in force.
 SELECT destination, reason, since FROM pause ORDER BY destination;
 
--- name: policies
--- The numbers of all policies.
-SELECT version, policy_id FROM policy;
-
 -- name: policy
 -- One policy as canonical JSON.
 SELECT canonical FROM policy WHERE policy_id = ?;
