@@ -75,7 +75,7 @@ class LazyGroup(click.Group):
         if not standalone_mode:
             return run()
         try:
-            code = run()
+            code: object = run()
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             sys.exit(USAGE)

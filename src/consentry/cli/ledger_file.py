@@ -57,9 +57,13 @@ class LedgerFile:
             self._db: Any = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
             self._db.set_busy_timeout(_BUSY_MS)
             self._check_owner()
-            row = self._db.execute(_END).fetchone()
-            self.end, self._newest_head = (int(row[0]), int(row[1])) if row else (0, 0)
-            self._keys = RowKeys(self._db.execute(READ["meta"], ("row_key",)).get or b"")
+            self.end, self._newest_head = self._db.execute(_END).fetchone()
+            self.keys = RowKeys(self._db.execute(READ["meta"], ("row_key",)).get or b"")
+
+    def row(self, sql: str, bindings: tuple[Any, ...] = ()) -> Any:
+        """The first row of a query; None when it has none."""
+        with self._readable():
+            return self._db.execute(sql, bindings).fetchone()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -69,13 +73,13 @@ class LedgerFile:
     def facts_of(self, node: Node) -> Facts:
         """As ``ports.Store.facts_of``."""
         with self._readable():
-            rows = self._db.execute(READ["facts_of"], (self._keys.node(node),))
+            rows = self._db.execute(READ["facts_of"], (self.keys.node(node),))
             return tuple(codec.decode_fact(body) for (body,) in rows)
 
     def links_of(self, node: Node) -> tuple[Node, ...]:
         """As ``ports.Store.links_of``."""
         with self._readable():
-            rows = self._db.execute(READ["links_of"], (self._keys.node(node),)).fetchall()
+            rows = self._db.execute(READ["links_of"], (self.keys.node(node),)).fetchall()
             return tuple(self._linked(other, body) for other, body in rows)
 
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
@@ -84,7 +88,7 @@ class LedgerFile:
         seen, todo = {user_id}, [user_id]
         with self._readable():
             while todo:
-                key = self._keys.node(account(todo.pop()))
+                key = self.keys.node(account(todo.pop()))
                 for (body,) in self._db.execute(READ["merges_of"], (key,)).fetchall():
                     merge = codec.decode_joined(body).merge
                     if merge is None:
@@ -98,7 +102,7 @@ class LedgerFile:
     def _linked(self, key: bytes, body: bytes) -> Node:
         for pair in codec.decode_joined(body).links:
             for node in pair:
-                if self._keys.node(node) == key:
+                if self.keys.node(node) == key:
                     return node
         raise self._damaged("a record does not have the link it is found by")
 
@@ -130,8 +134,7 @@ class LedgerFile:
 
     def newest_note(self) -> str | None:
         """The latest signed tree head; None for an empty ledger."""
-        with self._readable():
-            row = self._db.execute(READ["checkpoint"]).fetchone()
+        row = self.row(READ["checkpoint"])
         return None if row is None else str(row[0])
 
     def _check_owner(self) -> None:
@@ -159,7 +162,7 @@ class LedgerFile:
 
     def index_check(self) -> IndexCheck:
         """A check that what decisions read is what the records say."""
-        return IndexCheck(self._db, self._keys)
+        return IndexCheck(self)
 
 
 class IndexCheck:
@@ -169,9 +172,9 @@ class IndexCheck:
     the records into rows of their own, so those are compared too.
     """
 
-    def __init__(self, db: Any, keys: RowKeys) -> None:
-        self._db = db
-        self._keys = keys
+    def __init__(self, file: LedgerFile) -> None:
+        self._file = file
+        self._keys = file.keys
         self._facts = self._links = self._merges = 0
         self.faults: list[Fault] = []
 
@@ -200,7 +203,7 @@ class IndexCheck:
 
     def finish(self, end: int) -> list[Fault]:
         """All faults, after a look for rows that no record makes."""
-        counts = self._db.execute(_COUNTS, (end,)).fetchone() or (0, 0, 0)
+        counts = self._file.row(_COUNTS, (end,)) or (0, 0, 0)
         expected = (self._facts, self._links, self._merges)
         for name, there, made in zip(("fact", "link", "merge"), counts, expected, strict=True):
             if there > made:
@@ -209,7 +212,8 @@ class IndexCheck:
         return self.faults
 
     def _one(self, sql: str, bindings: tuple[Any, ...]) -> Any:
-        return self._db.execute(sql, bindings).get
+        row = self._file.row(sql, bindings)
+        return None if row is None else row[0]
 
     def _fault(self, name: str, seq: int) -> None:
         text = f"the {name} row that decisions read is not what the record says"

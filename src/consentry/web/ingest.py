@@ -146,7 +146,7 @@ def _checked(message: Any, index: int) -> Any:
         found = Malformed("event_too_large", f"a message has at most {LARGEST_EVENT} bytes")
     if found is not None and isinstance(message, dict):
         message_id = message.get("messageId")
-        if isinstance(message_id, str):
+        if isinstance(message_id, str) and message_id.isascii():
             found = Malformed(found.code, found.message, found.field, message_id[:100])
     return message if found is None else found
 

@@ -8,6 +8,7 @@ it stands; in a batch, the one message that holds it.
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from typing import Any
 
@@ -29,15 +30,14 @@ class _Repeated(dict[str, Any]):
 def read_object(body: bytes) -> dict[str, Any]:
     """The object that a body holds. Raises Problem 400.
 
-    Objects inside it that repeat a member are marked; ``flaw`` finds them.
+    Objects inside it that repeat a member, text that is not Unicode and numbers beyond what a
+    float holds are marked; ``flaw`` finds them. So one bad message does not take its batch along.
     """
     try:
-        value = msgspec.json.decode(body)
-        if _may_repeat(body, value):
-            value = json.loads(body, object_pairs_hook=_object, parse_constant=_no_constant)
+        value = _read(body)
     except RecursionError:
         raise Problem(400, "too_deep", f"nested deeper than {DEEPEST} levels") from None
-    except (msgspec.DecodeError, ValueError) as error:
+    except ValueError as error:
         raise Problem(400, "invalid_json", f"the body is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise Problem(400, "invalid_json", "the body must be a JSON object")
@@ -46,8 +46,37 @@ def read_object(body: bytes) -> dict[str, Any]:
     return value
 
 
+def _read(body: bytes) -> Any:
+    try:
+        value = msgspec.json.decode(body)
+        if not _may_repeat(body, value):
+            return value
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass  # the careful reader says what is wrong, and in which message
+    return json.loads(
+        body.decode("utf-8", "surrogateescape"),
+        object_pairs_hook=_object,
+        parse_float=_number,
+        parse_int=_number,
+        parse_constant=_no_constant,
+    )
+
+
 def flaw(value: Any) -> Malformed | None:
-    """Why one message may not be read: a repeated member, or nesting beyond 64 levels."""
+    """Why one message may not be read.
+
+    A repeated member, nesting beyond 64 levels, or a value that cannot be written as JSON again.
+    """
+    found = _structure(value)
+    if found is None:
+        try:
+            msgspec.json.encode(value)
+        except (ValueError, TypeError, RecursionError):
+            found = Malformed("invalid_value", "holds text that is not Unicode, or no JSON number")
+    return found
+
+
+def _structure(value: Any) -> Malformed | None:
     stack: list[tuple[Any, int]] = [(value, 1)]
     while stack:
         item, depth = stack.pop()
@@ -93,6 +122,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     seen: set[str] = set()
     marked.repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
     return marked
+
+
+class _NoNumber:
+    """Stands where a number stood that no reader would understand alike."""
+
+
+def _number(text: str) -> Any:
+    if text.lstrip("-").isdigit() and len(text) <= 20:
+        return int(text)
+    value = float(text)
+    return value if math.isfinite(value) else _NoNumber()
 
 
 def _no_constant(name: str) -> Any:
