@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import structlog
 
+from consentry import log as log_set_up
 from consentry.clock import Clock
 from consentry.config import Config, ConfigError, DestinationConfig, load_config
 from consentry.core.delivery import State
@@ -25,7 +27,8 @@ from consentry.flow.subjects import Subjects
 from consentry.flow.world import World
 from consentry.ledger.notary import Notary
 from consentry.ledger.note import SigningKey
-from consentry.ports import Delivery, Progress, Store
+from consentry.ports import Delivery, Progress, Store, StoreError
+from consentry.web import faults
 from consentry.web.app import create_app
 from consentry.web.meters import Meters
 from consentry.web.site import Site
@@ -34,6 +37,7 @@ from consentry.worker import Pace, Worker
 log = structlog.get_logger()
 PRUNE_EVERY_S = 3600.0
 STOP_GRACE_S = 10.0
+STORE_PAUSE_S = 1.0
 
 
 class BadStore(Exception):
@@ -72,6 +76,7 @@ class Running:
 
     async def take_config(self, config: Config) -> None:
         """Put a configuration that was found good into force."""
+        await self._seat(config)
         await take_policy(self.world, config.policy)
         self.world.regimes = _regimes(config)
         self.world.shadow = config.shadow
@@ -79,6 +84,16 @@ class Running:
         self.site.take_config(config)
         await self._man(config)
         log.info("configuration_taken", policy=config.policy.version, shadow=config.shadow)
+
+    async def _seat(self, config: Config) -> None:
+        """Where a new destination begins is fixed before any event is decided for it.
+
+        Begun later, it would skip the events that were accepted in between.
+        """
+        store = self.world.store
+        for mapping in config.policy.mappings:
+            if mapping.enabled and store.position_for(mapping.name) is None:
+                await store.record_progress(Progress(destination=mapping.name, position=store.end))
 
     async def _man(self, config: Config) -> None:
         """A worker for every enabled destination; those that changed are replaced."""
@@ -232,6 +247,8 @@ async def serve(config_path: str, host: str, port: int) -> None:
     """
     import uvicorn
 
+    log_set_up.set_up()
+    faults.quote_nobody(asyncio.get_running_loop())
     config = load_config(config_path)
     for warning in config.warnings:
         log.warning("configuration", message=str(warning))
@@ -265,6 +282,8 @@ async def serve(config_path: str, host: str, port: int) -> None:
         )
     )
     log.info("serving", workspace=config.workspace, port=port, shadow=config.shadow)
+    # uvicorn raises the signal again once it has stopped; that it was heard is enough.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     await server.serve()
 
 
@@ -287,7 +306,12 @@ async def _follow(running: Running, path: str) -> None:
             for problem in error.problems:
                 log.error("configuration_refused", message=str(problem), line=problem.line)
             return
-        await running.take_config(config)
+        while True:
+            try:
+                return await running.take_config(config)
+            except StoreError as error:
+                log.error("configuration_waits", error=type(error).__name__)
+                await asyncio.sleep(STORE_PAUSE_S)
 
     def unreadable(message: str) -> None:
         log.error("configuration_unreadable", message=message)

@@ -2,7 +2,7 @@
 
 A destination's progress is one number: every event before it is settled, or has a row of
 its own. When a destination fails for one subject after another it is the destination
-that is ill: the log is not read further, and one row at a time is tried until it answers.
+that is ill: one request at a time is tried, of old rows and new events in turn, until it answers.
 A destination that refuses our credentials is paused until somebody looks.
 """
 
@@ -70,6 +70,7 @@ class Worker:
         self._not_before: Moment = 0
         self._next_request_at = 0.0
         self._stopping = False
+        self._new_first = False
 
     # -- from outside -----------------------------------------------------------------------
     def wake(self) -> None:
@@ -80,13 +81,14 @@ class Worker:
         """Take up a paused destination again."""
         await self.world.store.end_pause(self.name)
         self.paused = None
-        self.lane.failing = 0
+        self.lane.forgive()
         self._not_before = 0
         self.wake()
 
     def take_up(self, rows: list[Delivery]) -> None:
         """Rows that somebody set to waiting again."""
         self.lane.hold(rows)
+        self._not_before = 0
         self.wake()
 
     async def run(self) -> None:
@@ -140,15 +142,25 @@ class Worker:
         if now < self._not_before:
             return min(LONGEST_SLEEP_S, (self._not_before - now) / SECOND)
         try:
-            self._start_retries(now)
-            if not self.lane.ill:
-                self._start_new(now)
+            self._start_in_turn(now)
         except StoreError:
             return STORE_PAUSE_S  # the consent state cannot be read: nothing is sent
         due = self.lane.next_due()
         if due is None or len(self._tasks) >= self.pace.concurrency:
             return LONGEST_SLEEP_S
         return min(LONGEST_SLEEP_S, max(0.001, (due - now) / SECOND))
+
+    def _start_in_turn(self, now: Moment) -> None:
+        """Retries before new events; while the destination is ill, one request of either in turn.
+
+        Without turns, rows that always fail would keep everybody else waiting behind them.
+        """
+        running = len(self._tasks)
+        steps = [self._start_retries, self._start_new]
+        for start in reversed(steps) if self._new_first else steps:
+            start(now)
+        if len(self._tasks) > running:
+            self._new_first = self.lane.ill and not self._new_first
 
     def _start_retries(self, now: Moment) -> None:
         while self._slot_free():
@@ -188,7 +200,8 @@ class Worker:
                 self.lane.read = one.position + 1
 
     def _slot_free(self) -> bool:
-        return len(self._tasks) < self.pace.concurrency and not self._stopping
+        most = 1 if self.lane.ill else self.pace.concurrency
+        return len(self._tasks) < most and not self._stopping
 
     # -- one attempt --------------------------------------------------------------------------
     def _start(self, batch: list[Positioned]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,9 @@ from tests.running import BACKEND_KEY, Server, StandIn, call, server, stand_in, 
 
 JS = Path(__file__).parent / "js"
 SLOW_KEY = "wk_slow"
-SLOW_SECRET = "slow-0123456789-0123456789-0123456789"
+SLOW_SECRETS = {
+    name: f"slow-{name}-0123456789-0123456789-0123456789" for name in ("python_sdk", "node_sdk")
+}
 
 VENDOR = {
     "warehouse": "webhook",
@@ -43,11 +46,15 @@ SOURCES = f"""
 name = "slow"
 write_key = "{SLOW_KEY}"
 rate_limit = 0.5
+""" + "".join(
+    f"""
 [[source]]
-name = "slow_backend"
-secret_key = "{SLOW_SECRET}"
+name = "slow_{name}"
+secret_key = "{secret}"
 rate_limit = 0.5
 """
+    for name, secret in SLOW_SECRETS.items()
+)
 
 
 def destinations(stand_in_base: str) -> str:
@@ -126,7 +133,15 @@ class World:
 
     def decided(self, message_id: str) -> dict[str, dict[str, Any]]:
         """By destination, the decision that holds once nothing waits any more."""
-        return {n: d["decision"] for n, d in self.server.event(message_id).items()}
+        found = self.server.event(message_id)
+        for name, delivery in found.items():
+            allowed = delivery["decision"]["decision"] == "allow"
+            assert delivery["state"] == ("delivered" if allowed else "withheld"), (
+                message_id,
+                name,
+                delivery,
+            )
+        return {name: delivery["decision"] for name, delivery in found.items()}
 
     def explained(self, messages: Sequence[dict[str, Any]]) -> list[dict[str, dict[str, Any]]]:
         """By destination, what an explanation says of each message."""
@@ -145,9 +160,11 @@ class World:
         """Everything sent, in order, reached exactly the expected destinations, once.
 
         ``changed`` are indices of messages whose subject has answered since, so that an
-        explanation given now may differ. ``messages`` defaults to all that the proxy saw.
+        explanation given now may differ. ``messages`` defaults to all that the proxy saw,
+        in the order of their numbers where they have some, for an SDK may send side by side.
         """
-        sent = self.proxy.sent if messages is None else messages
+        sent = list(self.proxy.sent if messages is None else messages)
+        sent.sort(key=lambda message: message["context"].get("case", 0))
         assert len(sent) == len(expected), [m["messageId"] for m in sent]
         explained = self.explained(sent)
         should: dict[str, list[str]] = {name: [] for name in VENDOR}
@@ -158,7 +175,14 @@ class World:
                 assert _gist(explained[n]) == _gist(told), (n, message)
             for name in names:
                 should[name].append(message["messageId"])
-        assert self.taken() == {name: sorted(ids) for name, ids in should.items()}
+        taken = self.taken()
+        missing = {name: Counter(ids) - Counter(taken[name]) for name, ids in should.items()}
+        surplus = {name: Counter(taken[name]) - Counter(ids) for name, ids in should.items()}
+        assert (_some(missing), _some(surplus)) == ({}, {})
+
+
+def _some(counts: Mapping[str, Counter[str]]) -> dict[str, Counter[str]]:
+    return {name: count for name, count in counts.items() if count}
 
 
 def _allowed(decisions: Mapping[str, dict[str, Any]]) -> frozenset[str]:

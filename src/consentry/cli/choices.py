@@ -25,17 +25,47 @@ _SAME = {
     "userid": "userId",
     "anonymous_id": "anonymousId",
     "anonymousid": "anonymousId",
-    "created_at": TIME,
-    "date": TIME,
 }
 _PREFIXES = ("preferences.", "category.", "categories.")
 YES = frozenset(
-    ["true", "t", "1", "yes", "y", "on", "granted", "grant", "accepted", "accept", "allowed", "allow", "opt_in", "optin", "in"]
+    [
+        "true",
+        "t",
+        "1",
+        "yes",
+        "y",
+        "on",
+        "granted",
+        "grant",
+        "accepted",
+        "accept",
+        "allowed",
+        "allow",
+        "opt_in",
+        "optin",
+        "in",
+    ]
 )
 NO = frozenset(
-    ["false", "f", "0", "no", "n", "off", "denied", "deny", "rejected", "reject", "refused", "withdrawn", "opt_out", "optout", "out"]
+    [
+        "false",
+        "f",
+        "0",
+        "no",
+        "n",
+        "off",
+        "denied",
+        "deny",
+        "rejected",
+        "reject",
+        "refused",
+        "withdrawn",
+        "opt_out",
+        "optout",
+        "out",
+    ]
 )
-_EPOCH_MS_FROM = 10**11  # as seconds this is the year 5138
+_EPOCH_SCALE = {10: moment.SECOND, 13: moment.SECOND // 1000}  # by digits: since 2001, to 2286
 
 
 class RowError(ValueError):
@@ -82,7 +112,7 @@ class Plan:
             if meaning is None or value is None or value == "":
                 continue
             if meaning in IDENTIFIERS:
-                subject[meaning] = _text(column, value)
+                _identify(subject, meaning, _text(column, value))
             elif meaning in EVIDENCE:
                 evidence[meaning] = _text(column, value)
             elif meaning == TIME:
@@ -122,6 +152,11 @@ def _usual(column: str) -> str | None:
     return _SAME.get(column.strip().lower())
 
 
+def _identify(subject: dict[str, str], member: str, value: str) -> None:
+    if subject.setdefault(member, value) != value:
+        raise RowError(f"two columns name different {member}: map one of them only")
+
+
 def _text(column: str, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise RowError(f"{column} must be text")
@@ -132,10 +167,8 @@ def _time(column: str, value: Any) -> str:
     """RFC 3339, ISO 8601, or seconds or milliseconds since 1970. Other forms are ambiguous."""
     text = str(value).strip()
     try:
-        if text.isascii() and text.isdigit() and len(text) <= 14:
-            number = int(text)
-            scale = 1000 if number >= _EPOCH_MS_FROM else moment.SECOND
-            return moment.format_exact(number * scale)
+        if text.isascii() and text.isdigit() and len(text) in _EPOCH_SCALE:
+            return moment.format_exact(int(text) * _EPOCH_SCALE[len(text)])
         return moment.format_exact(moment.parse(text))
     except (ValueError, OverflowError):
         raise RowError(

@@ -77,10 +77,13 @@ def command(
 def _ids(events: Sequence[Any]) -> list[str]:
     """An id for each event: its message id where that is one of a kind, else its number."""
     ids: list[str] = []
+    seen: set[str] = set()
     for number, event in enumerate(events, start=1):
         own = event.get("messageId") if isinstance(event, dict) else None
-        usable = isinstance(own, str) and 0 < len(own) <= 200 and own not in ids
-        ids.append(own if usable else f"event {number}")  # type: ignore[arg-type]
+        if not isinstance(own, str) or not 0 < len(own) <= 200 or own in seen:
+            own = f"event {number}"
+        seen.add(own)
+        ids.append(own)
     return ids
 
 

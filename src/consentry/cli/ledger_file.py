@@ -43,6 +43,15 @@ SELECT (SELECT count(*) FROM fact WHERE seq < ?1),
 """
 
 
+_BEYOND = """
+WITH ends AS (SELECT coalesce(max(seq), -1) AS last FROM record)
+SELECT (SELECT count(*) FROM fact WHERE seq > last),
+       (SELECT count(*) FROM link WHERE seq > last),
+       (SELECT count(*) FROM merge WHERE seq > last)
+FROM ends
+"""
+
+
 class LedgerFile:
     """One store file. What cannot be read is a CliError with exit code 4.
 
@@ -57,7 +66,9 @@ class LedgerFile:
             self._db: Any = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
             self._db.set_busy_timeout(_BUSY_MS)
             self._check_owner()
-            self.end, self._newest_head = self._db.execute(_END).fetchone()
+            row: Any = self._db.execute(_END).fetchone()
+            self.end: int = row[0]
+            self._newest_head: int = row[1]
             self.keys = RowKeys(self._db.execute(READ["meta"], ("row_key",)).get or b"")
 
     def row(self, sql: str, bindings: tuple[Any, ...] = ()) -> Any:
@@ -203,11 +214,13 @@ class IndexCheck:
 
     def finish(self, end: int) -> list[Fault]:
         """All faults, after a look for rows that no record makes."""
-        counts = self._file.row(_COUNTS, (end,)) or (0, 0, 0)
+        counts = self._file.row(_COUNTS, (end,))
+        beyond = self._file.row(_BEYOND)
         expected = (self._facts, self._links, self._merges)
-        for name, there, made in zip(("fact", "link", "merge"), counts, expected, strict=True):
-            if there > made:
-                text = f"{there - made} {name} rows that decisions read belong to no record"
+        names = ("fact", "link", "merge")
+        for name, there, more, made in zip(names, counts, beyond, expected, strict=True):
+            if there + more > made:
+                text = f"{there + more - made} {name} rows that decisions read belong to no record"
                 self.faults.append(Fault(text))
         return self.faults
 

@@ -125,7 +125,7 @@ def _event(
     )
     if name == PREFERENCE_UPDATE and kind == "track":
         _require_preferences(context, envelope.context)
-    claimed = _time(raw, "timestamp")
+    claimed = _claimed(raw)
     sent = _time(raw, "sentAt")
     sent = envelope.sent_at if sent is None else sent
     traits = _object(raw, "traits")
@@ -212,6 +212,15 @@ def _time(raw: Mapping[str, Any], field: str) -> Moment | None:
     if value is None:
         return None
     return read_time(value, field)
+
+
+def _claimed(raw: Mapping[str, Any]) -> Moment | None:
+    """When the sender says that it happened. RudderStack's SDKs say it as originalTimestamp.
+
+    Without it an old choice that was queued for hours would look like one made just now.
+    """
+    field = "originalTimestamp" if raw.get("timestamp") is None else "timestamp"
+    return _time(raw, field)
 
 
 def read_time(value: Any, field: str) -> Moment:
@@ -315,7 +324,7 @@ def _cleaned(
     body["messageId"] = message_id
     body["timestamp"] = moment.format_rfc3339(corrected)
     body["receivedAt"] = moment.format_rfc3339(received)
-    if claimed is not None:
+    if claimed is not None and raw.get("timestamp") is not None:
         body["originalTimestamp"] = raw["timestamp"]
     if sent is not None and "sentAt" not in raw:
         body["sentAt"] = moment.format_rfc3339(sent)

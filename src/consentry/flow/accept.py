@@ -71,7 +71,7 @@ async def accept(world: World, incoming: Incoming) -> Accepted:
     Raises StoreUnavailable when nothing could be written; then nothing was accepted.
     """
     events, refused = _parse(world, incoming)
-    records, record_ids = _records(world, incoming, events)
+    records, record_ids = records_of(world, incoming, events)
     with world.subjects.in_flight(records):
         decided = [
             _decide(world, incoming, e, records, record_ids.get(n)) for n, e in enumerate(events)
@@ -105,7 +105,7 @@ def _parse(world: World, incoming: Incoming) -> tuple[list[Event], list[tuple[in
     return events, refused
 
 
-def _records(
+def records_of(
     world: World, incoming: Incoming, events: list[Event]
 ) -> tuple[list[Record], dict[int, str]]:
     """All that the request puts on the ledger, before any of its events is decided."""

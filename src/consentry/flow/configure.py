@@ -15,19 +15,22 @@ from consentry.ports import Commit
 
 
 async def take_policy(world: World, policy: Policy) -> bool:
-    """Put a policy into force; True when it differs from the last one on record."""
+    """Put a policy into force; True when it differs from the last one on record.
+
+    Raises StoreError when the change cannot be recorded; then the old policy stays in force.
+    """
     before = last_policy(world, policy)
     policy_id = await world.store.policy_id(policy)
+    differs = before is None or before.version != policy.version
+    if differs:
+        evidence = {
+            "policyVersion": policy.version,
+            "previousVersion": None if before is None else before.version,
+            "changes": changes(before, policy),
+        }
+        await world.store.commit(Commit(records=(config_record(world, evidence),)))
     world.policy, world.policy_id = policy, policy_id
-    if before is not None and before.version == policy.version:
-        return False
-    evidence = {
-        "policyVersion": policy.version,
-        "previousVersion": None if before is None else before.version,
-        "changes": changes(before, policy),
-    }
-    await world.store.commit(Commit(records=(config_record(world, evidence),)))
-    return True
+    return differs
 
 
 def last_policy(world: World, policy: Policy) -> Policy | None:

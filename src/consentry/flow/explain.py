@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from consentry.core.choice import answer_of_update, subject_of
 from consentry.core.decision import Decision, Question, decide, question_of, verdict
 from consentry.core.delivery import NEXT, Grade, State
-from consentry.core.event import Event
+from consentry.core.event import Envelope, Event
 from consentry.core.policy import topic_key
 from consentry.core.record import Node
 from consentry.flow import describe
-from consentry.flow.accept import nodes_of
+from consentry.flow.accept import Incoming, nodes_of, records_of
 from consentry.flow.asked import (
     allowed_at_acceptance,
     decide_now,
     decide_then,
 )
-from consentry.flow.records import Origin, Said, choice_record
+from consentry.flow.records import Origin
 from consentry.flow.world import World
 from consentry.ports import Attempt, Delivery, StoredEvent
 
@@ -26,17 +25,13 @@ _GRADES = frozenset(grade.value for grade in Grade)
 
 
 def explain_event(world: World, event: Event, origin: Origin) -> tuple[Decision, ...]:
-    """What would be decided if this event came now. A choice in it is taken into account."""
+    """What would be decided if this event came now, by this door.
+
+    The choice, the links and the merge in it are taken into account as acceptance would.
+    """
     nodes = nodes_of(event)
-    records = []
-    if event.is_preference_update:
-        said = Said(
-            subject_of(event),
-            answer_of_update(event, world.policy),
-            event.received_at,
-            event.made_at,
-        )
-        records.append(choice_record(world, said, origin))
+    incoming = Incoming(origin, (), Envelope(event.received_at))
+    records, _ = records_of(world, incoming, [event])
     standing = world.subjects.standing_with(nodes, world.policy, event.received_at, records)
     return decide(world.policy, question_of(event, world.regimes.get(origin.source)), standing)
 

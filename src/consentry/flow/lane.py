@@ -39,7 +39,7 @@ class Lane:
         self.batch_max = batch_max
         self.batch_bytes = batch_bytes
         self.read = 0  # the log was read up to here
-        self.failing = 0  # failures in a row, of whatever subject
+        self._failing: set[str] = set()  # subjects that failed since anything was delivered
         self._ready: deque[Positioned] = deque()
         self._flying: dict[int, Flying] = {}
         self._busy: dict[str, int] = {}  # subject -> how many of its events are flying
@@ -57,13 +57,12 @@ class Lane:
         self.hold(rows)
 
     def hold(self, rows: Iterable[Delivery]) -> None:
-        """Waiting rows, in order of position: those found at start, or replayed later."""
+        """Waiting rows, in order of position: found at start, replayed, or to be tried at once."""
         for row in rows:
-            held = self._held.setdefault(row.subject_key, deque())
-            if row.position in self._flying or any(r.position == row.position for r in held):
-                continue
-            held.append(row)
-            self._held[row.subject_key] = deque(sorted(held, key=lambda r: r.position))
+            if row.position in self._flying:
+                continue  # it is being tried at this moment
+            held = [r for r in self._held.get(row.subject_key, ()) if r.position != row.position]
+            self._held[row.subject_key] = deque(sorted([*held, row], key=lambda r: r.position))
             self._known.add(row.position)
 
     # -- what it knows --------------------------------------------------------------------
@@ -75,9 +74,18 @@ class Lane:
         return min(unsettled, default=self.read)
 
     @property
+    def failing(self) -> int:
+        """How many subjects failed, one after another, since anything was delivered."""
+        return len(self._failing)
+
+    @property
     def ill(self) -> bool:
-        """The destination fails whatever it is given."""
+        """The destination fails whatever it is given. One subject that fails is not enough."""
         return self.failing >= FAILURES_UNTIL_ILL
+
+    def forgive(self) -> None:
+        """Whoever resumed it says that it is well."""
+        self._failing.clear()
 
     @property
     def held(self) -> int:
@@ -179,7 +187,7 @@ class Lane:
         """What became of it; returns the state after the time to give up is considered."""
         flying = self._land(position)
         if state is State.DELIVERED:
-            self.failing = 0
+            self._failing.clear()
         if state is State.WAITING and outcome is not None:
             return self._again(flying, outcome, now, chance)
         if state is State.DEAD:
@@ -191,7 +199,7 @@ class Lane:
 
     def _again(self, flying: Flying, outcome: Outcome, now: Moment, chance: float) -> State:
         """Retry, unless it has been tried for as long as it may."""
-        self.failing += 1
+        self._failing.add(flying.positioned.event.subject_key)
         attempts = 1 + (0 if flying.row is None else flying.row.attempts)
         delay_s = max(self.backoff.delay_s(attempts, chance), outcome.retry_after_s or 0.0)
         due = now + int(delay_s * SECOND)

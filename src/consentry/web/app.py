@@ -12,7 +12,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from consentry.ports import StoreError
-from consentry.web import admin, consent, decisions, ingest, openapi, ops
+from consentry.web import admin, consent, decisions, faults, ingest, openapi, ops
 from consentry.web.problems import Problem
 from consentry.web.site import Site
 
@@ -98,8 +98,7 @@ async def _answer(site: Site, request: Request, routes: list[Any]) -> Response:
         message = "the store cannot be read; nothing is sent until it can"
         return Problem(503, "unavailable", message, retry_after_s=2).as_response()
     except Exception as fault:
-        # The message may quote the request, so only its type is said.
-        log.error("internal_error", path=_route_name(request), error=type(fault).__name__)
+        faults.say(fault, path=_route_name(request))
         return Problem(500, "internal_error", "this is a fault of the server").as_response()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from starlette.requests import Request
@@ -10,19 +11,26 @@ from starlette.responses import Response
 from consentry.core.event import Envelope, Malformed, parse_event
 from consentry.flow import describe
 from consentry.flow.explain import explain_event, explain_stored, explain_subject, explain_topic
+from consentry.flow.records import Origin
 from consentry.ports import StoredEvent, StoreError
 from consentry.web import bodies
-from consentry.web.consent import LARGEST_BULK, trusted_caller
+from consentry.web.consent import trusted_caller
 from consentry.web.problems import Problem, json_response
-from consentry.web.site import ADMIN, Site, read_body
+from consentry.web.site import Site, read_body
+
+LARGEST_QUESTION = 16 * 1024 * 1024  # 10,000 events of some 1.6 KB, as SDKs write them
 
 
 async def post_decisions(site: Site, request: Request) -> Response:
     """POST /v1/decisions: nothing is sent and nothing recorded."""
-    trusted_caller(site, request)
-    body = bodies.read_bytes(await read_body(request, LARGEST_BULK), bodies.Decisions)
+    who = trusted_caller(site, request)
+    body = bodies.read_bytes(await read_body(request, LARGEST_QUESTION), bodies.Decisions)
+    items: list[dict[str, Any]] = []
     try:
-        items = [_answer(site, item) for item in body.items]
+        for n, item in enumerate(body.items):
+            items.append(_answer(site, who.origin, item))
+            if n % 100 == 99:
+                await asyncio.sleep(0)  # a withdrawal may not wait for 10,000 answers
     except StoreError:
         message = "the consent state cannot be read; treat every answer as no"
         raise Problem(503, "unavailable", message, retry_after_s=2) from None
@@ -35,14 +43,14 @@ async def post_decisions(site: Site, request: Request) -> Response:
     )
 
 
-def _answer(site: Site, item: bodies.Item) -> dict[str, Any]:
+def _answer(site: Site, asker: Origin, item: bodies.Item) -> dict[str, Any]:
     try:
-        return {"id": item.id, "decisions": _decisions(site, item)}
+        return {"id": item.id, "decisions": _decisions(site, asker, item)}
     except Problem as problem:
         return {"id": item.id, "error": {"code": problem.code, "message": problem.message}}
 
 
-def _decisions(site: Site, item: bodies.Item) -> list[dict[str, Any]]:
+def _decisions(site: Site, asker: Origin, item: bodies.Item) -> list[dict[str, Any]]:
     if (item.event is None) == (item.subject is None):
         raise Problem(400, "invalid_item", "an item has either an event or a subject")
     if item.event is not None:
@@ -50,14 +58,29 @@ def _decisions(site: Site, item: bodies.Item) -> list[dict[str, Any]]:
         event = parse_event(item.event, envelope, fallback_id="explained")
         if isinstance(event, Malformed):
             raise Problem(400, event.code, event.message, event.field)
-        return [describe.decision(d) for d in explain_event(site.world, event, ADMIN)]
+        door = _door(site, asker, item.event)
+        return [describe.decision(d) for d in explain_event(site.world, event, door)]
     assert item.subject is not None
     nodes = item.subject.nodes()
     if item.topic is not None or item.channel is not None:
         if item.topic is None or item.channel is None:
             raise Problem(400, "invalid_item", "topic and channel belong together")
         return [explain_topic(site.world, nodes, item.topic, item.channel)]
+    unknown = set(item.destinations or ()) - site.world.policy.mapping.keys()
+    if unknown:
+        # Left out of the answer, it could be taken for allowed.
+        message = f"there is no destination {min(unknown)!r}"
+        raise Problem(400, "unknown_destination", message, "destinations")
     return [describe.decision(d) for d in explain_subject(site.world, nodes, item.destinations)]
+
+
+def _door(site: Site, asker: Origin, event: dict[str, Any]) -> Origin:
+    """The source whose key the event holds, without any proof; else the door of who asks."""
+    key = event.get("writeKey")
+    source = site.source_of(key) if isinstance(key, str) else None
+    if source is None:
+        return asker
+    return Origin(source.name, "server" if source.trusted else "public")
 
 
 async def get_event(site: Site, request: Request) -> Response:

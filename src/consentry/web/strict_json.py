@@ -102,6 +102,9 @@ def gunzip(body: bytes, longest: int) -> bytes:
         raise Problem(400, "too_large", f"the body unpacks to more than {longest} bytes")
     if not inflate.eof:
         raise Problem(400, "invalid_gzip", "the gzip body is cut off")
+    if inflate.unused_data:
+        # A second member could hold what the first one's reader never sees.
+        raise Problem(400, "invalid_gzip", "something follows the gzip body")
     return plain
 
 

@@ -1,0 +1,83 @@
+"""The table that ``consentry demo --once`` prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from consentry.demo.comparison import Judged, Outcome, Row, counts
+
+WIDTH_OF_A_FILE = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What the visitor did. Without a message id it was a choice, or something that happened."""
+
+    title: str
+    message_id: str | None = None
+    event: str | None = None
+
+
+def print_story(acts: Sequence[Act], outcome: Outcome, found: Sequence[str]) -> None:
+    """The table on standard output, and under it whether everything agrees."""
+    width = None if sys.stdout.isatty() else WIDTH_OF_A_FILE
+    console = Console(width=width, markup=False, highlight=False, emoji=False)
+    console.print(_table(acts, outcome))
+    decided, allowed, arrived = counts(outcome.rows)
+    console.print(f"{decided} decisions: {allowed} allowed, {decided - allowed} withheld.")
+    if found:
+        console.print("What arrived is not what was allowed:", style="bold red")
+        for said in found:
+            console.print(f"  {said}")
+        return
+    console.print(
+        f"{arrived} arrived, exactly those that were allowed. The decisions that were asked for "
+        "before, and what is told afterwards, agree.",
+        style="green",
+    )
+
+
+def _table(acts: Sequence[Act], outcome: Outcome) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="One visit", title_justify="left")
+    table.add_column("The visitor")
+    table.add_column("Event", no_wrap=True)
+    table.add_column("Destination", no_wrap=True)
+    table.add_column("Decision", no_wrap=True)
+    table.add_column("Reason")
+    table.add_column("Arrived", no_wrap=True)
+    for act in acts:
+        if act.message_id is None:
+            table.add_row(Text(act.title, style="bold"))
+            table.add_section()
+            continue
+        rows = [row for row in outcome.rows if row.message_id == act.message_id]
+        for n, row in enumerate(rows):
+            first = (act.title, act.event or "identify") if n == 0 else ("", "")
+            table.add_row(*first, row.destination, *_cells(row), end_section=row is rows[-1])
+    return table
+
+
+def _cells(row: Row) -> tuple[Text, str, Text]:
+    style = "green" if row.final.allows else "yellow"
+    arrived = Text("yes", "green") if row.kept else Text("no", "yellow")
+    if row.statuses and not row.kept:
+        arrived.append(f" (tried: {', '.join(str(s) for s in row.statuses)})")
+    return Text(row.final.decision, style), _reason(row), arrived
+
+
+def _reason(row: Row) -> str:
+    said = _words(row.final)
+    return f"{said}; decided again before the retry" if row.statuses and not row.kept else said
+
+
+def _words(judged: Judged) -> str:
+    if not judged.why or judged.allows:
+        return judged.reason
+    return f"{judged.reason}: " + ", ".join(f"{category} {why}" for category, why in judged.why)

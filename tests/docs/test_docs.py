@@ -1,0 +1,43 @@
+"""The documents are true where a program can tell: configurations parse, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from consentry.config import read_config
+from consentry.destinations.registry import KINDS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("spec/*.md")])
+ENVIRONMENT = {
+    "CONSENTRY_ADMIN_KEY": "a" * 40,
+    "CONSENTRY_BACKEND_KEY": "b" * 40,
+    "HOOK_SECRET": "h" * 40,
+}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+CONFIGURATIONS = [(page.name, text) for page in PAGES for text in blocks(page, "toml")]
+
+
+@pytest.mark.parametrize(("page", "text"), CONFIGURATIONS, ids=[p for p, _ in CONFIGURATIONS])
+def test_a_configuration_in_the_documents_is_valid(page: str, text: str) -> None:
+    read_config(text, ENVIRONMENT, kinds=KINDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_in_the_documents_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text()):
+        if not target.startswith(("http:", "https:", "mailto:")):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_documents_hold_a_configuration() -> None:
+    assert CONFIGURATIONS
