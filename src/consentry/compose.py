@@ -226,6 +226,8 @@ def signing_key(store: Path, workspace: str) -> SigningKey:
         file.write(key.to_text() + "\n")
         file.flush()
         os.fsync(file.fileno())
+    # Whoever verifies needs the public half alone, and must not have to open the other.
+    store.with_name(store.name + ".vkey").write_text(key.verify_key.to_text() + "\n")
     return key
 
 
