@@ -310,7 +310,8 @@ async def _follow(running: Running, path: str) -> None:
             return
         while True:
             try:
-                return await running.take_config(config)
+                await running.take_config(config)
+                return
             except StoreError as error:
                 log.error("configuration_waits", error=type(error).__name__)
                 await asyncio.sleep(STORE_PAUSE_S)

@@ -129,7 +129,9 @@ def test_a_cut_end_is_found_by_a_saved_checkpoint(
     store: Path, served: Served, tmp_path: Path
 ) -> None:
     saved = tmp_path / "saved.txt"
-    saved.write_text(served.store.checkpoint() or "", encoding="utf-8")
+    printed = run("ledger", "checkpoint", "--store", str(store)).stdout
+    assert printed == served.store.checkpoint()
+    saved.write_text(printed, encoding="utf-8")
     assert verify(store, "--checkpoint", str(saved))[1]["savedCheckpoints"] == 1
     alter(store, "DELETE FROM record WHERE seq > 7", "DELETE FROM checkpoint WHERE size > 8")
     assert verify(store)[0] == 1  # rows that were made of the records are still there
@@ -157,7 +159,7 @@ def test_a_key_is_needed(store: Path) -> None:
 
 def test_the_private_key_beside_the_store_gives_its_public_half(store: Path) -> None:
     Path(f"{store}.vkey").unlink()
-    Path(f"{store}.key").write_text(SIGNER.to_text())
+    Path(f"{store}.keys").write_text(SIGNER.to_text())
     result = run("ledger", "verify", "--store", str(store))
     assert result.exit_code == 0
     assert SIGNER.to_text() not in result.output
@@ -172,6 +174,13 @@ def test_what_is_no_store_is_said(tmp_path: Path) -> None:
     apsw.Connection(str(tmp_path / "other.db")).execute("CREATE TABLE t (x)")
     result = run("ledger", "verify", "--store", str(tmp_path / "other.db"), "--key", KEY)
     assert "no store of Consentry" in error_of(result)
+
+
+def test_the_server_is_asked_for_a_checkpoint(server: Answering) -> None:
+    server.answer("/v1/ledger/checkpoint", Answer(raw=b"a note\n"))
+    assert run("ledger", "checkpoint", "--server", server.url).stdout == "a note\n"
+    as_json = run("ledger", "checkpoint", "--server", server.url, "--json").stdout
+    assert json.loads(as_json) == {"checkpoint": "a note\n"}
 
 
 # -- export -----------------------------------------------------------------------------------
@@ -243,12 +252,17 @@ def test_the_server_is_asked_for_an_export(store: Path, server: Answering) -> No
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_an_export_that_is_cut_off_is_noticed(store: Path, server: Answering, early: bool) -> None:
+def test_an_export_that_is_cut_off_is_noticed(
+    store: Path, server: Answering, tmp_path: Path, early: bool
+) -> None:
     lines, note = served_export(store)
     part = "\n".join([*lines[:5], ""]).encode()
     server.answer("/v1/ledger/checkpoint", Answer(raw=note.encode()))
     server.answer("/v1/ledger", Answer(raw=part, close_early=early))
-    assert run("ledger", "export", "--server", server.url).exit_code == 4
+    out = tmp_path / "ledger.jsonl"
+    result = run("ledger", "export", "--server", server.url, "-o", str(out))
+    assert result.exit_code == 4
+    assert not out.exists()
 
 
 # -- backup -----------------------------------------------------------------------------------
@@ -286,6 +300,20 @@ def test_a_restore_that_fails_leaves_the_store(store: Path, served: Served, tmp_
     assert "Traceback" not in result.output
     assert verify(store)[0] == 0
     assert not list(tmp_path.glob("*.replaced-*"))
+
+
+def test_a_log_that_was_left_behind_is_not_taken_for_the_copys(
+    store: Path, served: Served, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.db"
+    run("backup", "create", str(copy), "--store", str(store))
+    served.store.close()
+    store.unlink()
+    Path(f"{store}-wal").write_bytes(b"of another store")
+    assert run("backup", "restore", str(copy), "--store", str(store)).exit_code == 2
+    result = run("backup", "restore", str(copy), "--store", str(store), "--replace")
+    assert result.exit_code == 0
+    assert verify(store)[0] == 0
 
 
 def test_a_copy_never_replaces_a_file(store: Path, tmp_path: Path) -> None:

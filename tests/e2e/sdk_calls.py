@@ -76,17 +76,30 @@ STAMPS = (
     _track("draft_form", ADVERTISING, {"consentCategories": {"advertising": True}}),
     _track("two_forms_disagree", ANALYTICS, YES | rudder_form("analytics")),
     _track("rudder_form", BOTH, rudder_form("analytics", "advertising")),
-    _track("rudder_form_denied_wins", ADVERTISING, rudder_form("analytics", "advertising", denied=("analytics",))),
+    _track(
+        "rudder_form_denied_wins",
+        ADVERTISING,
+        rudder_form("analytics", "advertising", denied=("analytics",)),
+    ),
     _track("rudder_form_empty", NOTHING, rudder_form()),
     _track("narrowed", BOTH - {"ads"}, YES, integrations={"ads": False}),
-    _track("all_but_one", frozenset({"warehouse"}), YES, integrations={"All": False, "warehouse": True}),
+    _track(
+        "all_but_one", frozenset({"warehouse"}), YES, integrations={"All": False, "warehouse": True}
+    ),
     _track("true_lifts_nothing", NOTHING, NO, integrations={"ads": True}),
 )
 CHOICES = (
-    _track("choice", ANALYTICS | {"crm"}, STATISTICS, userId="@chooser") ,
+    _track("choice", ANALYTICS | {"crm"}, STATISTICS, userId="@chooser"),
     _track("after_choice", ANALYTICS, userId="@chooser"),
     _track("stamp_against_record", ANALYTICS, YES, userId="@chooser"),
-    _case("identify_after_choice", "identify", ANALYTICS, None, userId="@chooser", anonymousId="@device"),
+    _case(
+        "identify_after_choice",
+        "identify",
+        ANALYTICS,
+        None,
+        userId="@chooser",
+        anonymousId="@device",
+    ),
     _track("device_of_the_refuser", ANALYTICS, YES, userId=None, anonymousId="@device"),
 )
 APART = (*EVERY_TYPE, *STAMPS)

@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._pass_on()
 
-    do_GET = do_OPTIONS = do_POST  # noqa: N815 - the names that http.server asks for
+    do_GET = do_OPTIONS = do_POST
 
     def _pass_on(self) -> None:
         started = time.monotonic()
@@ -138,7 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _ask(self, raw: bytes) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.proxy.target_port, timeout=30)
         try:
-            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            connection.putrequest(
+                self.command, self.path, skip_host=True, skip_accept_encoding=True
+            )
             for name, value in self.headers.items():
                 if name.lower() not in _HOP:
                     connection.putheader(name, value)

@@ -41,20 +41,13 @@ ANALYTICS = frozenset({"audit", "warehouse", "either", "mirror"})
 ADVERTISING = frozenset({"audit", "either", "crm", "rudder"})
 BOTH = ANALYTICS | ADVERTISING | {"ads"}
 
-SOURCES = f"""
-[[source]]
-name = "slow"
-write_key = "{SLOW_KEY}"
-rate_limit = 0.5
-""" + "".join(
-    f"""
-[[source]]
-name = "slow_{name}"
-secret_key = "{secret}"
-rate_limit = 0.5
-"""
-    for name, secret in SLOW_SECRETS.items()
-)
+
+def sources(website: str) -> str:
+    """Sources that take five events at once, then one every two seconds: one per test."""
+    public = f"rate_limit = 0.5\n{website}\n"
+    slow = [f'write_key = "{SLOW_KEY}_{way}"\n{public}' for way in ("standard", "batching")]
+    slow += [f'secret_key = "{key}"\nrate_limit = 0.5\n' for key in SLOW_SECRETS.values()]
+    return "".join(f'[[source]]\nname = "slow{n}"\n{text}' for n, text in enumerate(slow))
 
 
 def destinations(stand_in_base: str) -> str:
@@ -115,9 +108,7 @@ class World:
 
     def history(self, node: str) -> list[dict[str, Any]]:
         """The records of a subject, oldest first, such as ``user_id:ID``."""
-        answer = call(
-            self.server.base, "GET", f"/v1/subjects/{node}?history=true", key=BACKEND_KEY
-        )
+        answer = call(self.server.base, "GET", f"/v1/subjects/{node}?history=true", key=BACKEND_KEY)
         assert answer.status == 200, answer.body
         return sorted(answer.json["history"], key=lambda record: record["seq"])
 
@@ -199,7 +190,7 @@ def world(folder: Path, *, origin: str = "") -> Iterator[World]:
     """Start all three; ``origin`` is the only site that may use the website's key."""
     website = f'origins = ["{origin}"]' if origin else ""
     with stand_in() as vendors:
-        more = SOURCES + destinations(vendors.base)
+        more = sources(website) + destinations(vendors.base)
         with (
             server(folder, vendors.base, website=website, more=more) as running,
             proxy(running.port) as between,

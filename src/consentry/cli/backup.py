@@ -100,7 +100,7 @@ def _records_in(path: str) -> int:
 
 def _set_aside(path: str, replace: bool) -> str | None:
     """Where the store that stood at ``path`` is now; None when there was none."""
-    if not os.path.exists(path):
+    if not any(os.path.exists(path + suffix) for suffix in ("", *_COMPANIONS)):
         return None
     if not replace:
         raise CliError(f"there is a store at {path}: --replace sets it aside", USAGE)
@@ -117,7 +117,10 @@ def _put_back(path: str, aside: str | None) -> None:
 
 
 def _move(path: str, to: str) -> None:
-    """A database with what may stand beside it: a write-ahead log holds committed records."""
+    """A database with what may stand beside it: a write-ahead log holds committed records.
+
+    Left behind, it would be taken for that of the database which comes in its place.
+    """
     for suffix in ("", *_COMPANIONS):
         if os.path.exists(path + suffix):
             os.rename(path + suffix, to + suffix)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from consentry.cli.listing import chosen, pages, print_deliveries
+from consentry.cli.listing import chosen, limit_option, pages, print_deliveries
 from consentry.cli.options import json_option, with_server
 from consentry.cli.output import emit, say
 
@@ -19,7 +19,7 @@ def command() -> None:
 @command.command("list")
 @with_server
 @click.option("--destination", help="Only this one's.")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1))
+@limit_option
 @click.option("--cursor", help="Begin where an earlier list ended.")
 @json_option
 def list_command(
@@ -49,6 +49,5 @@ def replay(
     if as_json:
         emit(answer)
     else:
-        say(
-            f"{answer.get('replayed', 0)} are replayed; `consentry deliveries list` shows how they fare"
-        )
+        say(f"{answer.get('replayed', 0)} are replayed")
+        say("`consentry deliveries list` shows those that fail again")

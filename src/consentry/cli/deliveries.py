@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from consentry.cli.listing import chosen, pages, print_deliveries
+from consentry.cli.listing import chosen, limit_option, pages, print_deliveries
 from consentry.cli.options import json_option, with_server
 from consentry.cli.output import emit, say
 
@@ -20,7 +20,7 @@ def command() -> None:
 @with_server
 @click.option("--destination", help="Only this one's.")
 @click.option("--state", type=click.Choice(["waiting", "dead"]), help="Only those in this state.")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1))
+@limit_option
 @click.option("--cursor", help="Begin where an earlier list ended.")
 @json_option
 def list_command(

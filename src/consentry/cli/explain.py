@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -25,7 +26,8 @@ from consentry.cli.output import emit, note, table
 if TYPE_CHECKING:
     from consentry.config_values import Config
 
-_AT_ONCE = 1000
+_AT_ONCE = 1000  # events
+_BYTES_AT_ONCE = 2 * 1024 * 1024
 _COLUMNS = ("event", "destination", "decision", "reason", "failed", "grounds")
 
 
@@ -56,6 +58,8 @@ def command(
         raise click.UsageError("give --server or --config, not both")
     if source is not None and config_path is None:
         raise click.UsageError("--source belongs to --config: a server knows its own")
+    if file.isatty():
+        note("reading events from the terminal: end with Ctrl-D")
     try:
         asked = read_events(file.read())
     except UnicodeDecodeError:
@@ -106,10 +110,25 @@ def _ask_server(url: str, ids: list[str], asked: Asked) -> dict[str, Any]:
         {"id": item_id, "event": event} for item_id, event in zip(ids, asked.events, strict=True)
     ]
     answer: dict[str, Any] = {"items": []}
-    for start in range(0, max(len(questions), 1), _AT_ONCE):
-        part = server.post("/v1/decisions", {"items": questions[start : start + _AT_ONCE]})
+    for some in _parts(questions):
+        part = server.post("/v1/decisions", {"items": some})
         answer = {**part, "items": [*answer["items"], *part.get("items", [])]}
     return answer
+
+
+def _parts(questions: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """As many together as one request takes; one request for none, to hear the policy."""
+    part: list[dict[str, Any]] = []
+    size = 0
+    for question in questions:
+        length = len(json.dumps(question))
+        if part and (len(part) == _AT_ONCE or size + length > _BYTES_AT_ONCE):
+            yield part
+            part, size = [], 0
+        part.append(question)
+        size += length
+    if part or not questions:
+        yield part
 
 
 def _decide_here(

@@ -14,7 +14,7 @@ import click
 
 from consentry.cli.group import FAILED, USAGE, CliError
 from consentry.cli.options import json_option, server_at, server_url_option
-from consentry.cli.output import emit, note, progress, say, shown
+from consentry.cli.output import emit, note, progress, say
 
 if TYPE_CHECKING:
     from consentry.cli.choices import Plan, Row
@@ -201,7 +201,9 @@ def _send(server: Any, batch: list[tuple[int, dict[str, Any]]], summary: Summary
     summary.recorded += int(answer.get("recorded", 0))
     summary.repeated += int(answer.get("repeated", 0))
     for refusal in answer.get("rejected") or ():
-        line, _ = batch[int(refusal["index"])]
+        index = refusal.get("index")
+        known = isinstance(index, int) and 0 <= index < len(batch)
+        line = batch[index][0] if known else batch[0][0]
         summary.refuse(line, f"{refusal.get('code')}: {refusal.get('message')}")
 
 
@@ -232,11 +234,9 @@ def _report(summary: Summary, plan: Plan, *, dry_run: bool, as_json: bool) -> No
     for (category, granted), number in sorted(summary.answers.items()):
         say(f"  {category} {'granted' if granted else 'denied'}: {number}")
     if summary.undated:
-        say(f"{summary.undated} rows state no time: their grants count as expired")
+        say(f"rows without a time: {summary.undated} (their grants count as expired)")
     if plan.ignored:
-        say(
-            f"columns that were not used: {shown(', '.join(plan.ignored))}; --map gives them a meaning"
-        )
+        say(f"columns that were not used: {', '.join(plan.ignored)} (--map gives them a meaning)")
 
 
 def _document(summary: Summary, plan: Plan, dry_run: bool) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from consentry.ledger.note import VerifyKey
     from consentry.ledger.verify import Entry, Fault, Report
 
-KEY_SUFFIXES = (".vkey", ".key")  # beside the store: the public key, or the private one
+PUBLIC_KEY = ".vkey"  # a public key that somebody put beside the store
 _FILE = click.Path(exists=True, dir_okay=False)
 
 
@@ -192,17 +193,15 @@ def _print_report(report: Report, extra: list[Fault], *, as_json: bool, with_sav
         say(f"and {count - len(faults)} more")
     kept = f"{report.leaves} records, {report.heads} signed checkpoints"
     if count:
-        say(
-            f"NOT SOUND: {count} faults in {kept}. Keep this file as it is, and compare it with a backup."
-        )
+        say(f"NOT SOUND: {count} faults in {kept}")
+        say("keep what you have as it is, and compare it with a backup")
         return
     say(f"sound: {kept}, root {root}")
     if with_saved:
         say(f"it extends the {report.saved} checkpoints you saved")
     else:
-        say(
-            "to notice a ledger that is cut off at its end, save a checkpoint elsewhere and give it with --checkpoint"
-        )
+        say("a ledger that was cut off at its end looks like this too: save what")
+        say("`consentry ledger checkpoint` prints elsewhere, and give it with --checkpoint")
 
 
 # -- keys -----------------------------------------------------------------------------------
@@ -226,15 +225,17 @@ def _key(text: str) -> VerifyKey:
 
 
 def _key_beside(path: str) -> VerifyKey:
-    for suffix in KEY_SUFFIXES:
-        if os.path.isfile(path + suffix):
-            note(
-                f"checked with the key in {path + suffix}: --key takes one that you kept elsewhere"
-            )
-            return _key(path + suffix)
-    raise CliError(
-        f"there is no {path}{KEY_SUFFIXES[0]}: give the public key with --key", CONFIGURATION
-    )
+    """The store's own key: whoever altered the store could have altered it too, so it is said."""
+    from consentry.compose import key_path
+
+    beside = (path + PUBLIC_KEY, str(key_path(Path(path))))
+    found = next((name for name in beside if os.path.isfile(name)), None)
+    if found is None:
+        raise CliError(
+            f"there is no key beside {path}: give the public key with --key", CONFIGURATION
+        )
+    note(f"checked with the key in {found}: --key takes one that you kept elsewhere")
+    return _key(found)
 
 
 def _text_of(path: str) -> str:
@@ -286,6 +287,31 @@ def export_command(
         note(f"wrote {output_path}: check it with `consentry ledger verify --export`")
 
 
+@command.command("checkpoint")
+@config_option
+@store_option
+@server_url_option
+@json_option
+def checkpoint_command(
+    config_path: str | None, store_path: str | None, server_url: str, as_json: bool
+) -> None:
+    """Print the latest signed checkpoint, to be saved where this machine cannot alter it.
+
+    Given to `ledger verify --checkpoint` later, it shows that nothing of today was removed.
+    """
+    if config_path is not None or store_path is not None:
+        with closing(_opened(store_file(config_path, store_path))) as ledger:
+            signed = ledger.newest_note()
+        if signed is None:
+            raise CliError("the ledger is empty: there is no checkpoint yet")
+    else:
+        signed = server_at(server_url).text("/v1/ledger/checkpoint")
+    if as_json:
+        emit({"checkpoint": signed})
+    else:
+        click.echo(signed, nl=False)
+
+
 def _opened(path: str) -> LedgerFile:
     from consentry.cli.ledger_file import LedgerFile
 
@@ -332,8 +358,16 @@ def _size_of(signed: str | None) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else 0
 
 
-def _new_file(path: str) -> IO[str]:
+@contextmanager
+def _new_file(path: str) -> Iterator[IO[str]]:
+    """A file that is there afterwards only if everything was written to it."""
     try:
-        return open(path, "x", encoding="utf-8")
+        file = open(path, "x", encoding="utf-8")  # noqa: SIM115  closed below
     except FileExistsError:
         raise CliError(f"{path} exists already: name a new file", USAGE) from None
+    try:
+        with file:
+            yield file
+    except BaseException:
+        os.unlink(path)
+        raise

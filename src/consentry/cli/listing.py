@@ -12,8 +12,17 @@ from consentry.cli.output import emit, say, table
 _COLUMNS = ("destination", "position", "message", "state", "attempts", "first", "next", "outcome")
 
 
+limit_option = click.option(
+    "--limit",
+    default=100,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="End with the page that reaches this many.",
+)
+
+
 def pages(server: Any, path: str, member: str, limit: int, **query: Any) -> dict[str, Any]:
-    """Up to ``limit`` rows, and the cursor of what was not shown; as the server answers."""
+    """Whole pages until there are ``limit`` rows, and the cursor of what comes after them."""
     rows: list[Any] = []
     cursor = query.pop("cursor", None)
     while True:

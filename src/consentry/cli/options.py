@@ -124,4 +124,4 @@ def path_of(store_url: str) -> str:
 
 def filled(values: Mapping[str, Any]) -> dict[str, Any]:
     """Only what was given: an option that was left out is no member of a request."""
-    return {name: value for name, value in values.items() if value not in (None, (), [], "")}
+    return {name: value for name, value in values.items() if value not in (None, (), [], {}, "")}

@@ -6,9 +6,8 @@ import asyncio
 
 import click
 
-from consentry.cli.group import UNREACHABLE, CliError
+from consentry.cli.group import CONFIGURATION, UNREACHABLE, CliError
 from consentry.cli.options import load
-from consentry.cli.output import note
 
 
 @click.command("serve")
@@ -30,10 +29,10 @@ def command(config_path: str, host: str, port: int) -> None:
     A changed configuration file is taken without a restart; a bad one is refused and the
     old one kept.
     """
-    for warning in load(config_path).warnings:
-        note(str(warning))
-    from consentry.compose import serve
+    load(config_path)  # a bad file is worded here, before anything is opened
+    from consentry.compose import BadStore, serve
     from consentry.config import ConfigError
+    from consentry.ledger.note import NoteError
     from consentry.ports import StoreError
 
     try:
@@ -41,6 +40,8 @@ def command(config_path: str, host: str, port: int) -> None:
     except ConfigError:
         load(config_path)  # words it, if the file is still as it was
         raise CliError(f"{config_path} changed while starting: start again", UNREACHABLE) from None
+    except (BadStore, NoteError) as error:
+        raise CliError(f"the store cannot be used: {error}", CONFIGURATION) from None
     except StoreError as error:
         raise CliError(str(error), UNREACHABLE) from None
     except OSError as error:

@@ -131,12 +131,13 @@ def _print_subject(found: dict[str, Any]) -> None:
         else ""
     )
     _print_preferences(found.get("preferences") or {})
-    for topic, channels in (found.get("topics") or {}).items():
-        _print_preferences({f"{topic}:{channel}": state for channel, state in channels.items()})
+    topics = (found.get("topics") or {}).items()
+    _print_preferences(
+        {f"{t}:{c}": state for t, channels in topics for c, state in channels.items()}
+    )
     for name, signal in (found.get("signals") or {}).items():
-        say(
-            f"signal {name} since {signal.get('firstSeenAt')}: {', '.join(signal.get('covers') or ())}"
-        )
+        covers = ", ".join(signal.get("covers") or ())
+        say(f"signal {name} since {signal.get('firstSeenAt')}: {covers}")
     if found.get("history"):
         columns = ("seq", "received", "type", "source", "change", "record")
         table(columns, map(_record_row, found["history"]), title="records, newest first")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from consentry.core.event import Event
+from consentry.core.event import Event, narrowed
 from consentry.core.moment import Moment
 from consentry.core.policy import (
     Category,
@@ -23,6 +23,7 @@ from consentry.core.policy import (
     StampRule,
     Unmapped,
     Unstamped,
+    is_topic,
 )
 from consentry.core.preference import Found, Standing, Why
 from consentry.core.stamp import Stamp
@@ -126,15 +127,22 @@ def decide(
 
 
 def verdict(policy: Policy, question: Question, standing: Standing, category: str) -> Verdict:
-    """One category by itself: for preferences, topics and explanations."""
-    return _Asked(policy, question, standing).verdict(category)
+    """One category by itself: for preferences, topics and explanations.
+
+    What a person said is what they said, whatever rows an event is decided by: every recorded
+    denial counts here.
+    """
+    return _Asked(policy, question, standing, every_denial=True).verdict(category)
 
 
 class _Asked:
     """One question; each category is judged once, however many destinations need it."""
 
-    def __init__(self, policy: Policy, question: Question, standing: Standing) -> None:
+    def __init__(
+        self, policy: Policy, question: Question, standing: Standing, *, every_denial: bool = False
+    ) -> None:
         self.policy = policy
+        self.every_denial = every_denial
         self.question = question
         self.standing = standing
         self._verdicts: dict[str, Verdict] = {}
@@ -218,6 +226,8 @@ class _Asked:
 
     def _denial_counts(self, received_at: Moment) -> bool:
         """Where the stamp decides alone, only denials received after acceptance are asked."""
+        if self.every_denial:
+            return True
         settings = self.policy.settings
         stamped = self.question.stamp is not None
         if stamped and settings.stamp is StampRule.ALONE:
@@ -229,7 +239,7 @@ class _Asked:
     def _by_stamp(self, category_id: str, found: Found) -> Verdict | None:
         stamp = self.question.stamp
         if stamp is None:
-            if self.policy.settings.unstamped is Unstamped.ALLOW:
+            if self.policy.settings.unstamped is Unstamped.ALLOW and not is_topic(category_id):
                 return Verdict(category_id, True, None, Ground("setting", "unstamped=allow"))
             return None
         if category_id in stamp.granted:
@@ -263,17 +273,3 @@ _STAMP = Ground("stamp", True)
 
 def _regime(regime: Regime) -> Ground:
     return Ground("regime", regime.value)
-
-
-def narrowed(integrations: Dict[str, Any] | None, name: str) -> bool:
-    """Whether the integrations object keeps an event from a destination. It can only narrow.
-
-    Anything but ``true`` or an object fails to name a destination under ``All: false``.
-    """
-    if not integrations:
-        return False
-    word = integrations.get(name)
-    if word is False:
-        return True
-    named = word is True or isinstance(word, dict)
-    return integrations.get("All") is False and not named

@@ -91,12 +91,13 @@ def made_at(claimed: Moment | None, sent: Moment | None, received: Moment) -> Mo
     """When a choice or event was made, by the sender's claim and against it.
 
     The earlier of the claimed time and the claimed time corrected for the sender's clock; a
-    time more than five seconds after reception is no time. No claim at all means now.
+    time more than five seconds after reception, or before 1970, is no time. No claim at all
+    means now.
     """
     if claimed is None:
         return received
     made = claimed if sent is None else min(claimed, received - (sent - claimed))
-    return made if made <= received + FUTURE_TOLERANCE else None
+    return made if 0 <= made <= received + FUTURE_TOLERANCE else None
 
 
 def _event(
@@ -244,14 +245,29 @@ def _require_preferences(
     raise Invalid(field, f"{field} object is required", "missing_preferences")
 
 
+def narrowed(integrations: Mapping[str, Any] | None, name: str) -> bool:
+    """Whether the integrations object keeps an event from a destination. It can only narrow.
+
+    Anything but ``true`` or an object fails to name a destination under ``All: false``.
+    """
+    if not integrations:
+        return False
+    word = integrations.get(name)
+    if word is False:
+        return True
+    named = word is True or isinstance(word, dict)
+    return integrations.get("All") is False and not named
+
+
 def _merged_integrations(
     outer: Mapping[str, Any] | None, inner: dict[str, Any] | None
 ) -> Mapping[str, Any] | None:
-    """The item's own word, except that a refusal anywhere stands: it can only narrow."""
+    """The item's own word, except that what either keeps away stays away: it can only narrow."""
     if outer is None or inner is None:
         return inner if outer is None else outer
-    refused = {name: False for value in (outer, inner) for name, on in value.items() if on is False}
-    return {**outer, **inner, **refused}
+    merged = {**outer, **inner}
+    kept_away = (name for name in merged if narrowed(outer, name) or narrowed(inner, name))
+    return {**merged, **dict.fromkeys(kept_away, False)}
 
 
 def _merged_context(envelope: Envelope, context: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -20,6 +20,8 @@ DAY: Microseconds = 86_400 * SECOND
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
 def from_datetime(value: datetime) -> Moment:
@@ -37,9 +39,12 @@ def parse(text: str) -> Moment:
     if len(text) < 10 or len(text) > 40:
         raise ValueError("not a date and time")
     try:
-        return from_datetime(datetime.fromisoformat(text))
+        parsed = from_datetime(datetime.fromisoformat(text))
     except OverflowError as error:
         raise ValueError("not a date and time") from error
+    if not _FIRST <= parsed <= _LAST:
+        raise ValueError("not within the years 1 to 9999, UTC")  # it could not be written again
+    return parsed
 
 
 def format_rfc3339(moment: Moment) -> str:

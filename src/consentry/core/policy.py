@@ -196,6 +196,11 @@ def topic_key(topic: str, channel: str) -> str:
     return f"topic:{topic}:{channel}"
 
 
+def is_topic(key: str) -> bool:
+    """Whether this is a topic's key. Messages are opt-in, whatever a profile lets events do."""
+    return key.startswith("topic:")
+
+
 def days(count: float | None) -> Microseconds | None:
     """Days as microseconds."""
     return None if count is None else int(count * DAY)

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from consentry.core.event import FUTURE_TOLERANCE
 from consentry.core.moment import Moment
 from consentry.core.policy import AccountChoices, Category, Devices, Policy
 from consentry.core.record import Account, Fact, FactKind, Facts, History, Merge
@@ -39,11 +40,24 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One fresh grant. ``made_at`` is always known."""
+    """One fresh grant. ``made_at`` is always known. An ``imported`` one lifts nothing."""
 
     record_id: str
     made_at: Moment
     received_at: Moment
+    imported: bool = False
+
+    @property
+    def counts_at(self) -> Moment:
+        """What denials are compared with: a grant cannot be made after it was received.
+
+        A clock may be five seconds fast, and a denial that comes within them must stand.
+        """
+        return min(self.made_at, self.received_at)
+
+    def lifts(self, at: Moment) -> bool:
+        """Whether it lifts a denial or signal that was received at this moment."""
+        return not self.imported and self.counts_at > at
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +86,25 @@ class Found:
 
 
 NOTHING_FOUND = Found()
+_SILENCES = (Why.EXPIRED, Why.STALE, Why.UNVERIFIED, Why.NEVER_COLLECTED)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The preferences of one subject as of a moment; good until ``valid_until``."""
+    """The preferences of one subject as of a moment.
+
+    The same history gives the same answer from ``valid_from`` to ``valid_until``, both included.
+    """
 
     as_of: Moment
     valid_until: Moment = FOREVER
     suppressed: bool = False
     found: dict[str, Found] = field(default_factory=dict)
+    valid_from: Moment = 0
+
+    def holds_at(self, moment: Moment) -> bool:
+        """Whether it may be used for this moment, while no new fact is known."""
+        return self.valid_from <= moment <= self.valid_until
 
     def of(self, category: str) -> Found:
         return self.found.get(category, NOTHING_FOUND)
@@ -104,7 +127,7 @@ class _Own:
         return None if block is None or self.lifts(block) else block
 
     def lifts(self, block: Block) -> bool:
-        return any(grant.made_at > block.at for grant in self.grants)
+        return any(grant.lifts(block.at) for grant in self.grants)
 
     def denied_until(self) -> Moment:
         """Grants made up to here were overtaken by a denial or signal of the same identifier."""
@@ -120,20 +143,52 @@ _SILENT = _Own()
 
 def stand(history: History, policy: Policy, as_of: Moment) -> Standing:
     """Fold a subject's history into what holds at ``as_of``."""
-    facts = [fact for fact in history.all_facts() if fact.received_at <= as_of]
+    everything = history.all_facts()
+    facts = [fact for fact in everything if fact.received_at <= as_of]
     reader = _Reader(policy, as_of, _last_unsuppressed(facts))
+    for at in (*(f.received_at for f in everything), *(m.at for m in history.all_merges())):
+        reader.changes_at(at)
     people = _People(
         device=None if history.device is None else reader.fold(history.device),
         account=None if history.account is None else reader.fold_account(history.account),
         others=[reader.fold_account(account) for account in history.others],
         siblings=[reader.fold(device) for device in history.siblings],
         contacts=[reader.fold(contact) for contact in history.contacts],
+        contact=None if history.contact is None else reader.fold(history.contact),
     )
     found = {
         category: _combine(people, category, policy.settings.devices)
         for category in policy.category
     }
-    return Standing(as_of, reader.valid_until, _is_suppressed(history, as_of), found)
+    suppressed = _is_suppressed(history, as_of)
+    return Standing(as_of, reader.valid_until, suppressed, found, reader.valid_from)
+
+
+def narrower(one: Standing, two: Standing) -> Standing:
+    """What neither refuses: every block of both, and a grant only where both hold one."""
+    return Standing(
+        max(one.as_of, two.as_of),
+        min(one.valid_until, two.valid_until),
+        one.suppressed or two.suppressed,
+        {c: _narrower(one.of(c), two.of(c)) for c in one.found.keys() | two.found.keys()},
+        max(one.valid_from, two.valid_from),
+    )
+
+
+def _narrower(one: Found, two: Found) -> Found:
+    later = one if one.covers_from >= two.covers_from else two
+    return Found(
+        block=_latest(one.block, two.block),
+        signal=_latest(one.signal, two.signal),
+        grant=later.grant,  # without a grant nothing is covered, for ever
+        covers_from=later.covers_from,
+        silent=min(one.silent, two.silent, key=_SILENCES.index),
+    )
+
+
+def _latest(*blocks: Block | None) -> Block | None:
+    found = [block for block in blocks if block is not None]
+    return max(found, key=lambda b: (b.at, b.record_id), default=None)
 
 
 def fold_one(facts: Facts, policy: Policy, as_of: Moment) -> dict[str, Found]:
@@ -147,7 +202,8 @@ def _last_unsuppressed(facts: Iterable[Fact]) -> Moment:
 
 def _is_suppressed(history: History, as_of: Moment) -> bool:
     """Whether any identifier is on the suppression list: its latest word is a suppression."""
-    identifiers: list[Facts] = [*history.siblings, *history.contacts, history.device or ()]
+    identifiers: list[Facts] = [*history.siblings, *history.contacts]
+    identifiers += [history.device or (), history.contact or ()]
     for account in (history.account, *history.others):
         if account is not None:
             identifiers.extend(account.members.values())
@@ -164,13 +220,21 @@ def _suppressed(facts: Facts, as_of: Moment) -> bool:
 
 
 class _Reader:
-    """Folds one identifier's facts at a time; remembers when the result will change by itself."""
+    """Folds one identifier's facts at a time; remembers when the result changes by itself."""
 
     def __init__(self, policy: Policy, as_of: Moment, unsuppressed_at: Moment) -> None:
         self.policy = policy
         self.as_of = as_of
         self.unsuppressed_at = unsuppressed_at
+        self.valid_from: Moment = 0
         self.valid_until = FOREVER
+
+    def changes_at(self, moment: Moment) -> None:
+        """From this moment on, the same history may give another answer."""
+        if moment <= self.as_of:
+            self.valid_from = max(self.valid_from, moment)
+        else:
+            self.valid_until = min(self.valid_until, moment - 1)
 
     def fold(self, facts: Facts, *, account: bool = False, as_of: Moment | None = None) -> _Folded:
         as_of = self.as_of if as_of is None else as_of
@@ -185,7 +249,7 @@ class _Reader:
                 self._take_denials(folded, fact)
                 self._take_grants(folded, fact, as_of, account)
                 chosen.update(fact.denied)
-                if fact.proven or not account:
+                if fact.proven:
                     chosen.update(fact.granted)
             elif fact.kind is FactKind.IMPORT:
                 imports.append(fact)
@@ -216,7 +280,7 @@ class _Reader:
         """Rule 7: granted only if both hold valid grants, denied if neither, else a conflict."""
         before_left = [f for f in left if f.received_at <= merge.at]
         before_right = [f for f in right if f.received_at <= merge.at]
-        if not _has_choices(before_left) or not _has_choices(before_right):
+        if not self._has_choices(before_left) or not self._has_choices(before_right):
             return left + right  # a subject without records does not disagree
         one = self.fold(tuple(before_left), account=True, as_of=merge.at)
         two = self.fold(tuple(before_right), account=True, as_of=merge.at)
@@ -246,8 +310,7 @@ class _Reader:
     ) -> None:
         if fact.received_at <= self.unsuppressed_at:
             return  # counts as never collected
-        as_given = self.policy.settings.account_choices is AccountChoices.AS_GIVEN
-        believed = fact.proven or not account or as_given
+        believed = self._believed(fact, account)
         for name in fact.granted:
             category = self.policy.category.get(name)
             if category is None or name in unless:
@@ -257,10 +320,23 @@ class _Reader:
             if why is not None:
                 own.stale = why if own.stale is None else min(own.stale, why)
             elif fact.made_at is not None:
-                own.grants.append(Grant(fact.record_id, fact.made_at, fact.received_at))
+                imported = fact.kind is FactKind.IMPORT
+                own.grants.append(Grant(fact.record_id, fact.made_at, fact.received_at, imported))
+
+    def _believed(self, fact: Fact, account: bool) -> bool:
+        """Whether a grant counts. Only choices about accounts may be taken as they come."""
+        as_given = self.policy.settings.account_choices is AccountChoices.AS_GIVEN
+        return fact.proven or (account and as_given)
+
+    def _has_choices(self, facts: Iterable[Fact]) -> bool:
+        """Whether anything was answered for an account. An unproven grant is no answer."""
+        return any(
+            _is_choice(fact) and (fact.denied or (fact.granted and self._believed(fact, True)))
+            for fact in facts
+        )
 
     def _unusable(self, category: Category, fact: Fact, as_of: Moment) -> Why | None:
-        if fact.made_at is None:
+        if fact.made_at is None or fact.made_at > fact.received_at + FUTURE_TOLERANCE:
             # An import that states no date is expired; any other grant without a time that can
             # be true is as good as none.
             return Why.EXPIRED if fact.kind is FactKind.IMPORT else Why.UNVERIFIED
@@ -270,9 +346,9 @@ class _Reader:
         max_age = self.policy.max_age_us(category)
         if max_age is not None:
             expires = fact.made_at + max_age
+            self.changes_at(expires + 1)
             if expires < as_of:
                 return Why.EXPIRED
-            self.valid_until = min(self.valid_until, expires)
         return None
 
     def _take_signals(self, folded: _Folded, signals: list[Fact]) -> None:
@@ -309,24 +385,22 @@ def _is_choice(fact: Fact) -> bool:
     return fact.kind in (FactKind.CHOICE, FactKind.IMPORT)
 
 
-def _has_choices(facts: Iterable[Fact]) -> bool:
-    return any(_is_choice(fact) and (fact.granted or fact.denied) for fact in facts)
-
-
 def _merge_category(category: str, one: _Own | None, two: _Own | None, merge: Merge) -> list[Fact]:
+    if not _heard(one) and not _heard(two):
+        return []
     grants = [_holding(own) for own in (one, two)]
     if grants[0] is not None and grants[1] is not None:
-        older = min(grants[0], grants[1], key=lambda g: (g.made_at, g.record_id))
+        older = min(grants[0], grants[1], key=lambda g: (g.counts_at, g.record_id))
         kept = [own.last for own in (one, two) if own is not None and own.last is not None]
         # Both grants hold, so the refusals that they lifted must stay older than the one kept.
         facts = [
-            Fact(FactKind.CHOICE, b.record_id, min(b.at, older.made_at - 1), denied=(category,))
+            Fact(FactKind.CHOICE, b.record_id, min(b.at, older.counts_at - 1), denied=(category,))
             for b in kept
         ]
-        return [
-            *facts,
-            Fact(FactKind.CHOICE, older.record_id, merge.at, older.made_at, granted=(category,)),
-        ]
+        imported = grants[0].imported and grants[1].imported
+        kind = FactKind.IMPORT if imported else FactKind.CHOICE
+        grant = Fact(kind, older.record_id, merge.at, older.counts_at, granted=(category,))
+        return [*facts, grant]
     disagree = any(grant is not None for grant in grants)
     return [
         Fact(
@@ -339,13 +413,24 @@ def _merge_category(category: str, one: _Own | None, two: _Own | None, merge: Me
     ]
 
 
+def _heard(own: _Own | None) -> bool:
+    """Whether anything that counts was said. An unverified grant leaves it as it was."""
+    return own is not None and (
+        own.last is not None or bool(own.grants) or own.stale not in (None, Why.UNVERIFIED)
+    )
+
+
 def _holding(own: _Own | None) -> Grant | None:
-    """The earliest grant that holds on this identifier, or None."""
+    """The latest grant that holds on this identifier, or None.
+
+    The latest, because no denial moves it: otherwise one that overtakes an early grant would
+    hand the merge a later, stronger one.
+    """
     if own is None:
         return None
     floor = own.denied_until()
-    holding = [grant for grant in own.grants if grant.made_at > floor]
-    return min(holding, key=lambda g: (g.made_at, g.record_id), default=None)
+    holding = [grant for grant in own.grants if grant.counts_at > floor]
+    return max(holding, key=lambda g: (g.counts_at, g.record_id), default=None)
 
 
 @dataclass(slots=True)
@@ -355,19 +440,21 @@ class _People:
     others: list[_Folded]
     siblings: list[_Folded]
     contacts: list[_Folded]
+    contact: _Folded | None
 
 
 def _combine(people: _People, category: str, devices: Devices) -> Found:
     """Rules 5 and 6: blocks cross links, grants do not, silence is neutral."""
     device = _of(people.device, category)
     account = _of(people.account, category)
+    contact = _of(people.contact, category)
     standing: list[tuple[Block, bool]] = []  # each block of each identifier, and whether lifted
 
     def weigh(own: _Own, *lifters: Iterable[Grant], asked: bool = False) -> None:
         for block in (own.standing(), own.standing_signal()):
             if block is None:
                 continue
-            lifted = any(g.made_at > block.at for grants in lifters for g in grants)
+            lifted = any(g.lifts(block.at) for grants in lifters for g in grants)
             if asked and not lifted and device.grants:
                 lifted = _answered(block, device.grants)
                 block = Block(block.record_id, block.at, Why.CONFLICT)
@@ -377,13 +464,17 @@ def _combine(people: _People, category: str, devices: Devices) -> Found:
     by_device = device.grants if devices is Devices.LATEST else ()
     weigh(device, by_account)
     weigh(account)
+    weigh(contact)
     for sibling in people.siblings:
         weigh(_of(sibling, category), by_account, by_device, asked=devices is Devices.ASK)
     for other in people.others:
         weigh(_of(other, category), by_device if people.account is not None else ())
-    for contact in people.contacts:
-        weigh(_of(contact, category), account.grants)
-    return _found(device, account, standing)
+    to_contacts = () if devices is Devices.STRICTEST else account.grants
+    for other in people.contacts:
+        weigh(_of(other, category), to_contacts)
+    linked = (_of(one, category) for one in (*people.siblings, *people.others, *people.contacts))
+    crossed = max((own.denied_until() for own in linked), default=-1)
+    return _found((device, account, contact), standing, crossed)
 
 
 def _of(folded: _Folded | None, category: str) -> _Own:
@@ -401,49 +492,48 @@ def _account_lifts(people: _People, category: str, devices: Devices) -> list[Gra
     if people.account is not None:
         return _of(people.account, category).grants
     latest = [
-        max(_of(other, category).grants, key=lambda g: g.made_at, default=None)
+        max(
+            (g for g in _of(other, category).grants if not g.imported),
+            key=lambda g: (g.counts_at, g.record_id),
+            default=None,
+        )
         for other in people.others
     ]
     given = [grant for grant in latest if grant is not None]
     if not latest or len(given) < len(latest):
         return []
-    return [min(given, key=lambda g: g.made_at)]
+    return [min(given, key=lambda g: (g.counts_at, g.record_id))]
 
 
 def _answered(block: Block, grants: list[Grant]) -> bool:
-    """Under ``ask``: a grant made after the disagreement began answers it."""
-    later = sorted((g for g in grants if g.made_at > block.at), key=lambda g: g.made_at)
-    if not later:
-        return False
-    if any(g.made_at <= block.at for g in grants):
-        return True  # they already disagreed when the denial came
-    return any(g.made_at > later[0].received_at for g in later[1:])
+    """Under ``ask``: a grant answers if it was made after denial and grant were both known."""
+    given = [grant for grant in grants if not grant.imported]
+    began = max(block.at, min((g.received_at for g in given), default=FOREVER))
+    return any(g.lifts(began) for g in given)
 
 
-def _found(device: _Own, account: _Own, standing: list[tuple[Block, bool]]) -> Found:
+def _found(own: tuple[_Own, ...], standing: list[tuple[Block, bool]], crossed: Moment) -> Found:
+    """What those who are named said, under the blocks of everyone.
+
+    A grant holds if it was made after every denial of those named and every denial that
+    crossed a link and was not taken back where it was given. ``crossed`` is the last denial of
+    anyone linked: what was made before it was made under a refusal, and stays uncovered.
+    """
     unlifted = [block for block, lifted in standing if not lifted]
     denials = [block for block in unlifted if block.why is not Why.SIGNAL]
     signals = [block for block in unlifted if block.why is Why.SIGNAL]
-    floor = max((block.at for block, _ in standing), default=-1)
-    grants = [
-        grant
-        for own in (device, account)
-        for grant in own.grants
-        if grant.made_at > max(floor, own.denied_until())
-    ]
-    latest = max(grants, key=lambda g: (g.made_at, g.record_id), default=None)
-    block = max(denials, key=lambda b: (b.at, b.record_id), default=None)
+    floor = max(
+        max((block.at for block, _ in standing), default=-1), *(one.denied_until() for one in own)
+    )
+    grants = [grant for one in own for grant in one.grants if grant.counts_at > floor]
+    covers_from = min((g.made_at for g in grants), default=FOREVER)
     return Found(
-        block=block,
-        signal=max(signals, key=lambda b: (b.at, b.record_id), default=None),
-        grant=latest,
-        covers_from=min((g.made_at for g in grants), default=FOREVER),
-        silent=_silence(device, account),
+        block=_latest(*denials),
+        signal=_latest(*signals),
+        grant=max(grants, key=lambda g: (g.made_at, g.record_id), default=None),
+        covers_from=max(covers_from, crossed + 1),
+        silent=min((one.stale for one in own if one.stale is not None), default=_NEVER),
     )
 
 
-def _silence(device: _Own, account: _Own) -> Why:
-    for own in (device, account):
-        if own.stale is not None:
-            return own.stale
-    return Why.NEVER_COLLECTED
+_NEVER = Why.NEVER_COLLECTED

@@ -93,7 +93,8 @@ class History:
 
     ``device`` and ``account`` are those named. ``others`` are further accounts of the device,
     ``siblings`` further devices of any of these accounts, ``contacts`` e-mail addresses and
-    phone numbers linked to any of them.
+    phone numbers linked to any of them. ``contact`` is the address named where neither a device
+    nor an account is: then it speaks for itself.
     """
 
     device: Facts | None = None
@@ -101,6 +102,7 @@ class History:
     others: tuple[Account, ...] = ()
     siblings: tuple[Facts, ...] = ()
     contacts: tuple[Facts, ...] = ()
+    contact: Facts | None = None
 
     def all_facts(self) -> list[Fact]:
         """Every fact, whatever it is of."""
@@ -108,6 +110,11 @@ class History:
         for account in (self.account, *self.others):
             if account is not None:
                 found.extend(account.facts)
-        for facts in (*self.siblings, *self.contacts):
+        for facts in (*self.siblings, *self.contacts, self.contact or ()):
             found.extend(facts)
         return found
+
+    def all_merges(self) -> list[Merge]:
+        """Every merge of any account in it."""
+        accounts = [one for one in (self.account, *self.others) if one is not None]
+        return [merge for account in accounts for merge in account.merges]

@@ -36,9 +36,10 @@ def run(port: int, once: bool) -> int:
 
 
 async def _serve(port: int) -> None:
-    from consentry.demo.stage import listen, stage
+    from consentry.demo.stage import listen, stage, stop_signals
 
     listener = listen(port)
+    asked_to_stop = stop_signals()
     async with stage(listener) as running:
         print(
             f"""
@@ -52,5 +53,5 @@ Open both pages side by side. Press Ctrl-C to stop; nothing is kept.
 """,
             flush=True,
         )
-        await running.until_stopped()
+        await running.until(asked_to_stop)
     print("Stopped.")

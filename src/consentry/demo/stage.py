@@ -9,10 +9,11 @@ import secrets
 import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -27,6 +28,21 @@ HOST = "127.0.0.1"
 STAND_IN_PORT = 9100
 WRITE_KEY = "wk_demo_shop"
 STOP_GRACE_S = 3
+
+
+def stop_signals() -> asyncio.Event:
+    """An event that SIGINT or SIGTERM sets; a second signal interrupts at once."""
+    asked, loop = asyncio.Event(), asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def stop() -> None:
+        asked.set()
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+    for number in numbers:
+        loop.add_signal_handler(number, stop)
+    return asked
 
 
 class PortTaken(Exception):
@@ -70,7 +86,7 @@ class Server(uvicorn.Server):
         self._closing = closing
 
     @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    def capture_signals(self) -> Iterator[None]:
         """The default raises the signal again once it has stopped, before anything is cleared."""
         yield
 
@@ -86,23 +102,13 @@ class Stage:
     base: str
     stand_in: str
     keys: Keys
-    server: Server
     serving: asyncio.Task[None]
 
-    async def until_stopped(self) -> None:
-        """Return on SIGINT or SIGTERM, or when the server ends by itself."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop)
-        try:
-            await asyncio.wait({self.serving})
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-
-    def _stop(self) -> None:
-        self.server.force_exit = self.server.should_exit  # asked twice: do not wait
-        self.server.should_exit = True
+    async def until(self, asked_to_stop: asyncio.Event) -> None:
+        """Return when it is asked to stop, or when the server ends by itself."""
+        asked = asyncio.ensure_future(asked_to_stop.wait())
+        await asyncio.wait({self.serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -128,7 +134,7 @@ async def stage(listener: socket.socket) -> AsyncIterator[Stage]:
                 serving = asyncio.create_task(server.serve([listener]))
                 try:
                     await _started(server, serving)
-                    yield Stage(f"http://localhost:{port}", stand_in, keys, server, serving)
+                    yield Stage(f"http://localhost:{port}", stand_in, keys, serving)
                 finally:
                     server.should_exit = True
                     await serving
@@ -168,7 +174,7 @@ async def _started(server: Server, serving: asyncio.Task[None]) -> None:
         if serving.done():
             await serving
             raise RuntimeError("the server ended while starting")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # uvicorn has no event for it
 
 
 @contextlib.asynccontextmanager
@@ -182,7 +188,8 @@ async def _stand_in(keys: Keys) -> AsyncIterator[str]:
                 serve_stand_in(HOST, port, ready.set_result, webhook_secrets=(keys.hook,))
             )
             tasks.append(task)
-            await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {task, ready}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if ready.done():
                 yield f"http://{HOST}:{ready.result()}"
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -23,6 +24,10 @@ PRIVATE_DEVICE = "device-with-gpc"
 ACCOUNT = "customer-ada"
 
 
+class Refused(Exception):
+    """The server refused what a visitor may do. The message says what it answered."""
+
+
 @dataclass
 class Sent:
     """One event that the visitor caused, and what was said about it before it was sent."""
@@ -41,7 +46,8 @@ class Sent:
 async def play(port: int) -> int:
     """Play the story, print the table; 0 if what arrived equals what was allowed, else 1.
 
-    Takes a free port where ``port`` is taken. Raises PortTaken if there is none.
+    Takes a free port where ``port`` is taken. Raises PortTaken if there is none. A visit that
+    cannot be finished is a 1 too, and said on standard error.
     """
     try:
         listener = listen(port)
@@ -53,8 +59,13 @@ async def play(port: int) -> int:
         aiohttp.ClientSession() as http,
     ):
         visitor = Visitor(running, stand_ins, http)
-        await story(visitor)
-        outcome = await visitor.outcome()
+        try:
+            await story(visitor)
+            outcome = await visitor.outcome()
+        except (aiohttp.ClientError, Refused, TimeoutError) as fault:
+            doing = visitor.acts[-1].title if visitor.acts else "the start"
+            print(f"consentry: the visit ended after {doing!r}: {fault!r}", file=sys.stderr)
+            return 1
     found = disagreements(outcome)
     print_story(visitor.acts, outcome, found)
     return 1 if found else 0
@@ -266,11 +277,11 @@ class Visitor:
             method, self._base + path, json=body, headers=headers
         ) as answer:
             if answer.status >= 400:
-                raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
+                raise Refused(f"{method} {path}: {answer.status} {await answer.text()}")
             return await answer.json()
 
 
 async def _until(condition: Callable[[], Coroutine[Any, Any, bool]]) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - asked over HTTP: no event tells
             await asyncio.sleep(LOOK_EVERY_S)

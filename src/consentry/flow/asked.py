@@ -6,6 +6,8 @@ the question before every attempt, every replay and every explanation of what is
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from consentry.core.decision import Decision, Question, decide
 from consentry.core.event import PREFERENCE_UPDATE
 from consentry.core.policy import Policy
@@ -44,7 +46,9 @@ def decide_then(world: World, event: StoredEvent, destination: str) -> Decision 
     if policy is None or position_in(policy, destination) is None:
         policy = world.policy
     standing = world.subjects.standing_as_of(event.nodes, policy, event.received_at)
-    decided = decide(policy, question_of_stored(world, event), standing, [destination])
+    # Then it was the latest choice; whether it still is belongs to the question of now.
+    question = replace(question_of_stored(world, event), superseded=False)
+    decided = decide(policy, question, standing, [destination])
     return decided[0] if decided else None
 
 

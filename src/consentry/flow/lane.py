@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from consentry.core.delivery import Backoff, Outcome, State
+from consentry.core.delivery import Backoff, Grade, Outcome, State
 from consentry.core.moment import SECOND, Moment
 from consentry.ports import Delivery, Positioned
 
 FAILURES_UNTIL_ILL = 5
 BEHIND = "behind an earlier event of this subject"
+_UNKNOWN = Outcome(Grade.FAILED_RETRY, detail="nothing is known of the attempt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,10 @@ class Flying:
 
     positioned: Positioned
     row: Delivery | None
+
+    @property
+    def subject_key(self) -> str:
+        return self.positioned.event.subject_key if self.row is None else self.row.subject_key
 
 
 class Lane:
@@ -63,7 +68,8 @@ class Lane:
                 continue  # it is being tried at this moment
             held = [r for r in self._held.get(row.subject_key, ()) if r.position != row.position]
             self._held[row.subject_key] = deque(sorted([*held, row], key=lambda r: r.position))
-            self._known.add(row.position)
+            if row.position >= self.read:
+                self._known.add(row.position)
 
     # -- what it knows --------------------------------------------------------------------
     @property
@@ -96,13 +102,17 @@ class Lane:
         return len(self._ready) + len(self._flying)
 
     def next_due(self) -> Moment | None:
-        """When the earliest retry is due."""
+        """When the earliest retry that may start is due."""
+        if self.ill and self._flying:
+            return None
         due = [h[0].next_at for key, h in self._held.items() if h and key not in self._busy]
         return min(due, default=None)
 
     def oldest(self) -> Positioned | None:
         """The oldest event without a row that is not settled."""
-        return self._ready[0] if self._ready else None
+        waiting = [f.positioned for f in self._flying.values() if f.row is None]
+        waiting += [self._ready[0]] if self._ready else []
+        return min(waiting, key=lambda one: one.position, default=None)
 
     # -- in -------------------------------------------------------------------------------
     def admit(self, one: Positioned) -> None:
@@ -114,7 +124,10 @@ class Lane:
 
     # -- out ------------------------------------------------------------------------------
     def take_retry(self, now: Moment) -> Delivery | None:
-        """The row that is due first, if its subject is free; when ill, only one at a time."""
+        """The row that is due first, if its subject is free; when ill, only one at a time.
+
+        It stays held until ``fly`` or ``forget``: its event has yet to be read, which may fail.
+        """
         if self.ill and self._flying:
             return None
         due = [
@@ -124,14 +137,14 @@ class Lane:
         ]
         if not due:
             return None
-        row = min(due, key=lambda r: (r.next_at, r.position))
-        self._held[row.subject_key].popleft()
-        return row
+        return min(due, key=lambda r: (r.next_at, r.position))
 
     def fly(self, one: Positioned, row: Delivery | None) -> None:
         """It is on the wire."""
-        self._flying[one.position] = Flying(one, row)
-        key = one.event.subject_key if row is None else row.subject_key
+        if row is not None:
+            self._unhold(row)
+        flying = self._flying[one.position] = Flying(one, row)
+        key = flying.subject_key
         self._busy[key] = self._busy.get(key, 0) + 1
 
     def take_new(self, now: Moment) -> list[Positioned]:
@@ -163,21 +176,24 @@ class Lane:
     def _hold_behind(self, one: Positioned, now: Moment) -> None:
         key = one.event.subject_key
         row = Delivery(self.name, one.position, key, State.WAITING, 0, now, now, detail=BEHIND)
-        self._held[key].append(row)
+        self._insert(row)
         self._put[one.position] = row
 
     # -- back -----------------------------------------------------------------------------
     def put_back(self, positions: Iterable[int]) -> None:
         """Nothing was tried: as they were before."""
-        for position in sorted(positions, reverse=True):
-            flying = self._land(position)
-            if flying.row is None:
-                self._ready.appendleft(flying.positioned)
-            else:
-                self._held.setdefault(flying.row.subject_key, deque()).appendleft(flying.row)
+        landed = [self._land(position) for position in positions]
+        new = [flying.positioned for flying in landed if flying.row is None]
+        if new:
+            # Several requests may come back, in any order: what is ready is always in order.
+            self._ready = deque(sorted((*new, *self._ready), key=lambda one: one.position))
+        for flying in landed:
+            if flying.row is not None:
+                self._insert(flying.row)
 
     def forget(self, row: Delivery) -> None:
         """A row whose event is no longer there."""
+        self._unhold(row)
         self._put.pop(row.position, None)
         self._settled.add(row.position)
 
@@ -188,8 +204,8 @@ class Lane:
         flying = self._land(position)
         if state is State.DELIVERED:
             self._failing.clear()
-        if state is State.WAITING and outcome is not None:
-            return self._again(flying, outcome, now, chance)
+        if state is State.WAITING:
+            return self._again(flying, outcome or _UNKNOWN, now, chance)
         if state is State.DEAD:
             self._put[position] = self._row(flying, outcome, State.DEAD, now, now)
         elif flying.row is not None:
@@ -199,7 +215,7 @@ class Lane:
 
     def _again(self, flying: Flying, outcome: Outcome, now: Moment, chance: float) -> State:
         """Retry, unless it has been tried for as long as it may."""
-        self._failing.add(flying.positioned.event.subject_key)
+        self._failing.add(flying.subject_key)
         attempts = 1 + (0 if flying.row is None else flying.row.attempts)
         delay_s = max(self.backoff.delay_s(attempts, chance), outcome.retry_after_s or 0.0)
         due = now + int(delay_s * SECOND)
@@ -208,8 +224,24 @@ class Lane:
             self._put[row.position] = msgspec.structs.replace(row, state=State.DEAD, next_at=now)
             return State.DEAD
         self._put[row.position] = row
-        self._held.setdefault(row.subject_key, deque()).appendleft(row)
+        self._insert(row)
         return State.WAITING
+
+    def _unhold(self, row: Delivery) -> None:
+        held = self._held.get(row.subject_key)
+        if held and held[0].position == row.position:
+            held.popleft()
+        if not held:
+            self._held.pop(row.subject_key, None)
+
+    def _insert(self, row: Delivery) -> None:
+        """Among the held rows of its subject, in order of position."""
+        held = self._held.setdefault(row.subject_key, deque())
+        if not held or row.position > held[-1].position:
+            held.append(row)
+        else:
+            after = next(n for n, other in enumerate(held) if other.position > row.position)
+            held.insert(after, row)
 
     def _row(
         self, flying: Flying, outcome: Outcome | None, state: State, now: Moment, due: Moment
@@ -219,7 +251,7 @@ class Lane:
         return Delivery(
             destination=self.name,
             position=flying.positioned.position,
-            subject_key=flying.positioned.event.subject_key,
+            subject_key=flying.subject_key,
             state=state,
             attempts=1 + (old.attempts if old is not None else 0),
             first_at=old.first_at if old is not None and tried else now,
@@ -230,7 +262,7 @@ class Lane:
 
     def _land(self, position: int) -> Flying:
         flying = self._flying.pop(position)
-        key = flying.positioned.event.subject_key
+        key = flying.subject_key
         left = self._busy[key] - 1
         if left:
             self._busy[key] = left

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import msgspec
 
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy
-from consentry.core.preference import Standing, stand
+from consentry.core.preference import Standing, narrower, stand
 from consentry.core.record import Account, Fact, FactKind, Facts, History, Merge, Node, NodeKind
 from consentry.ledger.entry import Record
 from consentry.ports import Store
@@ -61,10 +62,10 @@ class Subjects:
         remembered = self._standing.get(nodes)
         if remembered is not None:
             version, standing = remembered
-            if version == policy.version and now <= standing.valid_until:
+            if version == policy.version and standing.holds_at(now):
                 return standing
         history, touched = self._read(nodes, NO_OVERLAY)
-        standing = stand(history, policy, now)
+        standing = self._narrowest(nodes, policy, now, history, NO_OVERLAY)
         self._remember(nodes, policy.version, standing, touched)
         return standing
 
@@ -74,13 +75,24 @@ class Subjects:
         """As ``standing``, with records that the same request makes, grants included."""
         if not own:
             return self.standing(nodes, policy, now)
-        history, _ = self._read(nodes, Overlay(own))
-        return stand(history, policy, now)
+        overlay = Overlay(own)
+        history, _ = self._read(nodes, overlay)
+        return self._narrowest(nodes, policy, now, history, overlay)
 
     def standing_as_of(self, nodes: Key, policy: Policy, as_of: Moment) -> Standing:
         """As it was at an earlier moment; never remembered."""
         history, _ = self._read(nodes, NO_OVERLAY)
-        return stand(history, policy, as_of)
+        return self._narrowest(nodes, policy, as_of, history, NO_OVERLAY)
+
+    def _narrowest(
+        self, nodes: Key, policy: Policy, now: Moment, history: History, own: Overlay
+    ) -> Standing:
+        """A link on its way to the disk may bring denials already, but no account's grant."""
+        standing = stand(history, policy, now)
+        if not any(overlay.links for overlay in self._in_flight.values()):
+            return standing
+        unlinked, _ = self._read(nodes, own, links_in_flight=False)
+        return narrower(standing, stand(unlinked, policy, now))
 
     def facts(self, node: Node) -> Facts:
         """Everything received about one identifier, durable or not."""
@@ -139,7 +151,9 @@ class Subjects:
             )
 
     # -- reading ----------------------------------------------------------------------------
-    def _read(self, nodes: Key, own: Overlay) -> tuple[History, list[Node]]:
+    def _read(
+        self, nodes: Key, own: Overlay, *, links_in_flight: bool = True
+    ) -> tuple[History, list[Node]]:
         """The subject of these identifiers, and every identifier that was looked at.
 
         A subject is its devices, its accounts, the further devices of those accounts, and
@@ -147,30 +161,34 @@ class Subjects:
         """
         device = _first(nodes, NodeKind.DEVICE)
         named = _first(nodes, NodeKind.ACCOUNT)
+        links_of = partial(self._links, own=own, in_flight=links_in_flight)
         contacts = {n for n in nodes if n.kind in (NodeKind.EMAIL, NodeKind.PHONE)}
         accounts = [named] if named is not None else []
         for node in (device, *contacts):
             if node is not None:
-                accounts += [n for n in self._links(node, own) if n.kind is NodeKind.ACCOUNT]
+                accounts += [n for n in links_of(node) if n.kind is NodeKind.ACCOUNT]
         groups = {node: self._account(node, own) for node in dict.fromkeys(accounts)}
         members = [Node(NodeKind.ACCOUNT, m) for a in groups.values() for m in a.members]
         devices: dict[Node, None] = {}
         for node in (*members, *([device] if device else [])):
-            for link in self._links(node, own):
+            for link in links_of(node):
                 if link.kind is NodeKind.DEVICE:
                     devices[link] = None
                 elif link.kind is not NodeKind.ACCOUNT:
                     contacts.add(link)
         devices.pop(device, None) if device else None
         of_named = set(groups[named].members) if named is not None else set()
+        contact = next(iter(nodes), None) if device is None and named is None else None
+        contacts.discard(contact)  # named alone: it speaks for itself
         history = History(
             device=self._facts(device, own) if device is not None else None,
             account=groups[named] if named is not None else None,
             others=tuple(a for n, a in groups.items() if n.value not in of_named),
             siblings=tuple(self._facts(node, own) for node in devices),
             contacts=tuple(self._facts(node, own) for node in contacts),
+            contact=self._facts(contact, own) if contact is not None else None,
         )
-        looked_at = [*([device] if device else []), *accounts, *members, *devices, *contacts]
+        looked_at = [*nodes, *accounts, *members, *devices, *contacts]
         return history, looked_at
 
     def _account(self, node: Node, own: Overlay) -> Account:
@@ -186,9 +204,9 @@ class Subjects:
         durable = self._store.facts_of(node)
         return (*durable, *pending) if pending else durable
 
-    def _links(self, node: Node, own: Overlay) -> list[Node]:
+    def _links(self, node: Node, own: Overlay, in_flight: bool) -> list[Node]:
         found = list(self._store.links_of(node))
-        for overlay in self._overlays(own):
+        for overlay in self._overlays(own) if in_flight else (own,):
             found += overlay.links.get(node, ())
         return found
 

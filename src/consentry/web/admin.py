@@ -18,7 +18,7 @@ from consentry.ports import Delivery
 from consentry.web import bodies
 from consentry.web.consent import LARGEST_BODY
 from consentry.web.decisions import find_event
-from consentry.web.problems import Problem, json_response
+from consentry.web.problems import Problem, json_response, whole_number
 from consentry.web.site import Site, read_body
 
 PAGE = 200
@@ -105,9 +105,7 @@ def _rows(
     after: tuple[str, int] | None = None
     if cursor is not None:
         name, _, position = cursor.rpartition(":")
-        if not position.isdigit():
-            raise Problem(400, "invalid_cursor", "cursor is the value of next", "cursor")
-        after = (name, int(position))
+        after = (name, whole_number(position, "cursor"))
     found = site.world.store.deliveries(destination, state, after, PAGE + 1)
     page = found[:PAGE]
     following = f"{page[-1].destination}:{page[-1].position}" if len(found) > PAGE else None
@@ -171,12 +169,10 @@ def _chosen(site: Site, which: bodies.Which, state: State) -> list[Delivery]:
 async def get_ledger(site: Site, request: Request) -> Response:
     """GET /v1/ledger: every leaf from ``first`` on, one JSON document a line."""
     site.require_admin(request)
-    first = request.query_params.get("first", "0")
-    if not first.isdigit():
-        raise Problem(400, "invalid_cursor", "first is a number from 0", "first")
+    first = whole_number(request.query_params.get("first", "0"), "first")
 
     async def lines() -> AsyncIterator[bytes]:
-        for n, entry in enumerate(site.world.store.ledger(int(first))):
+        for n, entry in enumerate(site.world.store.ledger(first)):
             yield (
                 msgspec.json.encode(
                     {

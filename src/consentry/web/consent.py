@@ -29,7 +29,7 @@ from consentry.ledger.entry import RecordType
 from consentry.ports import StoreUnavailable
 from consentry.web import bodies
 from consentry.web.ingest import tell_record
-from consentry.web.problems import Problem, json_response
+from consentry.web.problems import Problem, json_response, whole_number
 from consentry.web.site import ADMIN, Site, read_body, request_key
 
 LARGEST_BODY = 64 * 1024
@@ -283,9 +283,7 @@ def _signals(site: Site, nodes: tuple[Node, ...]) -> dict[str, Any]:
 def _history(
     site: Site, nodes: tuple[Node, ...], cursor: str | None
 ) -> tuple[list[dict[str, Any]], str | None]:
-    if cursor is not None and not cursor.isdigit():
-        raise Problem(400, "invalid_cursor", "cursor is the value of next", "cursor")
-    before = None if cursor is None else int(cursor)
+    before = None if cursor is None else whole_number(cursor, "cursor")
     found = site.world.store.records_of(nodes, before, HISTORY_PAGE + 1)
     page = found[:HISTORY_PAGE]
     following = str(page[-1].seq) if len(found) > HISTORY_PAGE else None
@@ -320,9 +318,8 @@ async def get_suppressions(site: Site, request: Request) -> Response:
     """GET /v1/suppressions."""
     site.require_admin(request)
     cursor = request.query_params.get("cursor")
-    if cursor is not None and not cursor.isdigit():
-        raise Problem(400, "invalid_cursor", "cursor is the value of next", "cursor")
-    found = site.world.store.suppressions(None if cursor is None else int(cursor), 101)
+    after = None if cursor is None else whole_number(cursor, "cursor")
+    found = site.world.store.suppressions(after, 101)
     page = found[:100]
     return json_response(
         {

@@ -22,6 +22,7 @@ from consentry.web.strict_json import flaw, read_object
 LARGEST_EVENT = 32 * 1024
 LARGEST_BATCH = 500 * 1024
 MOST_EVENTS = 2500
+LONGEST_LIST = 20_000  # more real messages fit no batch; each would cost a line of the reply
 MOST_AT_ONCE = 2000  # requests that may wait for the disk together
 
 SHORT_PATHS = {
@@ -52,6 +53,8 @@ async def batch(site: Site, request: Request) -> Response:
     messages = body.get("batch")
     if not isinstance(messages, list):
         raise Problem(400, "invalid_batch", "batch must be a list of messages", "batch")
+    if len(messages) > LONGEST_LIST:
+        raise Problem(400, "too_many", f"a batch holds at most {MOST_EVENTS} messages", "batch")
     return await _take(site, request, body, messages, None)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+LONGEST_NUMBER = 18  # digits; any number of so many fits 64 bits
+
 
 class Problem(Exception):
     """A request that is refused: it is the caller's move, unless the status is 503."""
@@ -43,6 +45,13 @@ class Problem(Exception):
         if self.authenticate:
             headers["WWW-Authenticate"] = 'Basic realm="consentry"'
         return json_response(body, self.status, headers)
+
+
+def whole_number(text: str, field: str) -> int:
+    """A cursor: a whole number from 0 that a database can hold. Raises Problem 400."""
+    if text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER:
+        return int(text)
+    raise Problem(400, "invalid_cursor", f"{field} is the value of next, or a number", field)
 
 
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -1,0 +1,30 @@
+"""Hypothesis profiles: the same few examples each time, or many new ones.
+
+``HYPOTHESIS_PROFILE=soak`` searches for as long as somebody cares to wait.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+_SLOW_MACHINES = (HealthCheck.too_slow, HealthCheck.data_too_large)
+
+settings.register_profile(
+    "default",
+    max_examples=60,
+    stateful_step_count=30,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=_SLOW_MACHINES,
+)
+settings.register_profile(
+    "soak",
+    max_examples=2000,
+    stateful_step_count=80,
+    deadline=None,
+    suppress_health_check=_SLOW_MACHINES,
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

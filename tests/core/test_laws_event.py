@@ -1,0 +1,241 @@
+"""The laws of the door: what a message can say of consent, and that nothing breaks the reader."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consentry.core import moment
+from consentry.core.event import (
+    FUTURE_TOLERANCE,
+    PREFERENCE_UPDATE,
+    Envelope,
+    Event,
+    Malformed,
+    made_at,
+    narrowed,
+    parse_event,
+)
+from consentry.core.moment import DAY, SECOND
+from consentry.core.stamp import join_stamps, read_stamp
+
+from . import strategies as s
+
+NOW = moment.parse("2026-11-01T10:00:00Z")
+ENVELOPE = Envelope(NOW)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+times = st.one_of(
+    st.datetimes().map(lambda d: d.isoformat()),
+    st.sampled_from(
+        (
+            "0001-01-01T00:00:00+23:59",
+            "0001-01-01T00:00:00Z",
+            "9999-12-31T23:59:59-23:59",
+            "9999-12-31T23:59:59.999999Z",
+            "2026-11-01T10:00:03Z",
+            "1969-12-31T23:59:59Z",
+            "yesterday",
+        )
+    ),
+)
+consent_objects = st.dictionaries(
+    st.sampled_from(
+        ("consent", "consentCategories", "consentManagement", "traits", "direct", "page")
+    ),
+    st.one_of(
+        json_values,
+        st.fixed_dictionaries({"categoryPreferences": json_values}),
+        st.dictionaries(
+            st.sampled_from(("allowedConsentIds", "deniedConsentIds", "ad")), json_values
+        ),
+    ),
+    max_size=4,
+)
+messages = st.one_of(
+    json_values,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(("track", "identify", "alias", "group", "page", "nonsense")),
+            "event": st.sampled_from((PREFERENCE_UPDATE, "Seen")) | json_values,
+            "anonymousId": st.just("a-1") | json_values,
+            "userId": st.just("u-1") | json_values,
+            "previousId": json_values,
+            "groupId": json_values,
+            "messageId": json_values,
+            "context": consent_objects | json_values,
+            "integrations": s.integrations | json_values,
+            "timestamp": times | json_values,
+            "originalTimestamp": times | json_values,
+            "sentAt": times | json_values,
+            "traits": json_values,
+            "properties": json_values,
+        },
+    ),
+)
+
+
+def envelopes() -> st.SearchStrategy[Envelope]:
+    sent = st.none() | times.filter(_is_time).map(moment.parse)
+    return st.builds(
+        lambda sent_at, context, integrations: Envelope(
+            NOW, sent_at, context, integrations, "192.0.2.1"
+        ),
+        sent,
+        st.none() | consent_objects,
+        s.integrations,
+    )
+
+
+def _is_time(text: str) -> bool:
+    try:
+        moment.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+def read(**fields: Any) -> Event | Malformed:
+    message = {"type": "track", "event": "Seen", "anonymousId": "a-1", **fields}
+    return parse_event(message, ENVELOPE, fallback_id="generated")
+
+
+@given(messages, envelopes(), st.sampled_from((None, "track", "identify")))
+def test_no_message_breaks_the_reader_and_what_it_reads_can_be_written(
+    raw: Any, envelope: Envelope, expected: str | None
+) -> None:
+    parsed = parse_event(raw, envelope, fallback_id="generated", expected_type=expected)
+
+    if isinstance(parsed, Event):
+        assert parsed.anonymous_id or parsed.user_id
+        assert parsed.made_at is None or 0 <= parsed.made_at <= NOW + FUTURE_TOLERANCE
+        msgspec.json.encode(parsed.body)
+    else:
+        assert parsed.code
+        assert parsed.message
+
+
+@given(json_values, st.sampled_from(("consent", "consentCategories")))
+def test_only_true_and_false_are_answers(answer: Any, form: str) -> None:
+    said = {"ad": answer}
+    context = {form: {"categoryPreferences": said} if form == "consent" else said}
+    parsed = read(context=context)
+
+    if answer is True or answer is False:
+        assert isinstance(parsed, Event)
+        assert parsed.stamp is not None
+        assert ("ad" in parsed.stamp.granted) is answer
+    else:
+        assert isinstance(parsed, Malformed)
+        assert parsed.field is not None
+        assert parsed.field.endswith(".ad")
+
+
+answers = st.none() | st.dictionaries(st.sampled_from(s.KNOWN), st.booleans(), max_size=3)
+
+
+@given(answers, answers, answers, answers)
+def test_of_several_forms_each_must_grant(current, draft, rudder, batch) -> None:
+    context: dict[str, Any] = {}
+    if current is not None:
+        context["consent"] = {"categoryPreferences": current}
+    if draft is not None:
+        context["consentCategories"] = draft
+    if rudder is not None:
+        context["consentManagement"] = {
+            "allowedConsentIds": [c for c, yes in rudder.items() if yes],
+            "deniedConsentIds": [c for c, yes in rudder.items() if not yes],
+            "resolutionStrategy": "or",
+        }
+    outer = None if batch is None else {"consent": {"categoryPreferences": batch}}
+    parsed = parse_event(
+        {"type": "track", "event": "Seen", "anonymousId": "a-1", "context": context},
+        Envelope(NOW, context=outer),
+        fallback_id="generated",
+    )
+
+    assert isinstance(parsed, Event)
+    said = [form for form in (current, draft, rudder, batch) if form is not None]
+    if not said:
+        assert parsed.stamp is None
+        return
+    assert parsed.stamp is not None
+    granted = {c for c in s.KNOWN if all(form.get(c) is True for form in said)}
+    assert parsed.stamp.granted == granted
+    written = parsed.body["context"]["consent"]["categoryPreferences"]
+    assert {c for c, yes in written.items() if yes} == granted
+
+
+@given(st.lists(s.stamps, min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_stamps_join_in_any_order_and_only_narrow(stamps, random) -> None:
+    joined = join_stamps(stamps)
+    shuffled = list(stamps)
+    random.shuffle(shuffled)
+
+    assert joined == join_stamps(shuffled)
+    assert joined is not None
+    assert all(joined.granted <= one.granted and joined.stated >= one.stated for one in stamps)
+
+
+@given(s.integrations, s.integrations, st.sampled_from(("one", "two", "elsewhere", "other")))
+def test_the_batchs_integrations_and_the_items_own_both_only_narrow(outer, inner, name) -> None:
+    message = {"type": "track", "event": "Seen", "anonymousId": "a-1", "integrations": inner}
+    parsed = parse_event(message, Envelope(NOW, integrations=outer), fallback_id="generated")
+
+    assert isinstance(parsed, Event)
+    either = narrowed(outer, name) or narrowed(inner, name)
+    assert narrowed(parsed.integrations, name) == either
+
+
+@given(
+    st.none() | st.integers(-10 * DAY, NOW + 400 * DAY),
+    st.none() | st.integers(-10 * DAY, NOW + 400 * DAY),
+)
+def test_a_claim_makes_nothing_younger_than_it_says_nor_than_its_reception(claimed, sent) -> None:
+    made = made_at(claimed, sent, NOW)
+
+    if claimed is None:
+        assert made == NOW
+    elif made is not None:
+        assert made <= claimed
+        assert made <= NOW + FUTURE_TOLERANCE
+        assert sent is None or made <= NOW - (sent - claimed)
+
+
+@pytest.mark.parametrize(
+    ("after_s", "is_a_time"), [(0, True), (5, True), (5.001, False), (3600, False)]
+)
+def test_five_seconds_into_the_future_is_still_a_time(after_s: float, is_a_time: bool) -> None:
+    made = made_at(NOW + int(after_s * SECOND), None, NOW)
+
+    assert (made is not None) is is_a_time
+
+
+@pytest.mark.parametrize(
+    ("consent", "integrations", "stamped"),
+    [
+        ({}, None, False),
+        ({}, {}, False),
+        ({}, {"one": True}, True),
+        ({"source": "cmp"}, None, True),
+        ({"categoryPreferences": {}}, None, True),
+    ],
+)
+def test_an_empty_consent_object_is_a_stamp_only_beside_integrations(
+    consent: dict[str, Any], integrations: dict[str, Any] | None, stamped: bool
+) -> None:
+    stamp = read_stamp({"consent": consent}, has_integrations=bool(integrations))
+
+    assert (stamp is not None) is stamped
+    assert stamp is None or not stamp.granted

@@ -1,0 +1,193 @@
+"""The laws of the fold: what facts can and cannot do, whatever else is recorded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from consentry.core.moment import SECOND
+from consentry.core.policy import AccountChoices, Category, Devices, Policy, Settings
+from consentry.core.preference import FOREVER, Found, Why, fold_one, narrower, stand
+from consentry.core.record import Account, Fact, FactKind, History, Merge
+
+from . import strategies as s
+
+ONE_CATEGORY = (Category("ad"),)
+NAMED = ("device", "u1", "u3", "sibling", "contact")  # and not u2, that only a merge joins
+END = 2 * s.SPAN_S * SECOND
+
+
+def blocked(found: Found) -> bool:
+    return found.block is not None or found.signal is not None
+
+
+@given(s.pasts(), s.policies(), s.later_moments, st.randoms(use_true_random=False))
+def test_the_order_in_which_facts_are_read_is_irrelevant(past, policy, as_of, random) -> None:
+    shuffled = list(past.placed)
+    random.shuffle(shuffled)
+
+    assert s.standing(replace(past, placed=tuple(shuffled)), policy, as_of) == s.standing(
+        past, policy, as_of
+    )
+
+
+@given(s.pasts(), s.policies(), s.later_moments)
+def test_a_repeated_fact_changes_nothing(past, policy, as_of) -> None:
+    twice = replace(past, placed=(*past.placed, *past.placed))
+
+    assert s.standing(twice, policy, as_of) == s.standing(past, policy, as_of)
+
+
+@given(s.pasts(), s.policies(), s.later_moments, st.data())
+def test_the_standing_does_not_change_by_itself_while_it_is_valid(
+    past, policy, as_of, data
+) -> None:
+    now = s.standing(past, policy, as_of)
+    assert now.holds_at(as_of)
+    other = data.draw(st.integers(now.valid_from, min(now.valid_until, END)))
+
+    then = s.standing(past, policy, other)
+
+    assert (then.found, then.suppressed) == (now.found, now.suppressed)
+
+
+@given(
+    s.pasts(s.choices(made_by=20 * SECOND)),
+    s.policies(),
+    st.sampled_from(NAMED),
+    st.integers(20 * SECOND, END),
+)
+def test_a_grant_made_up_to_the_reception_of_a_denial_lifts_nothing(
+    past, policy, slot, as_of
+) -> None:
+    denial = Fact(FactKind.CHOICE, "", 20 * SECOND, 1, denied=("ad",))
+
+    assert s.standing(past.with_facts((slot, denial)), policy, as_of).of("ad").block is not None
+
+
+@given(st.integers(0, 5), st.integers(0, 5), st.sampled_from(Devices), st.sampled_from(NAMED))
+def test_a_clock_that_is_fast_does_not_lift_a_denial_that_came_after_the_grant(
+    fast_s, later_s, devices, slot
+) -> None:
+    grant = Fact(FactKind.CHOICE, "", 10 * SECOND, (10 + fast_s) * SECOND, granted=("ad",))
+    denial = Fact(FactKind.CHOICE, "", (10 + later_s) * SECOND, denied=("ad",))
+    past = s.Past(()).with_facts(("device", grant), ("u1", grant), (slot, denial))
+    policy = Policy("shop", Settings(devices=devices), ONE_CATEGORY)
+
+    assert s.standing(past, policy, END).of("ad").block is not None
+
+
+@given(s.pasts(merging=False), s.policies(), s.choices(FactKind.IMPORT), st.data())
+def test_an_import_never_lifts_a_denial(past, policy, imported, data) -> None:
+    slot, as_of = data.draw(st.sampled_from(s.SLOTS)), data.draw(s.later_moments)
+    before = s.standing(past, policy, as_of)
+    after = s.standing(past.with_facts((slot, imported)), policy, as_of)
+
+    for category in s.KNOWN:
+        if blocked(before.of(category)):
+            assert blocked(after.of(category)), category
+
+
+@given(s.pasts(s.signals()), s.policies(), s.later_moments)
+def test_a_signal_only_denies(past, policy, as_of) -> None:
+    for found in s.standing(past, policy, as_of).found.values():
+        assert found.grant is None
+
+
+@given(s.pasts(s.quiet_facts), s.policies(), s.signals(present=True), s.later_moments)
+def test_a_repeated_signal_is_not_newer(past, policy, signal, as_of) -> None:
+    seen = past.with_facts(("device", signal))
+    newest = max(fact.received_at for _, fact in seen.placed)
+    gone = [f for f in past.of("device") if f.kind is FactKind.SIGNAL and not f.present]
+    assume(not gone)
+    again = Fact(FactKind.SIGNAL, "", newest + SECOND, denied=signal.denied, signal=signal.signal)
+
+    twice = s.standing(seen.with_facts(("device", again)), policy, END)
+
+    assert twice.found == s.standing(seen, policy, END).found
+
+
+@given(
+    s.pasts(),
+    s.policies(account_choices=AccountChoices.PROVEN),
+    s.choices(denials=False, proven=False),
+    st.sampled_from(("u1", "u2", "u3", "contact")),
+    s.later_moments,
+)
+def test_an_unproven_grant_leaves_the_account_as_it_was(past, policy, grant, slot, as_of) -> None:
+    before = s.standing(past, policy, as_of)
+    after = s.standing(past.with_facts((slot, grant)), policy, as_of)
+
+    assert {c: _heard(f) for c, f in after.found.items()} == {
+        c: _heard(f) for c, f in before.found.items()
+    }
+
+
+def _heard(found: Found) -> Found:
+    """Without the word that shows an unverified grant."""
+    unverified = found.silent is Why.UNVERIFIED
+    return replace(found, silent=Why.NEVER_COLLECTED) if unverified else found
+
+
+@given(
+    st.lists(s.choices(), max_size=4), st.lists(s.choices(), max_size=4), s.policies(), s.moments
+)
+def test_a_merge_never_grants_what_one_side_denied(left, right, policy, at) -> None:
+    sides = s.Past(()).with_facts(*(("u1", f) for f in left), *(("u2", f) for f in right))
+    members = {"u1": sides.of("u1"), "u2": sides.of("u2")}
+    merged = History(account=Account("u1", members, (Merge("m01", at, "u2", "u1"),)))
+    after = stand(merged, policy, at)
+
+    for user_id, facts in members.items():
+        alone = stand(History(account=Account(user_id, {user_id: facts})), policy, at)
+        for category in s.KNOWN:
+            if alone.of(category).block is not None:
+                assert after.of(category).block is not None, (user_id, category)
+
+
+@given(st.integers(0, 20), st.integers(1, 10), st.integers(5, 30), st.integers(0, 80))
+def test_when_a_grant_expires_the_refusal_that_it_lifted_stands_again(
+    denied_s, waited_s, max_age_s, asked_s
+) -> None:
+    made = (denied_s + waited_s) * SECOND
+    facts = (
+        Fact(FactKind.CHOICE, "no", denied_s * SECOND, denied=("ad",)),
+        Fact(FactKind.CHOICE, "yes", made, made, granted=("ad",)),
+    )
+    policy = Policy("shop", Settings(max_age_us=max_age_s * SECOND), ONE_CATEGORY)
+    as_of = made + asked_s * SECOND
+
+    found = fold_one(facts, policy, as_of)["ad"]
+
+    if asked_s <= max_age_s:
+        assert found.block is None
+        assert found.grant is not None
+    else:
+        assert found.grant is None
+        assert found.block is not None
+        assert found.block.record_id == "no"
+
+
+@given(s.pasts(), s.pasts(), s.policies(), s.later_moments)
+def test_the_narrower_of_two_standings_blocks_what_either_blocks(one, other, policy, as_of) -> None:
+    first, second = s.standing(one, policy, as_of), s.standing(other, policy, as_of)
+    both = narrower(first, second)
+
+    for category in s.KNOWN:
+        sides = (first.of(category), second.of(category))
+        found = both.of(category)
+        assert blocked(found) == any(map(blocked, sides))
+        assert (found.grant is None) == any(side.grant is None for side in sides)
+        assert found.covers_from == max(side.covers_from for side in sides)
+        assert found.grant is not None or found.covers_from == FOREVER
+
+
+@given(s.pasts(), s.policies(), s.later_moments, s.choices())
+def test_a_category_that_the_workspace_lacks_is_not_in_the_standing(
+    past, policy, as_of, choice
+) -> None:
+    found = s.standing(past.with_facts(("device", choice)), policy, as_of).found
+
+    assert set(found) == set(s.KNOWN)

@@ -1,0 +1,321 @@
+"""Bad input: each gets its answer, the rest of its batch is taken, memory stays bounded."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import zlib
+from typing import Any
+
+import pytest
+
+from tests.e2e.asking import BOTH, fresh, message, peak_kib, send, states
+from tests.running import ADMIN_KEY, BACKEND_KEY, WRITE_KEY, Answer, Server, StandIn, call
+
+LARGEST_EVENT = 32 * 1024
+LARGEST_BATCH = 500 * 1024
+
+
+def written(**more: Any) -> bytes:
+    """A good message with some members replaced; ``DROP`` takes one out."""
+    one = {**message(stamp=BOTH), **more}
+    return json.dumps({k: v for k, v in one.items() if v is not DROP}).encode()
+
+
+def spelt(member: bytes) -> bytes:
+    """A good message with one more member, spelt in bytes."""
+    return written()[:-1] + b", " + member + b"}"
+
+
+def sized(bytes_: int) -> bytes:
+    """A message that is exactly so long when it is written without spaces."""
+    one = {**message(stamp=BOTH), "properties": {"text": ""}}
+    one["properties"]["text"] = "x" * (bytes_ - len(json.dumps(one, separators=(",", ":"))))
+    return json.dumps(one, separators=(",", ":")).encode()
+
+
+DROP = object()
+PREFERENCES = "context.consent.categoryPreferences"
+
+
+def consent(value: Any) -> bytes:
+    return written(context={"consent": value})
+
+
+def nested(levels: int) -> bytes:
+    return spelt(b'"properties": ' + b'{"a":' * levels + b"1" + b"}" * levels)
+
+
+# name: (one message as bytes, code, field)
+MESSAGES: dict[str, tuple[bytes, str, str | None]] = {
+    "a preference that is no boolean": (
+        consent({"categoryPreferences": {"analytics": "yes"}}),
+        "invalid_type",
+        f"{PREFERENCES}.analytics",
+    ),
+    "a preference that is 1": (
+        consent({"categoryPreferences": {"analytics": 1}}),
+        "invalid_type",
+        f"{PREFERENCES}.analytics",
+    ),
+    "a preference that is null": (
+        consent({"categoryPreferences": {"analytics": None}}),
+        "invalid_type",
+        f"{PREFERENCES}.analytics",
+    ),
+    "preferences that are a list": (
+        consent({"categoryPreferences": ["analytics"]}),
+        "invalid_type",
+        PREFERENCES,
+    ),
+    "consent that is null": (consent(None), "invalid_type", "context.consent"),
+    "consent that is true": (consent(True), "invalid_type", "context.consent"),
+    "a context that is null": (written(context=None), "invalid_type", "context"),
+    "a context that is text": (written(context="all"), "invalid_type", "context"),
+    "RudderStack's ids as text": (
+        written(context={"consentManagement": {"deniedConsentIds": "analytics"}}),
+        "invalid_type",
+        "context.consentManagement.deniedConsentIds",
+    ),
+    "integrations that are a list": (written(integrations=["ads"]), "invalid_type", "integrations"),
+    "no ids": (written(anonymousId=DROP), "missing_id", "anonymousId"),
+    "ids that are null": (written(anonymousId=None, userId=None), "missing_id", "anonymousId"),
+    "an empty id": (written(anonymousId=""), "missing_id", "anonymousId"),
+    "a number as userId": (written(userId=7), "invalid_type", "userId"),
+    "a number as anonymousId": (written(anonymousId=7), "invalid_type", "anonymousId"),
+    "a number as messageId": (written(messageId=7), "invalid_type", "messageId"),
+    "a number as event": (written(event=7), "invalid_type", "event"),
+    "no event": (written(event=DROP), "invalid_type", "event"),
+    "a number as timestamp": (written(timestamp=1763856000), "invalid_type", "timestamp"),
+    "no time": (written(timestamp="yesterday"), "invalid_time", "timestamp"),
+    "the 30th of February": (written(sentAt="2026-02-30T00:00:00Z"), "invalid_time", "sentAt"),
+    "a messageId that is too long": (written(messageId="m" * 101), "too_long", "messageId"),
+    "a userId that is too long": (written(userId="u" * 513), "too_long", "userId"),
+    "an unknown type": (written(type="sell"), "unknown_type", "type"),
+    "a type that is a number": (written(type=3), "invalid_type", "type"),
+    "a choice without preferences": (
+        written(event="Segment Consent Preference Updated", context={}),
+        "missing_preferences",
+        PREFERENCES,
+    ),
+    "nested a hundred deep": (nested(100), "too_deep", None),
+    "a repeated key": (spelt(b'"userId": "a", "userId": "b"'), "repeated_member", None),
+    "a repeated key, deep inside": (
+        spelt(b'"properties": {"consent": {"a": true}, "consent": {}}'),
+        "repeated_member",
+        None,
+    ),
+    "a key repeated in another spelling": (
+        spelt(b'"user\\u0049d": "a", "userId": "b"'),
+        "repeated_member",
+        None,
+    ),
+    "half of an emoji": (spelt(b'"properties": {"a": "\\ud83d"}'), "invalid_value", None),
+    "bytes that are not UTF-8": (spelt(b'"properties": {"a": "\xff"}'), "invalid_value", None),
+    "a number beyond every float": (spelt(b'"properties": {"a": 1e999}'), "invalid_value", None),
+    "one byte too large": (sized(LARGEST_EVENT + 1), "event_too_large", None),
+}
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+def test_a_bad_message_is_refused_by_itself(acme: Server, case: str) -> None:
+    text, code, field = MESSAGES[case]
+    alone = call(acme.base, "POST", "/v1/track", text, basic=WRITE_KEY)
+    assert (alone.status, alone.json["code"], alone.json.get("field")) == (400, code, field)
+    assert alone.json["message"]
+    before, after = message(stamp=BOTH), message(stamp=BOTH)
+    batch = b'{"batch": [' + b",".join((dumped(before), text, dumped(after))) + b"]}"
+    answer = call(acme.base, "POST", "/v1/batch", batch, basic=WRITE_KEY)
+    assert (answer.status, answer.json["success"]) == (200, True), answer.body
+    (refused,) = answer.json["rejected"]
+    assert (refused["index"], refused["code"], refused.get("field")) == (1, code, field)
+    assert refused["message"]
+    assert refused.keys() >= {"index", "messageId", "code", "message"}
+    for one in (before, after):
+        assert states(acme, one["messageId"]) == {"warehouse": "delivered", "ads": "delivered"}
+    if refused["messageId"]:
+        assert acme.admin("GET", f"/v1/events/{refused['messageId']}").status == 404
+
+
+def dumped(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize("what", [7, "text", None, True, ["a"]])
+def test_what_is_no_message_at_all(acme: Server, what: Any) -> None:
+    good = message(stamp=BOTH)
+    body = {"batch": [what, good]}
+    answer = call(acme.base, "POST", "/v1/batch", body, basic=WRITE_KEY)
+    assert answer.status == 200
+    (refused,) = answer.json["rejected"]
+    assert (refused["index"], refused["code"]) == (0, "invalid_type")
+    assert states(acme, good["messageId"])["ads"] == "delivered"
+
+
+def test_the_path_and_the_type_must_agree(acme: Server) -> None:
+    answer = call(acme.base, "POST", "/v1/track", message("page"), basic=WRITE_KEY)
+    assert (answer.status, answer.json["field"]) == (400, "type")
+
+
+GZIPPED = {"Content-Encoding": "gzip"}
+# name: (body, headers, code, field)
+BODIES: dict[str, tuple[bytes, dict[str, str], str, str | None]] = {
+    "nothing": (b"", {}, "invalid_json", None),
+    "no JSON": (b"hello", {}, "invalid_json", None),
+    "cut off": (b'{"batch": [{"type": "track"', {}, "invalid_json", None),
+    "a trailing comma": (b'{"batch": [],}', {}, "invalid_json", None),
+    "NaN": (b'{"batch": [{"a": NaN}]}', {}, "invalid_json", None),
+    "a list": (b"[]", {}, "invalid_json", None),
+    "a batch that is an object": (b'{"batch": {}}', {}, "invalid_batch", "batch"),
+    "no batch": (b"{}", {}, "invalid_batch", "batch"),
+    "batch twice": (b'{"batch": [], "batch": []}', {}, "repeated_member", None),
+    "a context that is text": (b'{"batch": [], "context": "x"}', {}, "invalid_type", "context"),
+    "integrations that are true": (
+        b'{"batch": [], "integrations": true}',
+        {},
+        "invalid_type",
+        "integrations",
+    ),
+    "a repeated key in the context": (
+        b'{"batch": [], "context": {"consent": {}, "consent": {}}}',
+        {},
+        "repeated_member",
+        "context",
+    ),
+    "a sentAt that is no time": (b'{"batch": [], "sentAt": "now"}', {}, "invalid_time", "sentAt"),
+    "nested 100,000 deep": (
+        b'{"batch": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        {},
+        "too_deep",
+        None,
+    ),
+    "one byte too large": (
+        b'{"batch": []' + b" " * (LARGEST_BATCH + 1 - 13) + b"}",
+        {},
+        "too_large",
+        None,
+    ),
+    "no gzip": (b'{"batch": []}', GZIPPED, "invalid_gzip", None),
+    "gzip that is cut off": (gzip.compress(b'{"batch": []}')[:-9], GZIPPED, "invalid_gzip", None),
+    "more after the gzip": (
+        gzip.compress(b'{"batch": []}') + gzip.compress(b'{"batch": []}'),
+        GZIPPED,
+        "invalid_gzip",
+        None,
+    ),
+    "gzip of what is too large": (
+        gzip.compress(b'{"batch": []' + b" " * LARGEST_BATCH + b"}"),
+        GZIPPED,
+        "too_large",
+        None,
+    ),
+    "another encoding": (b"{}", {"Content-Encoding": "br"}, "unsupported_encoding", None),
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_a_bad_body_is_refused_whole(acme: Server, case: str) -> None:
+    body, headers, code, field = BODIES[case]
+    answer = call(acme.base, "POST", "/v1/batch", body, basic=WRITE_KEY, headers=headers)
+    assert (answer.status, answer.json["code"], answer.json.get("field")) == (400, code, field)
+    assert answer.json["message"]
+
+
+# -- limits, from both sides ----------------------------------------------------------------------
+def test_a_message_of_exactly_the_limit_is_taken(acme: Server) -> None:
+    text = sized(LARGEST_EVENT)
+    assert call(acme.base, "POST", "/v1/track", text, basic=WRITE_KEY).status == 200
+    assert states(acme, json.loads(text)["messageId"])["warehouse"] == "delivered"
+
+
+def test_a_batch_of_exactly_the_limit_is_taken(acme: Server) -> None:
+    one = message(stamp=BOTH)
+    body = dumped({"batch": [one]})
+    body = body[:-1] + b" " * (LARGEST_BATCH - len(body)) + b"}"
+    assert len(body) == LARGEST_BATCH
+    assert call(acme.base, "POST", "/v1/batch", body, basic=WRITE_KEY).status == 200
+    assert states(acme, one["messageId"])["warehouse"] == "delivered"
+
+
+def test_of_2501_messages_the_last_is_refused(acme: Server) -> None:
+    ids = [fresh("n") for _ in range(2501)]
+    batch = [{"type": "page", "anonymousId": i, "messageId": i} for i in ids]
+    answer = call(acme.base, "POST", "/v1/batch", {"batch": batch}, basic=WRITE_KEY)
+    assert answer.status == 200
+    (refused,) = answer.json["rejected"]
+    assert (refused["index"], refused["code"]) == (2500, "too_many")
+    assert acme.admin("GET", f"/v1/events/{ids[2499]}").status == 200
+    assert acme.admin("GET", f"/v1/events/{ids[2500]}").status == 404
+
+
+def chunked(server: Server, path: str, chunks: list[bytes]) -> Answer:
+    """A request that does not say how long it is."""
+    host, port = server.base.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    try:
+        connection.request("POST", path, iter(chunks), encode_chunked=True)
+        response = connection.getresponse()
+        return Answer(response.status, dict(response.getheaders()), response.read())
+    finally:
+        connection.close()
+
+
+def test_a_body_that_hides_its_length_is_cut_off_at_the_limit(acme: Server) -> None:
+    answer = chunked(acme, "/v1/batch", [b" " * 64 * 1024] * 9)
+    assert (answer.status, answer.json["code"]) == (400, "too_large")
+
+
+def test_memory_stays_bounded(acme: Server, vendors: StandIn) -> None:
+    """Bombs of 490 KB that unpack to half a gigabyte each, and bodies made to be costly."""
+    bomb = _bomb(500 * 1024 * 1024)
+    assert len(bomb) < LARGEST_BATCH
+    send(acme, message())
+    before = peak_kib(acme)
+    for _ in range(5):
+        answer = call(acme.base, "POST", "/v1/batch", bomb, basic=WRITE_KEY, headers=GZIPPED)
+        assert (answer.status, answer.json["code"]) == (400, "too_large")
+    for path, key in (("/v1/consent", WRITE_KEY), ("/v1/subjects/suppress", BACKEND_KEY)):
+        answer = call(acme.base, "POST", path, bomb, basic=key, headers=GZIPPED)
+        assert (answer.status, answer.json["code"]) == (400, "too_large")
+    crowd = b'{"batch": [' + b",".join([b"[]"] * 170_000) + b"]}"
+    answer = call(acme.base, "POST", "/v1/batch", crowd, basic=WRITE_KEY)
+    assert (answer.status, answer.json["code"]) == (400, "too_many")
+    assert peak_kib(acme) - before < 32 * 1024
+    one = message(stamp=BOTH)
+    send(acme, one)
+    assert states(acme, one["messageId"])["ads"] == "delivered"
+
+
+def _bomb(unpacked: int) -> bytes:
+    pack = zlib.compressobj(9, wbits=31)
+    zeros = b"0" * 1024 * 1024
+    return b"".join(pack.compress(zeros) for _ in range(unpacked // len(zeros))) + pack.flush()
+
+
+# -- the rest of the API --------------------------------------------------------------------------
+WRONG: dict[str, tuple[str, str, int, str]] = {
+    "no such path": ("GET", "/v1/nothing", 404, "not_found"),
+    "wrong method": ("GET", "/v1/track", 405, "method_not_allowed"),
+    "wrong method on the operator's side": ("POST", "/v1/destinations", 405, "method_not_allowed"),
+    "a subject without its kind": ("GET", "/v1/subjects/u1", 404, "not_found"),
+    "a bad cursor": ("GET", "/v1/subjects/user_id:u?history=true&cursor=x", 400, "invalid_cursor"),
+    "a bad cursor of suppressions": ("GET", "/v1/suppressions?cursor=-1", 400, "invalid_cursor"),
+    "a bad state": ("GET", "/v1/deliveries?state=lost", 400, "invalid_state"),
+    "a bad cursor of deliveries": ("GET", "/v1/deliveries?cursor=x", 400, "invalid_cursor"),
+    "a digit that is none": ("GET", "/v1/ledger?first=%C2%B2", 400, "invalid_cursor"),
+    "a cursor beyond every number": (
+        "GET",
+        "/v1/suppressions?cursor=99999999999999999999999999",
+        400,
+        "invalid_cursor",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_requests(acme: Server, case: str) -> None:
+    method, path, status, code = WRONG[case]
+    answer = call(acme.base, method, path, key=ADMIN_KEY)
+    assert (answer.status, answer.json["code"]) == (status, code), answer.body
+    assert answer.json["message"]
