@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -249,6 +248,8 @@ async def serve(config_path: str, host: str, port: int) -> None:
     """
     import uvicorn
 
+    from consentry.web.listener import Listener
+
     log_set_up.set_up()
     faults.quote_nobody(asyncio.get_running_loop())
     config = load_config(config_path)
@@ -265,7 +266,7 @@ async def serve(config_path: str, host: str, port: int) -> None:
             task.cancel()
         await running.stop()
 
-    server = uvicorn.Server(
+    server = Listener(
         uvicorn.Config(
             create_app(running.site, stop),
             host=host,
@@ -281,11 +282,10 @@ async def serve(config_path: str, host: str, port: int) -> None:
             timeout_keep_alive=30,
             timeout_graceful_shutdown=10,
             limit_concurrency=5000,
-        )
+        ),
+        running.site.closing.set,
     )
     log.info("serving", workspace=config.workspace, port=port, shadow=config.shadow)
-    # uvicorn raises the signal again once it has stopped; that it was heard is enough.
-    signal.signal(signal.SIGTERM, lambda *_: None)
     await server.serve()
 
 

@@ -15,9 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from consentry.demo.comparison import Judged, Outcome, Row, disagreements
+from consentry.demo.stage import listen, stage
+from consentry.demo.stand_ins import VENDORS, StandIns
+from consentry.demo.visitor import Visitor, story
 from tests.running import call, free_port, wait_for
 
 ALLOW = Judged("allow", "consented")
@@ -62,6 +66,26 @@ def test_what_nobody_sent_may_not_arrive() -> None:
 
 
 # -- the scripted visitor -----------------------------------------------------------------------
+async def test_destination_that_lies_is_found_out() -> None:
+    """It answers 200 to everything and keeps nothing, so the server believes it was delivered."""
+    async with (
+        stage(listen(0)) as running,
+        StandIns(running.stand_in) as stand_ins,
+        aiohttp.ClientSession() as http,
+    ):
+        lie = f"{running.stand_in}/_ctl/{VENDORS['email']}"
+        async with http.post(lie, json={"mode": "noop"}) as answer:
+            assert answer.status == 200
+        visitor = Visitor(running, stand_ins, http)
+        await story(visitor)
+        outcome = await visitor.outcome()
+    lied = [row for row in outcome.rows if row.destination == "email" and row.final.allows]
+    assert lied
+    said = disagreements(outcome)
+    assert {line.partition(":")[0] for line in said} == {f"{r.message_id} to email" for r in lied}
+    assert all(line.endswith("but it did not arrive") for line in said)
+
+
 def test_scripted_visitor_in_an_empty_folder(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "consentry", "demo", "--once", "--port", "0"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import msgspec
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -20,7 +21,7 @@ from consentry.flow.lane import FAILURES_UNTIL_ILL, Lane
 from consentry.ports import Delivery, Positioned
 from tests.store.makers import device, event
 
-SUBJECTS = ("a", "b", "c", "d", "e", "f")
+SUBJECTS = ("a", "a", "a", "b", "b", "c", "d", "e", "f")
 BACKOFF = Backoff(first_s=1.0, longest_s=8.0, give_up_after_s=20.0)
 FINAL = (State.DELIVERED, State.WITHHELD, State.DEAD)
 OUTCOMES = {
@@ -88,7 +89,7 @@ class LaneMachine(RuleBasedStateMachine):
         self.log: list[str] = []
         self.now = 1_000 * SECOND
         self.flying: list[list[int]] = []
-        self.final: set[int] = set()  # as far as this process knows
+        self.final: dict[int, State] = {}  # as far as this process knows
         self.attempts: list[int] = []
         self.writing: Writing | None = None
 
@@ -96,16 +97,12 @@ class LaneMachine(RuleBasedStateMachine):
     @rule(subjects=st.lists(st.sampled_from(SUBJECTS), min_size=1, max_size=6))
     def events_come(self, subjects: list[str]) -> None:
         self.log += subjects
+        self.read(6)
 
-    @rule(count=st.integers(1, 6))
     def read(self, count: int) -> None:
         for position in range(self.lane.read, min(self.lane.read + count, len(self.log))):
             self.lane.admit(event_of(position, self.log[position]))
             self.lane.read = position + 1
-
-    @rule(seconds=st.integers(1, 10))
-    def time_passes(self, seconds: int) -> None:
-        self.now += seconds * SECOND
 
     # -- sending ------------------------------------------------------------------------
     @rule()
@@ -114,14 +111,16 @@ class LaneMachine(RuleBasedStateMachine):
         if batch:
             self.started(batch)
 
-    @rule()
-    def start_retry(self) -> None:
+    @rule(seconds=st.integers(0, 10))
+    def start_retry(self, seconds: int) -> None:
+        self.now += seconds * SECOND
         row = self.lane.take_retry(self.now)
         if row is not None:
             assert row.next_at <= self.now
             self.lane.fly(event_of(row.position, self.log[row.position]), row)
             self.started([row.position])
 
+    @precondition(lambda self: self.lane.held)
     @rule()
     def a_retry_whose_event_cannot_be_read_stays_held(self) -> None:
         before = self.lane.held
@@ -136,7 +135,7 @@ class LaneMachine(RuleBasedStateMachine):
             assert position not in self.final
             assert position not in in_the_air
             earlier = {p for p in range(position) if self.log[p] == self.log[position]}
-            assert earlier - self.final <= set(batch[:n]), (position, batch)
+            assert earlier - self.final.keys() <= set(batch[:n]), (position, batch)
         self.flying.append(batch)
 
     @precondition(lambda self: self.flying)
@@ -153,7 +152,7 @@ class LaneMachine(RuleBasedStateMachine):
         ended = self.lane.settle(position, state, OUTCOMES[state], self.now, 0.5)
         assert ended in (state, State.DEAD)
         if ended in FINAL:
-            self.final.add(position)
+            self.final[position] = ended
         if state in FINAL:
             self.attempts.append(position)
 
@@ -168,10 +167,16 @@ class LaneMachine(RuleBasedStateMachine):
             self.disk.rows[position], state=State.WAITING, attempts=0, next_at=self.now
         )
         self.disk.rows[position] = row
-        self.final.discard(position)
+        del self.final[position]
         self.lane.hold([row])
 
     # -- the disk -----------------------------------------------------------------------
+    @precondition(lambda self: self.writing is None)
+    @rule(written=st.booleans())
+    def write(self, written: bool) -> None:
+        self.begin_to_write()
+        self.end_to_write(written)
+
     @precondition(lambda self: self.writing is None)
     @rule()
     def begin_to_write(self) -> None:
@@ -197,8 +202,9 @@ class LaneMachine(RuleBasedStateMachine):
         if self.writing is not None and written:
             self.disk.write(self.writing)
         settled = {p for p in range(len(self.log)) if self.disk.is_settled(p)}
-        assert settled <= self.final
-        self.final = settled
+        assert settled <= self.final.keys()
+        self.final = {p: self.final[p] for p in settled}
+        self.no_dead_letter_is_lost()
         self.flying, self.attempts, self.writing = [], [], None
         self.lane = new_lane()
         self.lane.restore(self.disk.position, self.disk.waiting(), self.disk.ahead())
@@ -229,21 +235,27 @@ class LaneMachine(RuleBasedStateMachine):
         for _ in range(4 * len(self.log) + 4):
             self.read(6)
             self.now += 60 * SECOND
-            self.start_retry()
+            self.start_retry(0)
             self.start_new()
             for batch in self.flying:
                 for position in batch:
                     self.settle(position, State.DELIVERED)
             self.flying = []
-        assert self.final == set(range(len(self.log)))
+        assert self.final.keys() == set(range(len(self.log)))
         assert (self.lane.held, self.lane.in_memory) == (0, 0)
         self.begin_to_write()
         self.end_to_write(written=True)
         assert self.disk.position == len(self.log)
         assert not self.disk.waiting()
+        self.no_dead_letter_is_lost()
+
+    def no_dead_letter_is_lost(self) -> None:
+        dead = {p for p, state in self.final.items() if state is State.DEAD}
+        assert dead == {p for p, row in self.disk.rows.items() if row.state == State.DEAD}
 
 
 TestLane = LaneMachine.TestCase
+TestLane.settings = settings(max_examples=8 * settings().max_examples, stateful_step_count=40)
 
 
 def test_one_failing_subject_does_not_hold_up_the_others() -> None:
@@ -287,6 +299,26 @@ def test_a_batch_that_fails_is_retried_in_its_order() -> None:
             lane.fly(event_of(row.position, "a"), row)
             lane.settle(row.position, State.DELIVERED, None, second * SECOND, 0.0)
             retried.append(row.position)
+
+    assert retried == [0, 1, 2]
+
+
+def test_what_comes_back_untried_waits_between_what_is_held_already() -> None:
+    lane = Lane("shop", BACKOFF, batch_max=2, batch_bytes=10_000)
+    for position in range(3):
+        lane.admit(event_of(position, "a"))
+        lane.read = position + 1
+    assert [one.position for one in lane.take_new(0)] == [0, 1]
+    lane.settle(0, State.WAITING, OUTCOMES[State.WAITING], 0, 0.0)
+    assert lane.take_new(0) == []  # 2 is held behind 0 now
+    lane.put_back([1])
+    assert lane.take_new(0) == []
+
+    retried = []
+    while (row := lane.take_retry(60 * SECOND)) is not None:
+        lane.fly(event_of(row.position, "a"), row)
+        lane.settle(row.position, State.DELIVERED, None, 60 * SECOND, 0.0)
+        retried.append(row.position)
 
     assert retried == [0, 1, 2]
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
@@ -66,6 +67,7 @@ class Demo:
     stand_ins: StandIns
     token_secret: str
     closing: asyncio.Event
+    run: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 Handler = Callable[[Demo, Request], Awaitable[Response]]
@@ -149,7 +151,7 @@ async def get_setting(demo: Demo, request: Request) -> Response:
             "destinations": [
                 {"name": m.name, "categories": list(m.categories)} for m in policy.mappings
             ],
-            "adsFailing": demo.stand_ins.ads_failing,
+            "run": demo.run,
         }
     )
 

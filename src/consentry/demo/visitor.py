@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import sys
 import uuid
 from collections.abc import Callable, Coroutine
@@ -140,7 +141,7 @@ class Visitor:
         body = {**message, **self._subject, "messageId": f"demo-{uuid.uuid4()}"}
         if self._stamp:
             body["context"] = {"consent": {"categoryPreferences": dict(self._stamp)}}
-        await self._track(title, body, aiohttp.BasicAuth(WRITE_KEY), self._headers)
+        await self._track(title, body, WRITE_KEY, self._headers)
         if self._headers:  # they brought a signal that the event itself does not show
             self._sent[-1].again = await self._ask(body)
         if wait:
@@ -149,7 +150,7 @@ class Visitor:
     async def does_at_the_back_end(self, title: str, event: str) -> None:
         """One event from the shop's server. It bears no stamp: the records decide."""
         body = {**_track(event), "userId": ACCOUNT, "messageId": f"demo-{uuid.uuid4()}"}
-        await self._track(title, body, aiohttp.BasicAuth(self._keys.backend), {})
+        await self._track(title, body, self._keys.backend, {})
         await self.settled()
 
     async def signs_in(self, title: str, message: dict[str, Any]) -> None:
@@ -172,15 +173,18 @@ class Visitor:
     async def withdraws(self, title: str, categories: list[str] | None) -> None:
         """A withdrawal; of everything without ``categories``. What waits is asked about again."""
         body = {} if categories is None else {"categories": categories}
+        waiting = [(sent, await self._waiting(sent)) for sent in self._sent]
         await self._says(title, "/v1/consent/withdraw", body)
         gone = categories or ["analytics", "email", "advertising"]
         self._stamp |= dict.fromkeys(gone, False)
-        for sent in self._sent:
-            states = await self._states(sent)
-            waiting = {d["destination"] for d in states if d["state"] == "waiting"}
-            if waiting:
+        for sent, names in waiting:
+            if names:
                 now = await self._ask(sent.body)
-                sent.again |= {name: now[name] for name in waiting}
+                sent.again |= {name: now[name] for name in names}
+
+    async def _waiting(self, sent: Sent) -> list[str]:
+        states = await self._states(sent)
+        return [one["destination"] for one in states if one["state"] == "waiting"]
 
     async def lets_ads_fail(self, title: str, failing: bool) -> None:
         async with self._http.post(f"{self._base}/demo/ads", json={"failing": failing}) as answer:
@@ -193,8 +197,7 @@ class Visitor:
         await _until(self._nothing_waits)
 
     async def _nothing_waits(self) -> bool:
-        states = [one["state"] for sent in self._sent for one in await self._states(sent)]
-        return "waiting" not in states
+        return not any([await self._waiting(sent) for sent in self._sent])
 
     async def waits_for_ads_to_refuse(self) -> None:
         """Until the last event was tried at ads, and refused, and what else it caused is done."""
@@ -235,13 +238,13 @@ class Visitor:
 
     # -- requests -----------------------------------------------------------------------------------
     async def _track(
-        self, title: str, body: dict[str, Any], auth: aiohttp.BasicAuth, headers: dict[str, str]
+        self, title: str, body: dict[str, Any], key: str, headers: dict[str, str]
     ) -> None:
         sent = Sent(title, body, await self._ask(body))
         self._sent.append(sent)
         self.acts.append(Act(title, sent.message_id, body.get("event") or body.get("name")))
         path = f"/v1/{body['type']}"
-        more = {"Authorization": auth.encode(), **headers}
+        more = {**_basic(key), **headers}
         await self._send("POST", path, body, more)
 
     async def _ask(self, event: dict[str, Any]) -> dict[str, Judged]:
@@ -257,10 +260,7 @@ class Visitor:
         return deliveries
 
     async def _says(self, title: str, path: str, body: dict[str, Any]) -> None:
-        headers = {
-            "Authorization": aiohttp.BasicAuth(WRITE_KEY).encode(),
-            "Idempotency-Key": str(uuid.uuid4()),
-        }
+        headers = {**_basic(WRITE_KEY), "Idempotency-Key": str(uuid.uuid4())}
         if "userId" in self._subject:
             signed_in = {"userId": self._subject["userId"]}
             token = (await self._send("POST", "/demo/sign-in", signed_in, {}))["token"]
@@ -279,6 +279,11 @@ class Visitor:
             if answer.status >= 400:
                 raise Refused(f"{method} {path}: {answer.status} {await answer.text()}")
             return await answer.json()
+
+
+def _basic(key: str) -> dict[str, str]:
+    """A key as the user name of Basic authentication, as the SDKs send it."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{key}:".encode()).decode()}
 
 
 async def _until(condition: Callable[[], Coroutine[Any, Any, bool]]) -> None:

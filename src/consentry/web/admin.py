@@ -222,18 +222,27 @@ async def get_tail(site: Site, request: Request) -> Response:
 
 
 async def tail_lines(site: Site) -> AsyncIterator[bytes]:
-    """Lines of the feed; an empty line now and then, so that a dead connection is noticed."""
+    """Lines of the feed until the server stops.
+
+    An empty line now and then, so that a dead connection is noticed.
+    """
     happened = site.world.feed.watch()
     following = asyncio.ensure_future(anext(happened))
+    ending = asyncio.ensure_future(site.closing.wait())
     try:
+        await asyncio.sleep(0)  # now it watches
         yield b"\n"  # the first bytes say that from here on nothing is missed
-        while True:
-            done, _ = await asyncio.wait({following}, timeout=HEARTBEAT_S)
-            if not done:
+        while not ending.done():
+            await asyncio.wait(
+                {following, ending}, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            if following.done():
+                yield msgspec.json.encode(following.result()) + b"\n"
+                following = asyncio.ensure_future(anext(happened))
+            elif not ending.done():
                 yield b"\n"
-                continue
-            yield msgspec.json.encode(following.result()) + b"\n"
-            following = asyncio.ensure_future(anext(happened))
     finally:
+        ending.cancel()
         following.cancel()
+        await asyncio.gather(following, return_exceptions=True)  # else it is still running
         await happened.aclose()  # type: ignore[attr-defined]

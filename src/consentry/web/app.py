@@ -114,7 +114,8 @@ def _find(request: Request, routes: list[Any]) -> Handler:
             partial.append(method)
     allowed = [m for m, path in HOT if path == request.url.path] + partial
     if allowed:
-        raise Problem(405, "method_not_allowed", f"this path takes {', '.join(sorted(allowed))}")
+        methods = ", ".join(sorted(set(allowed)))
+        raise Problem(405, "method_not_allowed", f"this path takes {methods}", allow=methods)
     raise Problem(404, "not_found", "there is nothing at this path")
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from consentry import __version__
 from consentry.core.event import LONGEST_ID, LONGEST_MESSAGE_ID, TYPES
 from consentry.web import bodies
-from consentry.web.problems import json_response
+from consentry.web.problems import LONGEST_NUMBER, json_response
 from consentry.web.replies import REPLIES
 from consentry.web.site import Site
 
@@ -32,12 +32,19 @@ _ERRORS = ("400", "401", "403", "404", "405", "408", "409", "429", "500", "503")
 _TEXT = {"/metrics", "/v1/ledger/checkpoint", "/v1/ledger/key", "/v1/notices/{digest}"}
 _LINES = {"/v1/tail", "/v1/ledger"}
 _OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/.well-known/gpc.json"}
-_QUERY = {
-    "/v1/subjects/{subject}": ("history", "cursor"),
-    "/v1/suppressions": ("cursor",),
-    "/v1/deliveries": ("destination", "state", "cursor"),
-    "/v1/dead-letters": ("destination", "cursor"),
-    "/v1/ledger": ("first",),
+_NUMBER = {"type": "string", "pattern": f"^[0-9]{{1,{LONGEST_NUMBER}}}$"}
+_PLACE = {"type": "string", "pattern": f"^[^:]+:[0-9]{{1,{LONGEST_NUMBER}}}$"}
+_NAME = {"type": "string"}
+_QUERY: dict[str, dict[str, Any]] = {
+    "/v1/subjects/{subject}": {"history": {"enum": ["true", "false"]}, "cursor": _NUMBER},
+    "/v1/suppressions": {"cursor": _NUMBER},
+    "/v1/deliveries": {
+        "destination": _NAME,
+        "state": {"enum": ["waiting", "dead"]},
+        "cursor": _PLACE,
+    },
+    "/v1/dead-letters": {"destination": _NAME, "cursor": _PLACE},
+    "/v1/ledger": {"first": _NUMBER},
 }
 
 
@@ -53,6 +60,11 @@ def describe() -> dict[str, Any]:
 
     types = [*dict.fromkeys(_BODIES.values()), bodies.Imported]
     _, components = msgspec.json.schema_components(types, ref_template=_REF)
+    # At least one identifier; msgspec's types cannot say that.
+    components["Subject"]["anyOf"] = [
+        {"required": [name], "properties": {name: {"type": "string"}}}
+        for name in components["Subject"]["properties"]
+    ]
     components = {**components, **_tracking(), **REPLIES}
     paths: dict[str, Any] = {}
     routes = [(m, p, h) for (m, p), h in HOT.items()]
@@ -89,7 +101,8 @@ def _operation(method: str, path: str, handler: Any) -> dict[str, Any]:
         operation["parameters"] = parameters
     body = _body(method, path)
     if body is not None:
-        operation["requestBody"] = {"required": True, "content": body}
+        # What the SDK counts is not read, so anything will do.
+        operation["requestBody"] = {"required": path != "/v1/m", "content": body}
     if path not in _OPEN:
         operation["security"] = [{"basic": []}, {"bearer": []}]
     return operation
@@ -107,7 +120,8 @@ def _parameters(path: str) -> list[dict[str, Any]]:
         if part.startswith("{")
     ]
     found += [
-        {"name": name, "in": "query", "schema": {"type": "string"}} for name in _QUERY.get(path, ())
+        {"name": name, "in": "query", "schema": schema}
+        for name, schema in _QUERY.get(path, {}).items()
     ]
     if path in ("/v1/consent", "/v1/consent/withdraw"):
         key = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"}
@@ -156,15 +170,21 @@ def _reply(path: str) -> dict[str, Any]:
         "/v1/subjects/suppress": "SuppressReply",
         "/v1/subjects/unsuppress": "SuppressReply",
         "/v1/events/{message_id}": "EventReply",
+        "/v1/suppressions": "SuppressionsReply",
+        "/v1/imports": "ImportsReply",
+        "/v1/destinations": "DestinationsReply",
+        "/v1/deliveries": "DeliveriesReply",
+        "/v1/deliveries/retry": "RetryReply",
+        "/v1/dead-letters": "DeadLettersReply",
+        "/v1/dead-letters/replay": "ReplayReply",
+        "/v1/projects/{write_key}/settings": "SettingsReply",
+        "/healthz": "Alive",
         "/readyz": "Ready",
     }
     if path in names:
         return {"$ref": _REF.format(name=names[path])}
-    posts = {"/v1/imports", "/v1/deliveries/retry", "/v1/dead-letters/replay"}
-    tracking = path.count("/") == 2 and path.startswith("/v1/") and path not in posts
-    listings = {"/v1/suppressions", "/v1/destinations", "/v1/deliveries", "/v1/dead-letters"}
-    if tracking and path not in listings and path not in _LINES:
-        return {"$ref": _REF.format(name="Taken")}
+    if path.count("/") == 2 and path.startswith("/v1/") and path not in _LINES:
+        return {"$ref": _REF.format(name="Taken")}  # the tracking API
     return {"type": "object"}
 
 
@@ -204,9 +224,9 @@ def _tracking() -> dict[str, Any]:
             "required": ["batch"],
             "properties": {
                 "batch": {"type": "array", "items": {"$ref": _REF.format(name="Message")}},
-                "sentAt": {"type": "string", "format": "date-time"},
-                "context": {"type": "object"},
-                "integrations": {"type": "object"},
+                "sentAt": {"type": ["string", "null"], "format": "date-time"},
+                "context": {"type": ["object", "null"]},
+                "integrations": {"type": ["object", "null"]},
                 "writeKey": {"type": "string"},
             },
         },

@@ -26,6 +26,7 @@ class Problem(Exception):
         *,
         retry_after_s: int | None = None,
         authenticate: bool = False,
+        allow: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -34,6 +35,7 @@ class Problem(Exception):
         self.field = field
         self.retry_after_s = retry_after_s
         self.authenticate = authenticate
+        self.allow = allow
 
     def as_response(self) -> Response:
         body = {"code": self.code, "message": self.message}
@@ -44,6 +46,8 @@ class Problem(Exception):
             headers["Retry-After"] = str(self.retry_after_s)
         if self.authenticate:
             headers["WWW-Authenticate"] = 'Basic realm="consentry"'
+        if self.allow is not None:
+            headers["Allow"] = self.allow
         return json_response(body, self.status, headers)
 
 

@@ -100,7 +100,73 @@ _RECORD = _object(
 )
 _ERROR = _object({"code": _TEXT, "message": _TEXT}, {"field": _TEXT})
 
+_COUNT = {"type": "integer", "minimum": 0}
+_PAUSE = {"oneOf": [{"type": "null"}, _object({"reason": _TEXT, "since": _TEXT})]}
+_DESTINATION = _object(
+    {
+        "name": _TEXT,
+        "kind": _TEXT,
+        "categories": _list(_TEXT),
+        "match": {"enum": ["all", "any"]},
+        "enabled": _FLAG,
+        "exempt": _MAYBE,
+        "shareConsent": _FLAG,
+        "shadow": _FLAG,
+        "paused": _PAUSE,
+        "waiting": _COUNT,
+        "dead": _COUNT,
+        "lag": _COUNT,
+        "oldestSeconds": {"type": "number", "minimum": 0},
+        "proves": _MAYBE,
+    }
+)
+_ROW = _object(
+    {
+        "destination": _TEXT,
+        "position": _COUNT,
+        "messageId": _MAYBE,
+        "state": {"enum": ["waiting", "dead"]},
+        "attempts": _COUNT,
+        "firstAt": _TEXT,
+        "nextAt": _MAYBE,
+        "grade": _MAYBE,
+        "detail": _TEXT,
+    }
+)
+_SUBJECT = _map(_TEXT)
+
 REPLIES: dict[str, Any] = {
+    "Alive": _object({"status": {"const": "ok"}}),
+    "SuppressionsReply": _object(
+        {
+            "suppressions": _list(
+                _object({"subject": _SUBJECT, "since": _TEXT, "recordId": _TEXT})
+            ),
+            "next": _MAYBE,
+        }
+    ),
+    "ImportsReply": _object(
+        {
+            "recorded": _COUNT,
+            "repeated": _COUNT,
+            "rejected": _list(_object({"index": _COUNT, "code": _TEXT, "message": _TEXT})),
+        }
+    ),
+    "DestinationsReply": _object({"destinations": _list(_DESTINATION)}),
+    "DeliveriesReply": _object({"deliveries": _list(_ROW), "next": _MAYBE}),
+    "DeadLettersReply": _object({"deadLetters": _list(_ROW), "next": _MAYBE}),
+    "RetryReply": _object({"retried": _COUNT, "resumed": _list(_TEXT)}),
+    "ReplayReply": _object({"replayed": _COUNT}),
+    "SettingsReply": _object(
+        {
+            "integrations": {"type": "object"},
+            "plan": {"type": "object"},
+            "consentSettings": _object(
+                {"allCategories": _list(_TEXT), "hasUnmappedDestinations": {"const": True}}
+            ),
+            "metrics": {"type": "object"},
+        }
+    ),
     "Error": _ERROR,
     "Ready": _object({"ready": _FLAG, "enforcing": _FLAG}),
     "Taken": _object(
@@ -113,7 +179,8 @@ REPLIES: dict[str, Any] = {
                         "messageId": _MAYBE,
                         "code": _TEXT,
                         "message": _TEXT,
-                    }
+                    },
+                    {"field": _TEXT},
                 )
             )
         },
@@ -126,7 +193,8 @@ REPLIES: dict[str, Any] = {
             "preferences": _PREFERENCES,
             "unverified": _list(_TEXT),
             "orders": _list(_TEXT),
-        }
+        },
+        {"topics": _map(_PREFERENCES)},
     ),
     "SubjectReply": _object(
         {
@@ -157,6 +225,7 @@ REPLIES: dict[str, Any] = {
                     {
                         "destination": _TEXT,
                         "state": {"enum": ["waiting", "delivered", "withheld", "dead"]},
+                        "decision": {"oneOf": [{"type": "null"}, _DECISION]},
                         "attempts": _list(_ATTEMPT),
                     }
                 )

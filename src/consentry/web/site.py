@@ -80,6 +80,7 @@ class Site:
     ledger_key: str = ""
     buckets: dict[str, Bucket] = field(default_factory=dict)
     in_progress: int = 0
+    closing: asyncio.Event = field(default_factory=asyncio.Event)  # answers without end, end
 
     def __post_init__(self) -> None:
         self.take_config(self.config)

@@ -23,7 +23,10 @@ let opener = null;
 
 function load() {
   const kept = JSON.parse(localStorage.getItem(KEY) ?? "null");
-  return kept ?? { anonymousId: crypto.randomUUID(), userId: null, name: null, preferences: null, cart: {} };
+  // Another run of the demo has another ledger, which knows nothing of what was chosen before.
+  if (kept?.run === setting.run) return kept;
+  const anonymousId = crypto.randomUUID();
+  return { run: setting.run, anonymousId, userId: null, name: null, preferences: null, cart: {} };
 }
 
 function keep() {

@@ -1,0 +1,86 @@
+"""The OpenAPI document is true: Schemathesis holds the running server against it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.asking import BOTH, acme_with, choose, fresh, hook, message, send, update
+from tests.running import ADMIN_KEY, BACKEND_KEY, Server, StandIn, call, wait_for
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "response_headers_conformance",
+    "unsupported_method",
+    "allow_header_conformance",
+)
+SEED = "20261122"
+# One path of each handler: the others are the same code under another name.
+TRACKING = "^/v1/(track|alias|group|batch|m)$"
+ALIKE = "^/v1/(identify|page|screen|[tipsga]|b|import)$"
+ENDLESS = "^/v1/tail$"  # its answer never ends
+
+
+@pytest.fixture(scope="module")
+def acme(tmp_path_factory: pytest.TempPathFactory, vendors: StandIn) -> Iterator[Server]:
+    """A server of which every listing has something to show."""
+    more = hook(vendors.base, "paused") + hook(vendors.base, "busy") + hook(vendors.base, "lost")
+    folder = tmp_path_factory.mktemp("acme")
+    with acme_with(folder, vendors.base, more=more) as running:
+        one = message(stamp=BOTH, messageId="0")
+        for mode in ("401", "429", "noop"):
+            vendors.mode("webhook", mode, count=1, **({"retry_after": 60} if mode == "429" else {}))
+            send(running, {**one, "messageId": fresh("m")})
+            wait_for(lambda m=mode: any(e["mode"] == m for e in vendors.journal()), what=mode)
+        send(running, one, update(BOTH, anonymousId="0"))
+        choose(running, {"anonymousId": "0"}, BOTH)
+        suppress = {"subject": {"userId": fresh("user")}}
+        call(running.base, "POST", "/v1/subjects/suppress", suppress, key=ADMIN_KEY)
+        yield running
+
+
+def schemathesis(server: Server, folder: Path, key: str, *only: str) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.base}/openapi.json"),
+            *("--header", f"Authorization: Bearer {key}"),
+            *("--phases", "coverage,fuzzing", "--max-examples", "10", "--seed", SEED),
+            *("--checks", ",".join(CHECKS), "--generation-database", "none"),
+            *("--no-color", "--no-shrink", "--warnings", "off", *only),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout, done.stdout[-2000:]
+
+
+@pytest.mark.parametrize("name", ["the operator's and the consent API", "the tracking API"])
+def test_the_document_is_true(acme: Server, tmp_path: Path, name: str) -> None:
+    if name == "the tracking API":
+        schemathesis(acme, tmp_path, BACKEND_KEY, "--include-path-regex", TRACKING)
+    else:
+        others = f"{TRACKING}|{ALIKE}|{ENDLESS}"
+        schemathesis(acme, tmp_path, ADMIN_KEY, "--exclude-path-regex", others)
+    assert '"internal_error"' not in acme.log
+    assert call(acme.base, "GET", "/readyz").status == 200
+
+
+def test_every_route_is_in_the_document(acme: Server) -> None:
+    from consentry.web.app import COLD, HOT
+
+    paths = call(acme.base, "GET", "/openapi.json").json["paths"]
+    routes = [*HOT, *((method, path.replace(":path}", "}")) for method, path, _ in COLD)]
+    assert {(m, p) for p, found in paths.items() for m in found} == {
+        (method.lower(), path) for method, path in routes
+    }
