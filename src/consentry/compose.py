@@ -298,7 +298,7 @@ async def _prune_now_and_then(running: Running) -> None:
 
 async def _follow(running: Running, path: str) -> None:
     """Take a changed configuration; keep the old one where the new one is bad."""
-    from consentry.config_watch import watch
+    from consentry.config.watch import watch
 
     async def changed(_text: str) -> None:
         try:
@@ -323,7 +323,7 @@ async def _follow(running: Running, path: str) -> None:
 
 
 def _refuse_what_needs_a_restart(old: Config, new: Config) -> None:
-    from consentry.config_problem import Problem
+    from consentry.config.problem import Problem
 
     fixed: dict[str, tuple[object, object]] = {
         "workspace.name": (old.workspace, new.workspace),

@@ -14,6 +14,7 @@ from consentry.core.policy import (
     SEGMENT,
     STRICT,
     Category,
+    Devices,
     Mapping,
     Match,
     Policy,
@@ -26,6 +27,11 @@ from consentry.core.record import Account, Fact, FactKind, History, Node, NodeKi
 SPEC = Path(__file__).parents[2] / "spec" / "enforcement-cases.json"
 DOCUMENT = json.loads(SPEC.read_text())
 CASES: list[dict[str, Any]] = DOCUMENT["cases"]
+MORE: list[dict[str, Any]] = json.loads(SPEC.with_name("enforcement-more.json").read_text())[
+    "cases"
+]
+SIBLING = Node(NodeKind.DEVICE, "another device")
+ADDRESS = Node(NodeKind.EMAIL, "ann@shop.example")
 NOW = moment.parse(DOCUMENT["now"])
 Facts = dict[Node, list[Fact]]
 
@@ -67,6 +73,7 @@ def policy_of(case: dict[str, Any]) -> Policy:
     settings = {
         "regime": Regime(regimes) if isinstance(regimes, str) else Regime.OPT_IN,
         "max_age_us": days(case.get("max_age_days")),
+        "devices": Devices(case.get("devices", "latest")),
     }
     from dataclasses import replace
 
@@ -121,7 +128,12 @@ def _record(facts: Facts, event: Event, trust: str, policy: Policy, record_id: s
 def _recorded(facts: Facts, case: dict[str, Any], event: Event) -> None:
     device = Node(NodeKind.DEVICE, event.anonymous_id or "")
     account = Node(NodeKind.ACCOUNT, event.user_id or "linked")
-    for node, key in ((device, "recorded"), (account, "recorded_account")):
+    for node, key in (
+        (device, "recorded"),
+        (account, "recorded_account"),
+        (SIBLING, "recorded_sibling"),
+        (ADDRESS, "recorded_address"),
+    ):
         for category, entries in case.get(key, {}).items():
             for n, entry in enumerate(entries if isinstance(entries, list) else [entries]):
                 facts.setdefault(node, []).append(_fact(f"{key}-{category}-{n}", category, entry))
@@ -142,10 +154,13 @@ def _fact(record_id: str, category: str, entry: dict[str, Any]) -> Fact:
     at = moment.parse(entry["at"])
     if entry.get("conflict"):
         return Fact(FactKind.CHOICE, record_id, at, denied=(category,), signal="conflict")
-    made = moment.parse(entry["made"]) if "made" in entry else at
+    made = entry.get("made", entry["at"])
+    made_at = None if made is None else moment.parse(made)
+    kind = FactKind.IMPORT if entry.get("imported") else FactKind.CHOICE
     if entry["granted"]:
-        return Fact(FactKind.CHOICE, record_id, at, made, granted=(category,))
-    return Fact(FactKind.CHOICE, record_id, at, made, denied=(category,))
+        proven = entry.get("proven", True)
+        return Fact(kind, record_id, at, made_at, granted=(category,), proven=proven)
+    return Fact(kind, record_id, at, made_at, denied=(category,))
 
 
 def _history(facts: Facts, event: Event) -> History:
@@ -153,7 +168,11 @@ def _history(facts: Facts, event: Event) -> History:
     named = event.user_id
     node = Node(NodeKind.ACCOUNT, named or "linked")
     account = Account(node.value, {node.value: tuple(facts.get(node, ()))})
+    linked = {
+        "siblings": (tuple(facts[SIBLING]),) if SIBLING in facts else (),
+        "contacts": (tuple(facts[ADDRESS]),) if ADDRESS in facts else (),
+    }
     if named is not None:
-        return History(device=device, account=account)
+        return History(device=device, account=account, **linked)
     others = (account,) if facts.get(node) else ()
-    return History(device=device, others=others)
+    return History(device=device, others=others, **linked)

@@ -5,15 +5,23 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from joserfc import jwt
+from joserfc.jwk import OctKey
+
 from tests.running import (
     ADMIN_KEY,
     BACKEND_KEY,
     CONFIG,
+    TOKEN_SECRET,
     WRITE_KEY,
     Answer,
     Server,
@@ -160,3 +168,53 @@ def hook(base: str, name: str, rest: str = 'categories = ["analytics"]') -> str:
 def dumped(value: Any) -> str:
     """As JSON text, for tests that look for what may not stand in it."""
     return json.dumps(value)
+
+
+# -- consent ---------------------------------------------------------------------------------------
+def token(user: str, *, secret: str = TOKEN_SECRET, **claims: Any) -> str:
+    """A subject token as the shop's own server would sign it."""
+    now = int(time.time())
+    told = {"typ": "subject", "sub": user, "aud": "website", "iat": now, "exp": now + 600}
+    found = {**told, **claims}
+    kept = {name: value for name, value in found.items() if value is not None}
+    return jwt.encode({"alg": "HS256"}, kept, OctKey.import_key(secret))
+
+
+def proof(user: str, **claims: Any) -> dict[str, str]:
+    return {"Consentry-Subject-Token": token(user, **claims)}
+
+
+def state(preferences: Any, category: str = "analytics") -> tuple[str, str, str | None]:
+    found = preferences[category]
+    return found["state"], found["effective"], found["why"]
+
+
+GRANTED = ("granted", "granted", None)
+DENIED = ("denied", "denied", "denied")
+UNKNOWN = ("never_collected", "denied", "never_collected")
+
+
+# -- the process -----------------------------------------------------------------------------------
+def consentry(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line, in the server's folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "consentry", *arguments],
+        cwd=server.folder,
+        env={**os.environ, **server.environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def verify(server: Server) -> None:
+    """`consentry ledger verify` must find nothing."""
+    done = consentry(server, "ledger", "verify", "--config", "consentry.toml", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def logged(server: Server) -> list[dict[str, Any]]:
+    """The log, as JSON; what the command line says before it serves stands in front."""
+    lines = [line for line in server.log.splitlines() if not line.startswith("consentry: ")]
+    return [json.loads(line) for line in lines]

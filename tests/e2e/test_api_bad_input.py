@@ -7,6 +7,7 @@ import http.client
 import json
 import zlib
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -291,6 +292,17 @@ def _bomb(unpacked: int) -> bytes:
     pack = zlib.compressobj(9, wbits=31)
     zeros = b"0" * 1024 * 1024
     return b"".join(pack.compress(zeros) for _ in range(unpacked // len(zeros))) + pack.flush()
+
+
+@pytest.mark.parametrize("message_id", ["a/b?c=d", "ü \u2603", "..", "%2F", "x" * 100])
+def test_a_message_id_may_be_any_text(acme: Server, message_id: str) -> None:
+    one = message(stamp=BOTH, messageId=message_id)
+    send(acme, one)
+    path = f"/v1/events/{quote(message_id, safe='')}"
+    if message_id == "..":
+        path = "/v1/events/%2e%2e"
+    answer = acme.admin("GET", path)
+    assert (answer.status, answer.json["messageId"]) == (200, message_id)
 
 
 # -- the rest of the API --------------------------------------------------------------------------

@@ -30,13 +30,15 @@ from tests.e2e.asking import (
 from tests.running import Server, StandIn, wait_for
 
 ANALYTICS = {"analytics": True}
+RESEARCH = '[[category]]\nid = "research"\nname = "Research"\n'
+BRIEF = 'categories = ["research"]\nretry_hours = 0.0001'
 SHARING = 'categories = ["advertising"]\nshare_consent = true'
 
 
 @pytest.fixture(scope="module")
 def acme(tmp_path_factory: pytest.TempPathFactory, vendors: StandIn) -> Iterator[Server]:
-    """As usual, with a destination that is told of choices."""
-    more = hook(vendors.base, "partner", SHARING)
+    """As usual, with a destination that is told of choices, and one that is given up soon."""
+    more = RESEARCH + hook(vendors.base, "partner", SHARING) + hook(vendors.base, "brief", BRIEF)
     with acme_with(tmp_path_factory.mktemp("acme"), vendors.base, more=more) as running:
         yield running
 
@@ -215,6 +217,18 @@ def test_replays_of_what_there_is_not(acme: Server) -> None:
     assert (answer.status, answer.json["field"]) == (404, "destination")
 
 
+def test_what_was_tried_for_too_long_is_given_up(acme: Server, well: StandIn) -> None:
+    well.mode("webhook", "5xx")
+    one = message(stamp={"research": True})
+    send(acme, one)
+    found = acme.event(one["messageId"])["brief"]
+    assert (found["state"], found["decision"]["decision"]) == ("dead", "allow")
+    assert {a["grade"] for a in found["attempts"]} == {"failed_retry"}
+    well.mode("webhook", "ok")
+    assert replay(acme, one["messageId"]) == {"replayed": 1}
+    assert states(acme, one["messageId"])["brief"] == "delivered"
+
+
 # -- order ----------------------------------------------------------------------------------------
 def test_one_subject_is_served_in_order_and_holds_up_nobody(acme: Server, well: StandIn) -> None:
     device, other = fresh("dev"), fresh("dev")
@@ -352,6 +366,7 @@ def test_a_choice_is_shared_whatever_it_says(acme: Server, well: StandIn) -> Non
     assert {n: d["state"] for n, d in found.items()} == {
         "warehouse": "withheld",
         "ads": "withheld",
+        "brief": "withheld",
         "partner": "delivered",
     }
     assert found["partner"]["decision"]["reason"] == "preference_update"
@@ -361,7 +376,7 @@ def test_a_choice_is_shared_whatever_it_says(acme: Server, well: StandIn) -> Non
         *("type", "event", "messageId", "anonymousId", "userId", "timestamp", "receivedAt"),
         "context",
     }
-    effective = {"analytics": True, "advertising": False}
+    effective = {"analytics": True, "advertising": False, "research": False}
     assert body["data"]["context"] == {"consent": {"categoryPreferences": effective}}
 
 

@@ -352,3 +352,12 @@ def test_over_its_rate_a_source_is_told_when_to_come_back(shop: Server) -> None:
     assert shop.admin("GET", f"/v1/events/{refused['messageId']}").status == 404
     assert shop.admin("GET", f"/v1/events/{taken[0]['messageId']}").status == 200
     send(shop, message())  # the others go on
+    # and a flood of events keeps nobody from withdrawing
+    body = {"subject": {"anonymousId": fresh("dev")}}
+    assert post(shop, "/v1/consent/withdraw", body, key="wk_slow").status == 201
+
+
+def test_choices_are_limited_by_themselves(shop: Server) -> None:
+    body = {"subject": {"anonymousId": fresh("dev")}, "writeKey": "wk_slow"}
+    found = [post(shop, "/v1/consent/withdraw", body).status for _ in range(30)]
+    assert 429 in found

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from openapi_spec_validator import validate
 
+from consentry.web.app import COLD, HOT
 from tests.e2e.asking import BOTH, acme_with, choose, fresh, hook, message, send, update
 from tests.running import ADMIN_KEY, BACKEND_KEY, Server, StandIn, call, wait_for
 
@@ -77,9 +79,9 @@ def test_the_document_is_true(acme: Server, tmp_path: Path, name: str) -> None:
 
 
 def test_every_route_is_in_the_document(acme: Server) -> None:
-    from consentry.web.app import COLD, HOT
-
-    paths = call(acme.base, "GET", "/openapi.json").json["paths"]
+    document = call(acme.base, "GET", "/openapi.json").json
+    validate(document)
+    paths = document["paths"]
     routes = [*HOT, *((method, path.replace(":path}", "}")) for method, path, _ in COLD)]
     assert {(m, p) for p, found in paths.items() for m in found} == {
         (method.lower(), path) for method, path in routes

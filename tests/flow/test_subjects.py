@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -182,6 +183,7 @@ class SubjectsMachine(RuleBasedStateMachine):
 
 
 TestSubjects = SubjectsMachine.TestCase
+TestSubjects.settings = settings(max_examples=3 * settings().max_examples)
 
 
 def choice_at(at: int, *of: Node, granted: str = "", denied: str = "") -> Record:

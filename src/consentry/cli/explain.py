@@ -24,7 +24,7 @@ from consentry.cli.options import (
 from consentry.cli.output import emit, note, table
 
 if TYPE_CHECKING:
-    from consentry.config_values import Config
+    from consentry.config import Config
 
 _AT_ONCE = 1000  # events
 _BYTES_AT_ONCE = 2 * 1024 * 1024

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 from consentry.clock import Clock
-from consentry.config_values import Config
+from consentry.config import Config
 from consentry.core.choice import answer_of_update, subject_of
 from consentry.core.decision import decide, question_of
 from consentry.core.event import Envelope, Event, Malformed, parse_event, read_time

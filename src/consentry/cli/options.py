@@ -12,7 +12,7 @@ import click
 from consentry.cli.group import CONFIGURATION, CliError
 
 if TYPE_CHECKING:
-    from consentry.config_values import Config
+    from consentry.config import Config
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -30,7 +30,7 @@ from consentry.ports import StoreUnavailable
 from consentry.web import bodies
 from consentry.web.ingest import tell_record
 from consentry.web.problems import Problem, json_response, whole_number
-from consentry.web.site import ADMIN, Site, read_body, request_key
+from consentry.web.site import ADMIN, CHOICES, Site, read_body, request_key
 
 LARGEST_BODY = 64 * 1024
 LARGEST_BULK = 4 * 1024 * 1024
@@ -67,7 +67,7 @@ def caller(site: Site, request: Request, body_key: str | None) -> Caller:
     if source is None:
         raise Problem(401, "unknown_key", "no source has this key", authenticate=True)
     site.check_origin(source, request)
-    site.check_rate(source, 1)
+    site.check_rate(source, 1, CHOICES)
     return Caller(site.origin_of(source, request, site.world.clock.now()))
 
 

@@ -32,6 +32,8 @@ SUBJECT_TOKEN = "consentry-subject-token"  # noqa: S105 - the name of a header
 LONGEST_TOKEN_LIFE_S = 3600
 BODY_TIMEOUT_S = 30.0
 ADMIN = Origin("", "admin")
+# A write key is public: whoever floods it with events may not keep others from withdrawing.
+EVENTS, CHOICES = LANES = ("events of ", "choices of ")
 
 
 class Crew(Protocol):
@@ -93,7 +95,12 @@ class Site:
             for source in config.sources
             for key in (*source.write_keys, *(k.reveal() for k in source.secret_keys))
         }
-        rates = {s.name: s.rate_limit for s in config.sources if s.rate_limit is not None}
+        rates = {
+            lane + s.name: s.rate_limit
+            for s in config.sources
+            if s.rate_limit is not None
+            for lane in LANES
+        }
         kept = {n: b for n, b in self.buckets.items() if rates.get(n) == b.rate}
         self.buckets = {name: kept.get(name) or Bucket(rate) for name, rate in rates.items()}
 
@@ -130,9 +137,9 @@ class Site:
             message = "this origin may not use this write key; add it to the source's origins"
             raise Problem(403, "origin_not_allowed", message)
 
-    def check_rate(self, source: Source, count: int) -> None:
-        """Raises Problem 429 with Retry-After."""
-        bucket = self.buckets.get(source.name)
+    def check_rate(self, source: Source, count: int, lane: str = EVENTS) -> None:
+        """Raises Problem 429 with Retry-After. Choices have a lane of their own."""
+        bucket = self.buckets.get(lane + source.name)
         wait_s = bucket.take(count, time.monotonic()) if bucket is not None else 0.0
         if wait_s > 0:
             # SDKs clamp what they are asked to wait at 300 seconds.

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Set
 from dataclasses import replace
 from typing import NamedTuple
 
-from consentry.config_lines import Path
-from consentry.config_problem import field_name, suggestion
-from consentry.config_table import Reading, Table
-from consentry.config_values import Enforcement, Tag
+from consentry.config.lines import Path
+from consentry.config.problem import field_name, suggestion
+from consentry.config.table import Reading, Table
+from consentry.config.values import Enforcement, Tag
 from consentry.core.policy import (
     SEGMENT,
     STRICT,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from ipaddress import ip_network
 from urllib.parse import urlsplit
 
-from consentry.config_keys import check_key, warn_of_short
-from consentry.config_lines import Path
-from consentry.config_parts import MOST_DAYS
-from consentry.config_table import ENV, Table
-from consentry.config_values import Network, Retention, Server, Smtp
+from consentry.config.keys import check_key, warn_of_short
+from consentry.config.lines import Path
+from consentry.config.parts import MOST_DAYS
+from consentry.config.table import ENV, Table
+from consentry.config.values import Network, Retention, Server, Smtp
 from consentry.destinations.addresses import TargetRefused, parse_target
 from consentry.secret import Secret
 

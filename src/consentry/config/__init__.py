@@ -17,20 +17,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from consentry import config_lines
-from consentry.config_destinations import read_destination
-from consentry.config_parts import (
+from consentry.config import lines as config_lines
+from consentry.config.destinations import read_destination
+from consentry.config.parts import (
     read_category,
     read_tag,
     read_topic,
     read_workspace,
     refuse_repeats,
 )
-from consentry.config_problem import ConfigError, Notes, Problem
-from consentry.config_server import read_retention, read_server, read_smtp, read_store
-from consentry.config_sources import read_source
-from consentry.config_table import Reading, Table
-from consentry.config_values import (
+from consentry.config.problem import ConfigError, Notes, Problem
+from consentry.config.server import read_retention, read_server, read_smtp, read_store
+from consentry.config.sources import read_source
+from consentry.config.table import Reading, Table
+from consentry.config.values import (
     Config,
     DestinationConfig,
     Enforcement,
@@ -41,7 +41,7 @@ from consentry.config_values import (
     Source,
     Tag,
 )
-from consentry.config_warnings import (
+from consentry.config.warnings import (
     warn_of_emptiness,
     warn_of_loose_settings,
     warn_of_mappings,
@@ -105,7 +105,7 @@ def load_config(
 
 def starter() -> str:
     """A commented configuration to begin with; it names the variables it needs."""
-    return resources.files("consentry").joinpath("starter.toml").read_text(encoding="utf-8")
+    return resources.files("consentry.config").joinpath("starter.toml").read_text(encoding="utf-8")
 
 
 def _text_of(path: Path) -> str:

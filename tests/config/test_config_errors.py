@@ -8,7 +8,7 @@ import pytest
 
 from consentry.config import ConfigError, load_config
 
-from .test_config_samples import ENVIRON, GOOD, KINDS, LONG, changed, errors, read
+from .samples import ENVIRON, GOOD, KINDS, LONG, changed, errors, read
 
 # (what is replaced, by what, field, text of the line, part of the message)
 CASES: dict[str, tuple[str, str, str, str, str]] = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
-from consentry.config_lines import Lines, Path
+from consentry.config.lines import Lines, Path
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from consentry.config_watch import WatchedFile, watch
+from consentry.config.watch import WatchedFile, watch
 
 PATIENCE_S = 10  # how long a test waits for what must come
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from consentry.config_problem import Problem
+from consentry.config.problem import Problem
 from consentry.core.delivery import Backoff
 from consentry.core.policy import Policy, Regime
 from consentry.destinations.spec import Spec

@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 from msgspec.structs import FieldInfo
 
-from consentry.config_lines import Path
-from consentry.config_parts import read_categories, read_name, unknown_category
-from consentry.config_problem import suggestion
-from consentry.config_table import ENV, MOST_KEYS, Reading, Table
-from consentry.config_values import DestinationConfig, Kind, Server
+from consentry.config.lines import Path
+from consentry.config.parts import read_categories, read_name, unknown_category
+from consentry.config.problem import suggestion
+from consentry.config.table import ENV, MOST_KEYS, Reading, Table
+from consentry.config.values import DestinationConfig, Kind, Server
 from consentry.core import policy
 from consentry.core.policy import Match
 from consentry.destinations.addresses import TargetRefused, parse_target

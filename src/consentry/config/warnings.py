@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from consentry.config_parts import Workspace
-from consentry.config_problem import Notes
-from consentry.config_values import Enforcement, Source, Tag
+from consentry.config.parts import Workspace
+from consentry.config.problem import Notes
+from consentry.config.values import Enforcement, Source, Tag
 from consentry.core.policy import AccountChoices, Policy, Settings, StampRule, Unmapped, Unstamped
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consentry.config_lines import Lines, Path
+from consentry.config.lines import Lines, Path
 
 CASES: dict[str, tuple[str, Path, int | None]] = {
     "key": ("a = 1\nb = 2", ("b",), 2),

@@ -28,7 +28,7 @@ from consentry.core.policy import (
 from consentry.destinations import registry, webhook
 from consentry.secret import Secret
 
-from .test_config_samples import ENVIRON, GOOD, KINDS, LONG, changed, read
+from .samples import ENVIRON, GOOD, KINDS, LONG, changed, read
 
 EXAMPLE = """\
 [workspace]

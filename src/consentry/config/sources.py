@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from consentry.config_keys import check_key, warn_of_short
-from consentry.config_parts import read_name, read_regime
-from consentry.config_table import ENV, Table
-from consentry.config_values import Source
+from consentry.config.keys import check_key, warn_of_short
+from consentry.config.parts import read_name, read_regime
+from consentry.config.table import ENV, Table
+from consentry.config.values import Source
 from consentry.destinations.addresses import TargetRefused, parse_target
 from consentry.secret import Secret
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from consentry.config_table import Table
+from consentry.config.table import Table
 from consentry.secret import Secret
 
 SHORTEST_SECRET = 32  # bytes; RFC 7518, 3.2: an HS256 key is no shorter than its hash

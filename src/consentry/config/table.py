@@ -16,8 +16,8 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from consentry.config_lines import Path
-from consentry.config_problem import Notes, suggestion
+from consentry.config.lines import Path
+from consentry.config.problem import Notes, suggestion
 from consentry.core import moment
 from consentry.core.moment import Moment
 from consentry.secret import Secret
