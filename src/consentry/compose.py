@@ -15,7 +15,7 @@ from consentry import log as log_set_up
 from consentry.clock import Clock
 from consentry.config import Config, ConfigError, DestinationConfig, load_config
 from consentry.core.delivery import State
-from consentry.core.moment import DAY, Moment
+from consentry.core.moment import DAY
 from consentry.core.policy import Mapping, Policy, Regime
 from consentry.destinations.registry import KINDS, Connected
 from consentry.destinations.transport import OutboundClient
@@ -56,17 +56,11 @@ class Running:
     _given: dict[str, tuple[DestinationConfig, Mapping]] = field(default_factory=dict)
 
     async def requeue(self, rows: list[Delivery]) -> None:
-        """Set rows to waiting again, durably, and hand them to their workers."""
-        now = self.world.clock.now()
-        fresh = [_waiting_again(row, now) for row in rows if row.destination in self.workers]
-        for name, worker in self.workers.items():
-            mine = [row for row in fresh if row.destination == name]
+        """Set rows to waiting again, by the workers that own them, durably."""
+        for name, worker in list(self.workers.items()):
+            mine = [row for row in rows if row.destination == name]
             if mine:
-                position = max(0, self.world.store.position_for(name) or 0)
-                await self.world.store.record_progress(
-                    Progress(destination=name, position=position, put=tuple(mine))
-                )
-                worker.take_up(mine)
+                await worker.take_up(mine)
 
     def notify(self) -> None:
         """Events became durable, or consent changed: workers look."""
@@ -344,12 +338,6 @@ def _refuse_what_needs_a_restart(old: Config, new: Config) -> None:
 
 def _regimes(config: Config) -> dict[str, Regime]:
     return {s.name: s.regime for s in config.sources if s.regime is not None}
-
-
-def _waiting_again(row: Delivery, now: Moment) -> Delivery:
-    return msgspec.structs.replace(
-        row, state=State.WAITING.value, attempts=0, first_at=now, next_at=now
-    )
 
 
 async def _settle_task(task: asyncio.Task[None]) -> None:

@@ -85,10 +85,13 @@ class Worker:
         self._not_before = 0
         self.wake()
 
-    def take_up(self, rows: list[Delivery]) -> None:
-        """Rows that somebody set to waiting again."""
-        self.lane.hold(rows)
+    async def take_up(self, rows: list[Delivery]) -> None:
+        """Try rows again now: what waits is hastened, what is dead waits again; durably."""
+        now = self.world.clock.now()
+        self.lane.hasten({row.position for row in rows if row.state == State.WAITING}, now)
+        self.lane.revive([row for row in rows if row.state == State.DEAD], now)
         self._not_before = 0
+        await self._write()
         self.wake()
 
     async def run(self) -> None:

@@ -30,13 +30,16 @@ def command(config_path: str, host: str, port: int) -> None:
     old one kept.
     """
     load(config_path)  # a bad file is worded here, before anything is opened
+    import uvloop
+
     from consentry.compose import BadStore, serve
     from consentry.config import ConfigError
     from consentry.ledger.note import NoteError
     from consentry.ports import StoreError
 
     try:
-        asyncio.run(serve(config_path, host, port))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(config_path, host, port))
     except ConfigError:
         load(config_path)  # words it, if the file is still as it was
         raise CliError(f"{config_path} changed while starting: start again", UNREACHABLE) from None

@@ -71,8 +71,11 @@ async def accept(world: World, incoming: Incoming) -> Accepted:
     Raises StoreUnavailable when nothing could be written; then nothing was accepted.
     """
     events, refused = _parse(world, incoming)
+    landing = world.subjects.landing(node for event in events for node in nodes_of(event))
     records, record_ids = records_of(world, incoming, events)
     with world.subjects.in_flight(records):
+        for landed in landing:
+            await landed.wait()
         decided = [
             _decide(world, incoming, e, records, record_ids.get(n)) for n, e in enumerate(events)
         ]

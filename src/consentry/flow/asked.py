@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from consentry.core.decision import Decision, Question, decide
+from consentry.core.decision import Decision, Question, Reason, decide
 from consentry.core.event import PREFERENCE_UPDATE
 from consentry.core.policy import Policy
 from consentry.core.record import FactKind, NodeKind
@@ -26,8 +26,14 @@ def decide_now(world: World, event: StoredEvent, destination: str) -> Decision |
     if not decided:
         return None
     if decided[0].allow and not allowed_at_acceptance(world, event, destination):
-        return decide_then(world, event, destination)
+        then = decide_then(world, event, destination)
+        # What was withheld at acceptance stays withheld, whatever is read into that moment now.
+        return then if then is not None and not then.allow else _withheld_then(destination)
     return decided[0]
+
+
+def _withheld_then(destination: str) -> Decision:
+    return Decision(destination, False, Reason.FILTERED)
 
 
 def allowed_at_acceptance(world: World, event: StoredEvent, destination: str) -> bool:

@@ -89,6 +89,8 @@ def _preference(
 def _evidence(found: Found) -> tuple[str | None, Moment | None]:
     if found.block is not None:
         return found.block.record_id, found.block.at
+    if found.signal is not None:
+        return found.signal.record_id, found.signal.at
     if found.grant is not None:
         return found.grant.record_id, found.grant.made_at
     return None, None

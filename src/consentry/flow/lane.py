@@ -9,7 +9,7 @@ before ``position`` is settled.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 import msgspec
@@ -70,6 +70,22 @@ class Lane:
             self._held[row.subject_key] = deque(sorted([*held, row], key=lambda r: r.position))
             if row.position >= self.read:
                 self._known.add(row.position)
+
+    def hasten(self, positions: Set[int], now: Moment) -> None:
+        """Held rows that somebody wants tried now. What was settled meanwhile stays settled."""
+        for key, rows in self._held.items():
+            if any(row.position in positions for row in rows):
+                self._held[key] = deque(
+                    _fresh(row, now) if row.position in positions else row for row in rows
+                )
+        for rows in self._held.values():
+            self._put.update((row.position, row) for row in rows if row.position in positions)
+
+    def revive(self, rows: Iterable[Delivery], now: Moment) -> None:
+        """Dead rows that somebody wants tried again, as if for the first time."""
+        fresh = [_fresh(row, now) for row in rows if row.position not in self._flying]
+        self._put.update((row.position, row) for row in fresh)
+        self.hold(fresh)
 
     # -- what it knows --------------------------------------------------------------------
     @property
@@ -284,3 +300,8 @@ class Lane:
             if row.position not in self._settled:
                 self._put.setdefault(row.position, row)
         self._settled.update(p for p in settled if p not in self._put)
+
+
+def _fresh(row: Delivery, now: Moment) -> Delivery:
+    """Waiting, due, and with its whole time to be retried before it."""
+    return msgspec.structs.replace(row, state=State.WAITING, attempts=0, first_at=now, next_at=now)

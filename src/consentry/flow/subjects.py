@@ -7,6 +7,7 @@ still on their way to the disk already block here; grants wait until they are du
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -56,6 +57,7 @@ class Subjects:
         self._standing: OrderedDict[Key, tuple[str, Standing]] = OrderedDict()
         self._depends: dict[Node, set[Key]] = defaultdict(set)
         self._in_flight: dict[str, Overlay] = {}
+        self._landing: list[tuple[set[Node], asyncio.Event]] = []
 
     def standing(self, nodes: Key, policy: Policy, now: Moment) -> Standing:
         """The subject's preferences as of now, with every denial received so far."""
@@ -114,22 +116,37 @@ class Subjects:
             return
         token = records[0].record_id
         self._in_flight[token] = Overlay(map(_denials_of, records))
+        landing = (self._about(records), asyncio.Event())
+        self._landing.append(landing)
         self._forget(records)
         try:
             yield
         finally:
             del self._in_flight[token]
+            self._landing.remove(landing)
             self._forget(records)
+            landing[1].set()
+
+    def landing(self, nodes: Iterable[Node]) -> list[asyncio.Event]:
+        """What to wait for before deciding about these identifiers, as of this instant.
+
+        A grant that was received before an event counts for it, but only once it is durable.
+        Deciding without waiting would withhold, and be explained as consented afterwards. Asked
+        before ``in_flight`` is entered, so nobody waits for those who came later.
+        """
+        if not self._landing:
+            return []
+        wanted = set(nodes)
+        return [done for about, done in self._landing if not about.isdisjoint(wanted)]
+
+    def _about(self, records: Iterable[Record]) -> set[Node]:
+        """Every identifier that decisions read together with those of the records."""
+        touched = {node for record in records for node in _touched(record)}
+        return touched.union(*(self.linked((node,)) for node in touched))
 
     def _forget(self, records: Iterable[Record]) -> None:
         for record in records:
-            touched = {node for node, _ in record.facts}
-            for link in record.links:
-                touched.update(link)
-            if record.merge is not None:
-                touched.add(Node(NodeKind.ACCOUNT, record.merge.left))
-                touched.add(Node(NodeKind.ACCOUNT, record.merge.right))
-            for node in touched:
+            for node in _touched(record):
                 for key in self._depends.pop(node, ()):
                     self._standing.pop(key, None)
 
@@ -233,6 +250,16 @@ def _group(user_id: str, merges: Iterable[Merge]) -> list[str]:
                 group.update({merge.left: None, merge.right: None})
                 grown = True
     return list(group)
+
+
+def _touched(record: Record) -> set[Node]:
+    """Identifiers that a record says something of."""
+    touched = {node for node, _ in record.facts}
+    touched.update(node for link in record.links for node in link)
+    if record.merge is not None:
+        touched.add(Node(NodeKind.ACCOUNT, record.merge.left))
+        touched.add(Node(NodeKind.ACCOUNT, record.merge.right))
+    return touched
 
 
 def _denials_of(record: Record) -> Record:
