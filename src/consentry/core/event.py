@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consentry.core import moment
-from consentry.core.moment import SECOND, Moment
+from consentry.core.moment import DAY, SECOND, Moment
 from consentry.core.stamp import Invalid, Stamp, join_stamps, read_stamp
 
 TYPES = frozenset({"track", "identify", "page", "screen", "group", "alias"})
@@ -18,6 +18,7 @@ PREFERENCE_UPDATE = "Segment Consent Preference Updated"
 LONGEST_ID = 512
 LONGEST_MESSAGE_ID = 100
 FUTURE_TOLERANCE = 5 * SECOND
+LONGEST_QUEUED = 366 * DAY  # what claims to have waited longer has a broken clock
 
 # Members that serve the transport alone: they are never stored and never delivered.
 _NEVER_KEPT = ("writeKey", "_metadata")
@@ -332,7 +333,7 @@ def _cleaned(
     body = {name: value for name, value in raw.items() if name not in _NEVER_KEPT}
     received = envelope.received_at
     corrected = received if claimed is None else claimed
-    if claimed is not None and sent is not None:
+    if claimed is not None and sent is not None and abs(sent - claimed) <= LONGEST_QUEUED:
         corrected = received - (sent - claimed)
     if corrected > received + FUTURE_TOLERANCE or corrected < 0:
         corrected = received
