@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,6 @@ import msgspec
 from consentry.core.choice import Answer, answer_of_update, subject_of
 from consentry.core.decision import Decision, decide, question_of
 from consentry.core.event import Envelope, Event, Malformed, parse_event
-from consentry.core.preference import Standing
 from consentry.core.record import FactKind, Node
 from consentry.flow.records import (
     Origin,
@@ -23,11 +23,13 @@ from consentry.flow.records import (
     merge_record,
     signal_record,
 )
+from consentry.flow.subjects import Asking
 from consentry.flow.world import World
 from consentry.ledger.entry import Record
 from consentry.ports import Commit, StoredEvent
 
 GPC = "gpc"
+LONGEST_TURN_S = 0.01  # of the event loop, for one request
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,7 @@ async def accept(world: World, incoming: Incoming) -> Accepted:
     with world.subjects.in_flight(records):
         for landed in landing:
             await landed.wait()
-        decided = [
-            _decide(world, incoming, e, records, record_ids.get(n)) for n, e in enumerate(events)
-        ]
+        decided = await _decide_all(world, incoming, events, records, record_ids)
         kept = [one for one in decided if not one.suppressed]
         stored = tuple(_stored(world, incoming.origin, one) for one in kept)
         committed = await world.store.commit(Commit(records=tuple(records), events=stored))
@@ -114,8 +114,15 @@ def records_of(
     """All that the request puts on the ledger, before any of its events is decided."""
     records: list[Record] = _signals(world, incoming, events)
     record_ids: dict[int, str] = {}
+    reading = world.subjects.reading()
+    linked: set[tuple[Node, Node]] = set()
     for n, event in enumerate(events):
-        links = _new_links(world, links_of(event, incoming.origin))
+        links = [
+            link
+            for link in links_of(event, incoming.origin)
+            if link not in linked and link[1] not in reading.links(link[0])
+        ]
+        linked.update(links)
         if links:
             records.append(link_record(world, links, incoming.origin, event.received_at))
         if event.type == "alias" and incoming.origin.trust != "public":
@@ -177,10 +184,6 @@ def _signal_present(world: World, node: Node) -> bool:
     return max(seen)[1] if seen else False
 
 
-def _new_links(world: World, links: list[tuple[Node, Node]]) -> list[tuple[Node, Node]]:
-    return [(left, right) for left, right in links if right not in world.store.links_of(left)]
-
-
 def _merge(world: World, event: Event, origin: Origin) -> list[Record]:
     if event.user_id is None or event.previous_id is None or event.user_id == event.previous_id:
         return []
@@ -195,20 +198,36 @@ def nodes_of(event: Event) -> tuple[Node, ...]:
     return (*subject_of(event), *contacts_of(event))
 
 
+async def _decide_all(
+    world: World,
+    incoming: Incoming,
+    events: list[Event],
+    records: list[Record],
+    record_ids: dict[int, str],
+) -> list[Decided]:
+    """Decide each event; a long request lets others have their turn in between."""
+    loop = asyncio.get_running_loop()
+    asking = world.subjects.asking(world.policy, records) if records else None
+    decided, began = [], loop.time()
+    for n, event in enumerate(events):
+        decided.append(_decide(world, incoming, event, asking, record_ids.get(n)))
+        if loop.time() - began > LONGEST_TURN_S:
+            await asyncio.sleep(0)
+            began = loop.time()
+    return decided
+
+
 def _decide(
-    world: World, incoming: Incoming, event: Event, records: list[Record], record_id: str | None
+    world: World, incoming: Incoming, event: Event, asking: Asking | None, record_id: str | None
 ) -> Decided:
     nodes = nodes_of(event)
-    standing = _standing(world, nodes, event, records)
+    if asking is None:
+        standing = world.subjects.standing(nodes, world.policy, event.received_at)
+    else:
+        standing = asking.standing(nodes, event.received_at)
     question = question_of(event, world.regimes.get(incoming.origin.source))
     decisions = decide(world.policy, question, standing)
     return Decided(event, decisions, standing.suppressed, record_id)
-
-
-def _standing(
-    world: World, nodes: tuple[Node, ...], event: Event, records: list[Record]
-) -> Standing:
-    return world.subjects.standing_with(nodes, world.policy, event.received_at, records)
 
 
 def _stored(world: World, origin: Origin, decided: Decided) -> StoredEvent:

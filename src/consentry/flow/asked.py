@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from consentry.core.decision import Decision, Question, Reason, decide
+from consentry.core.decision import Decision, Question, Reason, decide, verdict
 from consentry.core.event import PREFERENCE_UPDATE
 from consentry.core.policy import Policy
-from consentry.core.record import FactKind, NodeKind
+from consentry.core.record import FactKind, Node, NodeKind
 from consentry.core.stamp import Stamp
 from consentry.flow.world import World
 from consentry.ports import StoredEvent
@@ -22,6 +22,8 @@ def decide_now(world: World, event: StoredEvent, destination: str) -> Decision |
     now = world.clock.now()
     standing = world.subjects.standing(event.nodes, world.policy, now)
     question = question_of_stored(world, event)
+    if question.preference_update and shares(world.policy, destination):
+        question = replace(question, superseded=_superseded(world, event))
     decided = decide(world.policy, question, standing, [destination])
     if not decided:
         return None
@@ -52,9 +54,7 @@ def decide_then(world: World, event: StoredEvent, destination: str) -> Decision 
     if policy is None or position_in(policy, destination) is None:
         policy = world.policy
     standing = world.subjects.standing_as_of(event.nodes, policy, event.received_at)
-    # Then it was the latest choice; whether it still is belongs to the question of now.
-    question = replace(question_of_stored(world, event), superseded=False)
-    decided = decide(policy, question, standing, [destination])
+    decided = decide(policy, question_of_stored(world, event), standing, [destination])
     return decided[0] if decided else None
 
 
@@ -67,8 +67,7 @@ def position_in(policy: Policy, destination: str) -> int | None:
 
 
 def question_of_stored(world: World, event: StoredEvent) -> Question:
-    """The question that a stored event poses, with whether its choice has been superseded."""
-    update = event.type == "track" and event.name == PREFERENCE_UPDATE
+    """The question that a stored event poses, as of its acceptance: its choice was the latest."""
     stamp = None
     if event.granted is not None:
         stamp = Stamp(frozenset(event.granted), frozenset(event.stated or ()))
@@ -77,17 +76,57 @@ def question_of_stored(world: World, event: StoredEvent) -> Question:
         made_at=event.made_at,
         stamp=stamp,
         integrations=event.integrations,
-        preference_update=update,
+        preference_update=is_update(event),
         regime=world.regimes.get(event.source),
-        superseded=update and _superseded(world, event),
     )
+
+
+def is_update(event: StoredEvent) -> bool:
+    """Whether the event is itself a choice."""
+    return event.type == "track" and event.name == PREFERENCE_UPDATE
+
+
+def shares(policy: Policy, destination: str) -> bool:
+    """Whether the destination is told of choices."""
+    mapping = policy.mapping.get(destination)
+    return mapping is not None and mapping.share_consent
 
 
 def _superseded(world: World, event: StoredEvent) -> bool:
-    """Whether the same person has chosen again since."""
-    named = (node for node in event.nodes if node.kind in (NodeKind.DEVICE, NodeKind.ACCOUNT))
-    return any(
-        fact.kind is FactKind.CHOICE and fact.received_at > event.received_at
+    """Whether a later preference update of the same identifiers is there to be sent instead.
+
+    A choice that came by another door sends nothing by itself, and neither does a repeated
+    message: then this one still has to tell, and what it tells is what holds when it is sent.
+    """
+    named = {node for node in event.nodes if node.kind in (NodeKind.DEVICE, NodeKind.ACCOUNT)}
+    later = {
+        fact.record_id
         for node in named
         for fact in world.subjects.facts(node)
-    )
+        if fact.kind is FactKind.CHOICE and fact.received_at > event.received_at
+    }
+    return any(_is_update_of(world, record_id, named) for record_id in later)
+
+
+def _is_update_of(world: World, record_id: str, named: set[Node]) -> bool:
+    entry = world.store.record(record_id)
+    if entry is None or not named <= set(entry.record.subject):
+        return False
+    message_id = entry.record.evidence.get("messageId")
+    if not isinstance(message_id, str):
+        return False
+    position = world.store.position_of(entry.record.source, message_id)
+    update = None if position is None else world.store.event_at(position)
+    return update is not None and update.record_id == record_id
+
+
+def consent_of(world: World, event: StoredEvent) -> dict[str, bool]:
+    """What may be said of this event's consent now, per category: never more than holds."""
+    now = world.clock.now()
+    standing = world.subjects.standing(event.nodes, world.policy, now)
+    question = question_of_stored(world, event)
+    return {
+        c.id: not standing.suppressed and verdict(world.policy, question, standing, c.id).granted
+        for c in world.policy.categories
+        if c.enabled
+    }

@@ -11,15 +11,14 @@ import msgspec
 
 from consentry.core.decision import Decision
 from consentry.core.delivery import NEXT, Grade, Outcome, State
-from consentry.core.event import PREFERENCE_UPDATE
 from consentry.core.moment import format_rfc3339
 from consentry.core.record import NodeKind
 from consentry.destinations.message import Attempted, LastLookRefused, Message
 from consentry.destinations.registry import Connected
 from consentry.flow import describe
-from consentry.flow.asked import decide_now
+from consentry.flow.asked import consent_of, decide_now, is_update, shares
 from consentry.flow.world import World
-from consentry.ports import Attempt, Positioned, StoredEvent, StoreError
+from consentry.ports import Attempt, Positioned, StoredEvent, StoreUnavailable
 
 WITHHELD = "withheld"
 SHADOW = "shadow"
@@ -55,10 +54,10 @@ async def deliver(
             settled += [_untried(world, one, SHADOW, State.WITHHELD) for one in remaining]
             break
         started = world.clock.now()
+        messages = [message_of(world, one.event, destination) for one in remaining]
         try:
             attempted = await connected.send(
-                [message_of(world, one.event, destination) for one in remaining],
-                partial(_last_look, world, destination, remaining),
+                messages, partial(_last_look, world, destination, remaining, messages)
             )
         except LastLookRefused:
             continue  # nothing was sent; withhold what may not go, and send the rest
@@ -87,14 +86,22 @@ def _withhold(
     return going
 
 
-def _last_look(world: World, destination: str, batch: Sequence[Positioned]) -> None:
-    """Consent may have gone while a connection was made. An unreadable state is a no."""
-    for one in batch:
-        try:
-            decision = decide_now(world, one.event, destination)
-        except StoreError as error:
-            raise LastLookRefused from error
-        if decision is None or not decision.allow:
+def _last_look(
+    world: World, destination: str, batch: Sequence[Positioned], messages: Sequence[Message]
+) -> None:
+    """Consent may have gone while a connection was made.
+
+    What is about to be written may not say more than holds, either: a receiver acts on the
+    consent object that it is handed. An unreadable or unwritable store is a no: StoreError.
+    """
+    if not world.store.available:
+        raise StoreUnavailable("withdrawals cannot be recorded, so nothing is sent")
+    for one, message in zip(batch, messages, strict=True):
+        decision = decide_now(world, one.event, destination)
+        if world.shadow or decision is None or not decision.allow:
+            raise LastLookRefused
+        holds = _told(world, one.event, destination)
+        if any(granted and not holds.get(c, False) for c, granted in message.consent.items()):
             raise LastLookRefused
 
 
@@ -143,20 +150,15 @@ def _crossed(world: World, destination: str, event: StoredEvent) -> bool:
 
 
 def message_of(world: World, event: StoredEvent, destination: str) -> Message:
-    """What the destination is handed. A shared choice holds ids, time and effective preferences."""
-    now = world.clock.now()
-    standing = world.subjects.standing(event.nodes, world.policy, now)
-    regime = world.regimes.get(event.source)
-    effective = describe.effective(world.policy, standing, now, regime)
+    """What the destination is handed: never more consent than holds at this moment."""
+    consent = _told(world, event, destination)
     body: dict[str, Any] = msgspec.json.decode(event.body)
-    mapping = world.policy.mapping.get(destination)
-    if mapping is not None and mapping.share_consent and event.name == PREFERENCE_UPDATE:
-        body = _shared_choice(body, effective)
-    if event.granted is not None:
-        stamp = set(event.granted)
-        effective = {c: yes and (c in stamp) for c, yes in effective.items()}
+    if _is_shared_choice(world, event, destination):
+        body = _shared_choice(body, consent)
+    elif event.granted is None:
+        body = _stamped(body, consent)
     else:
-        body = _stamped(body, effective)
+        body = _narrowed(body, consent)
     return Message(
         message_id=event.message_id,
         type=event.type,
@@ -165,21 +167,62 @@ def message_of(world: World, event: StoredEvent, destination: str) -> Message:
         timestamp=body["timestamp"],
         received_at=format_rfc3339(event.received_at),
         body=body,
-        consent=effective,
+        consent=consent,
     )
 
 
-def _shared_choice(body: dict[str, Any], effective: dict[str, bool]) -> dict[str, Any]:
+def _told(world: World, event: StoredEvent, destination: str) -> dict[str, bool]:
+    """The consent that goes with it: the event's own, or for a shared choice the person's."""
+    if not _is_shared_choice(world, event, destination):
+        return consent_of(world, event)
+    now = world.clock.now()
+    standing = world.subjects.standing(event.nodes, world.policy, now)
+    return describe.effective(world.policy, standing, now, world.regimes.get(event.source))
+
+
+def _is_shared_choice(world: World, event: StoredEvent, destination: str) -> bool:
+    return is_update(event) and shares(world.policy, destination)
+
+
+def _shared_choice(body: dict[str, Any], consent: dict[str, bool]) -> dict[str, Any]:
+    """Nothing but ids, time and the effective preferences (spec/enforcement.md, D3)."""
     kept = ("type", "event", "messageId", "anonymousId", "userId", "timestamp", "receivedAt")
     shared = {name: body[name] for name in kept if name in body}
-    return {**shared, "context": {"consent": {"categoryPreferences": effective}}}
+    return {**shared, "context": {"consent": {"categoryPreferences": consent}}}
 
 
-def _stamped(body: dict[str, Any], effective: dict[str, bool]) -> dict[str, Any]:
+def _stamped(body: dict[str, Any], consent: dict[str, bool]) -> dict[str, Any]:
     """An event that said nothing of consent carries what was decided for it."""
     context = body.get("context") or {}
-    consent = {"categoryPreferences": effective}
-    return {**body, "context": {**context, "consent": consent}}
+    return {**body, "context": {**context, "consent": {"categoryPreferences": consent}}}
+
+
+def _narrowed(body: dict[str, Any], consent: dict[str, bool]) -> dict[str, Any]:
+    """A stamped event says what it said, less what has been withdrawn since."""
+    context = body["context"]
+    stated: dict[str, bool] = context["consent"]["categoryPreferences"]
+    told = {c: granted and consent.get(c, granted) for c, granted in stated.items()}
+    own = {**context["consent"], "categoryPreferences": told}
+    narrowed = {**context, "consent": own}
+    # The other forms say the same in other words, and their readers act on those.
+    draft = context.get("consentCategories")
+    if draft is not None:
+        narrowed["consentCategories"] = {c: yes and told.get(c, False) for c, yes in draft.items()}
+    if context.get("consentManagement") is not None:
+        narrowed["consentManagement"] = _narrowed_lists(context["consentManagement"], told)
+    return {**body, "context": narrowed}
+
+
+def _narrowed_lists(management: dict[str, Any], told: dict[str, bool]) -> dict[str, Any]:
+    """RudderStack's form: its server reads the denied ids alone."""
+    allowed = management.get("allowedConsentIds", [])
+    denied = management.get("deniedConsentIds", [])
+    withdrawn = [c for c, granted in told.items() if not granted and c not in denied]
+    return {
+        **management,
+        "allowedConsentIds": [c for c in allowed if told.get(c, False)],
+        "deniedConsentIds": [*denied, *withdrawn],
+    }
 
 
 def _value(event: StoredEvent, kind: NodeKind) -> str | None:

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import msgspec
 
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy
-from consentry.core.preference import Standing, narrower, stand
+from consentry.core.preference import (
+    FOREVER,
+    Block,
+    Found,
+    Standing,
+    Why,
+    narrower,
+    stand,
+)
 from consentry.core.record import Account, Fact, FactKind, Facts, History, Merge, Node, NodeKind
 from consentry.ledger.entry import Record
 from consentry.ports import Store
@@ -47,6 +54,102 @@ class Overlay:
 
 
 NO_OVERLAY = Overlay()
+MOST_IDENTIFIERS = 1_000
+"""How many identifiers one decision reads. Beyond it nothing is granted: whoever holds a public
+key can link any number of devices to an account, and reading them all would stop the server."""
+
+
+class TooManyIdentifiers(Exception):
+    """A subject has more identifiers than a decision may read."""
+
+
+class Reading:
+    """What the store and the overlays say, each identifier read once."""
+
+    def __init__(
+        self, store: Store, overlays: Sequence[Overlay], linking: Sequence[Overlay]
+    ) -> None:
+        self._store = store
+        self._overlays = overlays
+        self._linking = linking
+        self._facts: dict[Node, Facts] = {}
+        self._links: dict[Node, tuple[Node, ...]] = {}
+        self._accounts: dict[Node, Account] = {}
+
+    def facts(self, node: Node) -> Facts:
+        known = self._facts.get(node)
+        if known is None:
+            pending = [f for o in self._overlays for f in o.facts.get(node, ())]
+            known = self._facts[node] = (*self._store.facts_of(node), *pending)
+        return known
+
+    def links(self, node: Node) -> tuple[Node, ...]:
+        known = self._links.get(node)
+        if known is None:
+            pending = [other for o in self._linking for other in o.links.get(node, ())]
+            known = self._links[node] = (*self._store.links_of(node), *pending)
+        return known
+
+    def account(self, node: Node) -> Account:
+        known = self._accounts.get(node)
+        if known is None:
+            merges = {m.record_id: m for m in self._store.merges_of(node.value)}
+            merges.update((m.record_id, m) for o in self._overlays for m in o.merges)
+            group = _group(node.value, merges.values())
+            members = {m: self.facts(Node(NodeKind.ACCOUNT, m)) for m in group}
+            kept = tuple(m for m in merges.values() if m.left in group or m.right in group)
+            known = self._accounts[node] = Account(node.value, members, kept)
+        return known
+
+    def subject(self, nodes: Key) -> tuple[History, list[Node]]:
+        """The subject of these identifiers, and every identifier that was looked at.
+
+        A subject is its devices, its accounts, the further devices of those accounts, and
+        the addresses linked to any of them: not the further accounts of further devices.
+        Raises TooManyIdentifiers.
+        """
+        device = _first(nodes, NodeKind.DEVICE)
+        named = _first(nodes, NodeKind.ACCOUNT)
+        contacts = {n for n in nodes if n.kind in (NodeKind.EMAIL, NodeKind.PHONE)}
+        accounts = [named] if named is not None else []
+        for node in (device, *contacts):
+            if node is not None:
+                accounts += [n for n in self.links(node) if n.kind is NodeKind.ACCOUNT]
+        _bound(accounts)
+        groups = {node: self.account(node) for node in dict.fromkeys(accounts)}
+        members = [Node(NodeKind.ACCOUNT, m) for a in groups.values() for m in a.members]
+        devices: dict[Node, None] = {}
+        for node in (*members, *([device] if device else [])):
+            for link in self.links(node):
+                if link.kind is NodeKind.DEVICE:
+                    devices[link] = None
+                elif link.kind is not NodeKind.ACCOUNT:
+                    contacts.add(link)
+            _bound(devices, contacts, members)
+        devices.pop(device, None) if device else None
+        of_named = set(groups[named].members) if named is not None else set()
+        contact = next(iter(nodes), None) if device is None and named is None else None
+        contacts.discard(contact)  # named alone: it speaks for itself
+        history = History(
+            device=self.facts(device) if device is not None else None,
+            account=groups[named] if named is not None else None,
+            others=tuple(a for n, a in groups.items() if n.value not in of_named),
+            siblings=tuple(self.facts(node) for node in devices),
+            contacts=tuple(self.facts(node) for node in contacts),
+            contact=self.facts(contact) if contact is not None else None,
+        )
+        return history, [*nodes, *accounts, *members, *devices, *contacts]
+
+
+def _bound(*identifiers: Collection[Node]) -> None:
+    if sum(map(len, identifiers)) > MOST_IDENTIFIERS:
+        raise TooManyIdentifiers
+
+
+def nothing_granted(policy: Policy, as_of: Moment) -> Standing:
+    """The standing of a subject that cannot be read whole: every category is in conflict."""
+    block = Block("too_many_identifiers", FOREVER, Why.CONFLICT)
+    return Standing(as_of, found={c: Found(block=block) for c in policy.category})
 
 
 class Subjects:
@@ -66,44 +169,44 @@ class Subjects:
             version, standing = remembered
             if version == policy.version and standing.holds_at(now):
                 return standing
-        history, touched = self._read(nodes, NO_OVERLAY)
-        standing = self._narrowest(nodes, policy, now, history, NO_OVERLAY)
-        self._remember(nodes, policy.version, standing, touched)
+        asking = Asking(self, policy, ())
+        standing = asking.standing(nodes, now)
+        self._remember(nodes, policy.version, standing, asking.looked_at)
         return standing
+
+    def asking(self, policy: Policy, own: Sequence[Record] = ()) -> Asking:
+        """For one request: each identifier is read once, with what the request itself records."""
+        return Asking(self, policy, own)
 
     def standing_with(
         self, nodes: Key, policy: Policy, now: Moment, own: Sequence[Record]
     ) -> Standing:
         """As ``standing``, with records that the same request makes, grants included."""
-        if not own:
-            return self.standing(nodes, policy, now)
-        overlay = Overlay(own)
-        history, _ = self._read(nodes, overlay)
-        return self._narrowest(nodes, policy, now, history, overlay)
+        return self.asking(policy, own).standing(nodes, now)
 
     def standing_as_of(self, nodes: Key, policy: Policy, as_of: Moment) -> Standing:
         """As it was at an earlier moment; never remembered."""
-        history, _ = self._read(nodes, NO_OVERLAY)
-        return self._narrowest(nodes, policy, as_of, history, NO_OVERLAY)
+        return Asking(self, policy, ()).standing(nodes, as_of)
 
-    def _narrowest(
-        self, nodes: Key, policy: Policy, now: Moment, history: History, own: Overlay
-    ) -> Standing:
-        """A link on its way to the disk may bring denials already, but no account's grant."""
-        standing = stand(history, policy, now)
-        if not any(overlay.links for overlay in self._in_flight.values()):
-            return standing
-        unlinked, _ = self._read(nodes, own, links_in_flight=False)
-        return narrower(standing, stand(unlinked, policy, now))
+    def reading(self, own: Overlay = NO_OVERLAY, *, links_in_flight: bool = True) -> Reading:
+        """What is known now. Links in flight may be left out: they could lift something."""
+        overlays = (*self._in_flight.values(), own)
+        return Reading(self._store, overlays, overlays if links_in_flight else (own,))
+
+    @property
+    def links_in_flight(self) -> bool:
+        return any(overlay.links for overlay in self._in_flight.values())
 
     def facts(self, node: Node) -> Facts:
         """Everything received about one identifier, durable or not."""
-        return self._facts(node, NO_OVERLAY)
+        return self.reading().facts(node)
 
     def linked(self, nodes: Key) -> list[Node]:
-        """These identifiers and all that decisions about them read."""
-        _, touched = self._read(nodes, NO_OVERLAY)
-        return touched
+        """These identifiers and all that decisions about them read; alone, if they are too many."""
+        try:
+            return self.reading().subject(nodes)[1]
+        except TooManyIdentifiers:
+            return list(nodes)
 
     @contextmanager
     def in_flight(self, records: Sequence[Record]) -> Iterator[None]:
@@ -116,16 +219,20 @@ class Subjects:
             return
         token = records[0].record_id
         self._in_flight[token] = Overlay(map(_denials_of, records))
-        landing = (self._about(records), asyncio.Event())
-        self._landing.append(landing)
+        landed = asyncio.Event()
+        about = self._about([record for record in records if _may_loosen(record)])
+        landing = (about, landed)
+        if about:
+            self._landing.append(landing)
         self._forget(records)
         try:
             yield
         finally:
             del self._in_flight[token]
-            self._landing.remove(landing)
+            if about:
+                self._landing.remove(landing)
             self._forget(records)
-            landing[1].set()
+            landed.set()
 
     def landing(self, nodes: Iterable[Node]) -> list[asyncio.Event]:
         """What to wait for before deciding about these identifiers, as of this instant.
@@ -142,7 +249,13 @@ class Subjects:
     def _about(self, records: Iterable[Record]) -> set[Node]:
         """Every identifier that decisions read together with those of the records."""
         touched = {node for record in records for node in _touched(record)}
-        return touched.union(*(self.linked((node,)) for node in touched))
+        reading = self.reading()
+        for node in tuple(touched):
+            try:
+                touched.update(reading.subject((node,))[1])
+            except TooManyIdentifiers:
+                continue  # nothing is granted to such a subject, landed or not
+        return touched
 
     def _forget(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -167,72 +280,41 @@ class Subjects:
                 },
             )
 
-    # -- reading ----------------------------------------------------------------------------
-    def _read(
-        self, nodes: Key, own: Overlay, *, links_in_flight: bool = True
-    ) -> tuple[History, list[Node]]:
-        """The subject of these identifiers, and every identifier that was looked at.
 
-        A subject is its devices, its accounts, the further devices of those accounts, and
-        the addresses linked to any of them: not the further accounts of further devices.
-        """
-        device = _first(nodes, NodeKind.DEVICE)
-        named = _first(nodes, NodeKind.ACCOUNT)
-        links_of = partial(self._links, own=own, in_flight=links_in_flight)
-        contacts = {n for n in nodes if n.kind in (NodeKind.EMAIL, NodeKind.PHONE)}
-        accounts = [named] if named is not None else []
-        for node in (device, *contacts):
-            if node is not None:
-                accounts += [n for n in links_of(node) if n.kind is NodeKind.ACCOUNT]
-        groups = {node: self._account(node, own) for node in dict.fromkeys(accounts)}
-        members = [Node(NodeKind.ACCOUNT, m) for a in groups.values() for m in a.members]
-        devices: dict[Node, None] = {}
-        for node in (*members, *([device] if device else [])):
-            for link in links_of(node):
-                if link.kind is NodeKind.DEVICE:
-                    devices[link] = None
-                elif link.kind is not NodeKind.ACCOUNT:
-                    contacts.add(link)
-        devices.pop(device, None) if device else None
-        of_named = set(groups[named].members) if named is not None else set()
-        contact = next(iter(nodes), None) if device is None and named is None else None
-        contacts.discard(contact)  # named alone: it speaks for itself
-        history = History(
-            device=self._facts(device, own) if device is not None else None,
-            account=groups[named] if named is not None else None,
-            others=tuple(a for n, a in groups.items() if n.value not in of_named),
-            siblings=tuple(self._facts(node, own) for node in devices),
-            contacts=tuple(self._facts(node, own) for node in contacts),
-            contact=self._facts(contact, own) if contact is not None else None,
+class Asking:
+    """The questions of one request about its subjects, answered from one reading."""
+
+    def __init__(self, subjects: Subjects, policy: Policy, own: Sequence[Record]) -> None:
+        overlay = Overlay(own)
+        self._policy = policy
+        self._subjects = subjects
+        self._own = bool(own)
+        self._full = subjects.reading(overlay)
+        self._unlinked = (
+            subjects.reading(overlay, links_in_flight=False) if subjects.links_in_flight else None
         )
-        looked_at = [*nodes, *accounts, *members, *devices, *contacts]
-        return history, looked_at
+        self._answers: dict[tuple[Key, Moment], Standing] = {}
+        self.looked_at: list[Node] = []
 
-    def _account(self, node: Node, own: Overlay) -> Account:
-        merges = {m.record_id: m for m in self._store.merges_of(node.value)}
-        merges.update((m.record_id, m) for m in self._pending_merges(own))
-        group = _group(node.value, merges.values())
-        members = {m: self._facts(Node(NodeKind.ACCOUNT, m), own) for m in group}
-        kept = tuple(m for m in merges.values() if m.left in group or m.right in group)
-        return Account(node.value, members, kept)
+    def standing(self, nodes: Key, now: Moment) -> Standing:
+        """The subject's preferences as of ``now``."""
+        known = self._answers.get((nodes, now))
+        if known is None:
+            known = self._answers[nodes, now] = self._fold(nodes, now)
+        return known
 
-    def _facts(self, node: Node, own: Overlay) -> Facts:
-        pending = [f for o in self._overlays(own) for f in o.facts.get(node, ())]
-        durable = self._store.facts_of(node)
-        return (*durable, *pending) if pending else durable
-
-    def _links(self, node: Node, own: Overlay, in_flight: bool) -> list[Node]:
-        found = list(self._store.links_of(node))
-        for overlay in self._overlays(own) if in_flight else (own,):
-            found += overlay.links.get(node, ())
-        return found
-
-    def _pending_merges(self, own: Overlay) -> list[Merge]:
-        return [merge for overlay in self._overlays(own) for merge in overlay.merges]
-
-    def _overlays(self, own: Overlay) -> Iterator[Overlay]:
-        yield from self._in_flight.values()
-        yield own
+    def _fold(self, nodes: Key, now: Moment) -> Standing:
+        try:
+            history, self.looked_at = self._full.subject(nodes)
+            standing = stand(history, self._policy, now)
+            if self._unlinked is None:
+                return standing
+            # A link on its way to the disk may bring denials already, but no account's grant.
+            unlinked, _ = self._unlinked.subject(nodes)
+            return narrower(standing, stand(unlinked, self._policy, now))
+        except TooManyIdentifiers:
+            self.looked_at = list(nodes)
+            return nothing_granted(self._policy, now)
 
 
 def _first(nodes: Key, kind: NodeKind) -> Node | None:
@@ -260,6 +342,13 @@ def _touched(record: Record) -> set[Node]:
         touched.add(Node(NodeKind.ACCOUNT, record.merge.left))
         touched.add(Node(NodeKind.ACCOUNT, record.merge.right))
     return touched
+
+
+def _may_loosen(record: Record) -> bool:
+    """Whether something may be allowed by it that was not before; denials count at once."""
+    unsuppressed = any(fact.kind is FactKind.UNSUPPRESS for _, fact in record.facts)
+    granted = any(fact.granted for _, fact in record.facts)
+    return granted or unsuppressed or record.merge is not None
 
 
 def _denials_of(record: Record) -> Record:
