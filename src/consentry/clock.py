@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from consentry.core.moment import Moment
 
@@ -20,3 +21,24 @@ class Clock:
     def now(self) -> Moment:
         self._last = max(time.time_ns() // 1000, self._last + 1)
         return self._last
+
+
+class Timer:
+    """What waits are measured with: the clock's time, but it goes on while the clock stands.
+
+    After a wall clock was wrong once, ``Clock`` stands still until the wall has caught up, which
+    may take a year. A retry in two seconds is due in two seconds all the same.
+    """
+
+    def __init__(self, clock: Clock, elapsed_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._clock = clock
+        self._elapsed_ns = elapsed_ns
+        self._seen_ns = elapsed_ns()
+        self._at = clock.now()
+
+    def now(self) -> Moment:
+        seen_ns = self._elapsed_ns()
+        passed_us = (seen_ns - self._seen_ns) // 1000
+        self._seen_ns += passed_us * 1000
+        self._at = max(self._clock.now(), self._at + passed_us)
+        return self._at

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from consentry import log as log_set_up
 from consentry.clock import Clock
 from consentry.config import Config, ConfigError, DestinationConfig, load_config
 from consentry.core.delivery import State
-from consentry.core.moment import DAY
+from consentry.core.moment import DAY, SECOND
 from consentry.core.policy import Mapping, Policy, Regime
 from consentry.destinations.registry import KINDS, Connected
 from consentry.destinations.transport import OutboundClient
@@ -26,7 +27,7 @@ from consentry.flow.subjects import Subjects
 from consentry.flow.world import World
 from consentry.ledger.notary import Notary
 from consentry.ledger.note import SigningKey
-from consentry.ports import Delivery, Progress, Store, StoreError
+from consentry.ports import Delivery, Progress, Store, StoreError, StoreUnavailable
 from consentry.web import faults
 from consentry.web.app import create_app
 from consentry.web.meters import Meters
@@ -37,6 +38,9 @@ log = structlog.get_logger()
 PRUNE_EVERY_S = 3600.0
 STOP_GRACE_S = 10.0
 STORE_PAUSE_S = 1.0
+CLOCK_MAY_LAG_S = 60
+
+Given = tuple[DestinationConfig, Mapping]
 
 
 class BadStore(Exception):
@@ -53,14 +57,23 @@ class Running:
     site: Site = field(init=False)
     workers: dict[str, Worker] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _given: dict[str, tuple[DestinationConfig, Mapping]] = field(default_factory=dict)
+    _given: dict[str, Given] = field(default_factory=dict)
 
     async def requeue(self, rows: list[Delivery]) -> None:
-        """Set rows to waiting again, by the workers that own them, durably."""
+        """Set rows to waiting again, by the workers that own them, durably.
+
+        Raises StoreUnavailable if that could not be written for all of them.
+        """
+        failed: StoreError | None = None
         for name, worker in list(self.workers.items()):
             mine = [row for row in rows if row.destination == name]
-            if mine:
-                await worker.take_up(mine)
+            try:
+                if mine:
+                    await worker.take_up(mine)
+            except StoreError as error:
+                failed = error
+        if failed is not None:
+            raise failed
 
     def notify(self) -> None:
         """Events became durable, or consent changed: workers look."""
@@ -68,14 +81,29 @@ class Running:
             worker.wake()
 
     async def take_config(self, config: Config) -> None:
-        """Put a configuration that was found good into force."""
+        """Put a configuration that was found good into force.
+
+        Workers of destinations that change are stopped before: a worker that still sends to
+        the old address may not be asked by the new mapping. Raises StoreError when it
+        cannot be recorded; then the old configuration stays in force, with its workers.
+        """
+        if not self.world.store.available:
+            # What workers have not written yet would be tried again by those that follow them.
+            raise StoreUnavailable("the configuration cannot be put on record now")
         await self._seat(config)
-        await take_policy(self.world, config.policy)
+        wanted = _wanted(config)
+        changed = {n: g for n, g in self._given.items() if g != wanted.get(n)}
+        try:
+            await self._dismiss(list(changed))
+            await take_policy(self.world, config.policy)
+        except Exception:
+            self._man(changed)
+            raise
         self.world.regimes = _regimes(config)
         self.world.shadow = config.shadow
         self.config = config
         self.site.take_config(config)
-        await self._man(config)
+        self._man(wanted)
         log.info("configuration_taken", policy=config.policy.version, shadow=config.shadow)
 
     async def _seat(self, config: Config) -> None:
@@ -88,14 +116,8 @@ class Running:
             if mapping.enabled and store.position_for(mapping.name) is None:
                 await store.record_progress(Progress(destination=mapping.name, position=store.end))
 
-    async def _man(self, config: Config) -> None:
-        """A worker for every enabled destination; those that changed are replaced."""
-        mapping = config.policy.mapping
-        wanted = {
-            d.name: (d, mapping[d.name]) for d in config.destinations if mapping[d.name].enabled
-        }
-        for name in [n for n in self.workers if self._given[n] != wanted.get(n)]:
-            await self._dismiss(name)
+    def _man(self, wanted: dict[str, Given]) -> None:
+        """A worker for every destination that is wanted and has none."""
         for name, given in wanted.items():
             if name not in self.workers:
                 self._employ(name, *given)
@@ -112,13 +134,16 @@ class Running:
         self._given[name] = (given, mapping)
         self._tasks[name] = asyncio.create_task(worker.run(), name=f"worker {name}")
 
-    async def _dismiss(self, name: str) -> None:
-        worker, task = self.workers.pop(name), self._tasks.pop(name)
-        del self._given[name]
-        await worker.stop(STOP_GRACE_S)
-        await _settle_task(task)
-        # Whoever changed a paused destination has looked at it.
-        await self.world.store.end_pause(name)
+    async def _dismiss(self, names: list[str]) -> None:
+        """Stop workers together: none of them starts anything from here on."""
+        leaving = [self.workers.pop(name) for name in names]
+        tasks = [self._tasks.pop(name) for name in names]
+        for name in names:
+            del self._given[name]
+        await _stop_all(leaving, tasks)
+        for name in names:
+            # Whoever changed a paused destination has looked at it.
+            await self.world.store.end_pause(name)
 
     def _told(self, name: str, settled: Settled) -> None:
         self.site.meters.count_attempt(name, settled)
@@ -152,12 +177,12 @@ class Running:
             events_before=now - int(retention.events_days * DAY),
             attempts_before=now - int(retention.deliveries_days * DAY),
             dead_before=now - int(retention.dead_letters_days * DAY),
+            destinations=[d.name for d in self.config.destinations],
         )
 
     async def stop(self) -> None:
         """Finish what is on the wire, write what it came to, let go of everything."""
-        await asyncio.gather(*(w.stop(STOP_GRACE_S) for w in self.workers.values()))
-        await asyncio.gather(*map(_settle_task, self._tasks.values()))
+        await _stop_all(self.workers.values(), self._tasks.values())
         self.workers.clear()
         self._tasks.clear()
         await self.client.close()
@@ -168,6 +193,9 @@ async def start(config: Config) -> Running:
     """Open the store, put the policy on record, and start the workers."""
     clock = Clock()
     store, key = open_store(config, clock)
+    behind_s = (store.newest - clock.now()) // SECOND
+    if behind_s > CLOCK_MAY_LAG_S:
+        log.warning("clock_behind_store", seconds=behind_s)
     clock = Clock(store.newest)  # a clock that was set back may not go before it
     nothing_yet = Policy(config.workspace)
     world = World(store, Subjects(store), clock, nothing_yet, 0)
@@ -258,6 +286,7 @@ async def serve(config_path: str, host: str, port: int) -> None:
     async def stop() -> None:
         for task in background:
             task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         await running.stop()
 
     server = Listener(
@@ -286,8 +315,12 @@ async def serve(config_path: str, host: str, port: int) -> None:
 async def _prune_now_and_then(running: Running) -> None:
     while True:
         await asyncio.sleep(PRUNE_EVERY_S)
-        gone = await running.prune()
-        log.info("pruned", count=gone)
+        try:
+            gone = await running.prune()
+        except Exception as fault:
+            log.error("prune_failed", error=type(fault).__name__)
+        else:
+            log.info("pruned", count=gone)
 
 
 async def _follow(running: Running, path: str) -> None:
@@ -309,11 +342,19 @@ async def _follow(running: Running, path: str) -> None:
             except StoreError as error:
                 log.error("configuration_waits", error=type(error).__name__)
                 await asyncio.sleep(STORE_PAUSE_S)
+            except Exception as fault:
+                log.error("configuration_failed", error=type(fault).__name__)
+                return
 
     def unreadable(message: str) -> None:
         log.error("configuration_unreadable", message=message)
 
-    await watch(path, changed, on_error=unreadable)
+    while True:
+        try:
+            await watch(path, changed, on_error=unreadable)
+        except Exception as fault:
+            log.error("configuration_watch_failed", error=type(fault).__name__)
+        await asyncio.sleep(STORE_PAUSE_S)
 
 
 def _refuse_what_needs_a_restart(old: Config, new: Config) -> None:
@@ -338,6 +379,23 @@ def _refuse_what_needs_a_restart(old: Config, new: Config) -> None:
 
 def _regimes(config: Config) -> dict[str, Regime]:
     return {s.name: s.regime for s in config.sources if s.regime is not None}
+
+
+def _wanted(config: Config) -> dict[str, Given]:
+    """Every enabled destination with its mapping."""
+    mapping = config.policy.mapping
+    return {d.name: (d, mapping[d.name]) for d in config.destinations if mapping[d.name].enabled}
+
+
+async def _stop_all(workers: Iterable[Worker], tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Stop all of them, also when one of them cannot be stopped as it should."""
+    ended = await asyncio.gather(
+        *(worker.stop(STOP_GRACE_S) for worker in workers), return_exceptions=True
+    )
+    for fault in ended:
+        if isinstance(fault, BaseException):
+            log.error("worker_stop_failed", error=type(fault).__name__)
+    await asyncio.gather(*map(_settle_task, tasks))
 
 
 async def _settle_task(task: asyncio.Task[None]) -> None:

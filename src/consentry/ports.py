@@ -8,7 +8,7 @@ callers, one transaction, one fsync.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -29,6 +29,10 @@ class StoreConflict(StoreError):
     Nothing of the commit was written, and trying again will not help: read ``reply_to`` or
     ``record`` and answer from that.
     """
+
+
+class StoreRefused(StoreError):
+    """What was to be written cannot be stored at all. Nothing was, and trying again won't help."""
 
 
 class StoreLocked(StoreError):
@@ -224,7 +228,7 @@ class Store(Protocol):
         """Write it and return once it is durable. Raises StoreUnavailable; then nothing was.
 
         Raises StoreConflict for a record id or a reply key that is there already, and
-        StoreError for what cannot be stored at all; then nothing was written either.
+        StoreRefused for what cannot be stored at all; then nothing was written either.
         A notice that is there already is left as it is.
         """
 
@@ -252,6 +256,9 @@ class Store(Protocol):
         """The position that the next event will have. Everything before it is durable."""
 
     # -- deliveries -----------------------------------------------------------------------
+    def count_rows(self, destination: str, state: str) -> int:
+        """How many rows of one destination are in this state, without reading them."""
+
     def position_for(self, destination: str) -> int | None:
         """Where its worker stands; None for a destination that was never seen."""
 
@@ -320,9 +327,17 @@ class Store(Protocol):
 
     # -- upkeep ---------------------------------------------------------------------------
     async def prune(
-        self, *, events_before: Moment, attempts_before: Moment, dead_before: Moment
+        self,
+        *,
+        events_before: Moment,
+        attempts_before: Moment,
+        dead_before: Moment,
+        destinations: Collection[str] | None = None,
     ) -> int:
         """Forget old events that no worker and no row needs any more; how many events went.
+
+        ``destinations`` are those that are served now; None for all that were ever seen. One
+        that is no longer served keeps no event here: its rows go with the events.
 
         First dead rows go whose ``first_at`` and ``next_at`` both lie before ``dead_before``.
         Then attempts that ended before ``attempts_before``, but none at or after its

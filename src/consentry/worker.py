@@ -3,16 +3,22 @@
 A destination's progress is one number: every event before it is settled, or has a row of
 its own. When a destination fails for one subject after another it is the destination
 that is ill: one request at a time is tried, of old rows and new events in turn, until it answers.
-A destination that refuses our credentials is paused until somebody looks.
+A destination that refuses our credentials is paused until somebody looks. While the
+store cannot be read or written nothing is started: a withdrawal could not be recorded.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
+import msgspec
+import structlog
+
+from consentry.clock import Timer
 from consentry.core.delivery import Backoff, Grade, Outcome, State
 from consentry.core.moment import SECOND, Moment
 from consentry.destinations.registry import Connected
@@ -20,13 +26,24 @@ from consentry.flow.asked import allowed_at_acceptance
 from consentry.flow.deliver import WITHHELD, Settled, deliver
 from consentry.flow.lane import Lane
 from consentry.flow.world import World
-from consentry.ports import Attempt, Delivery, Pause, Positioned, Progress, StoreError
+from consentry.ports import (
+    Attempt,
+    Delivery,
+    Pause,
+    Positioned,
+    Progress,
+    StoreError,
+    StoreUnavailable,
+)
 
+log = structlog.get_logger()
 LONGEST_SLEEP_S = 1.0
 STORE_PAUSE_S = 0.5
 WINDOW_PER_SLOT = 4
 SMALLEST_WINDOW = 64
 LARGEST_WINDOW = 20_000
+LOOKED_AT_PER_TURN = 1_000  # events; others have to have their turn in between
+UNWRITABLE = "the store cannot be written"
 
 Told = Callable[[str, Settled], None]
 
@@ -58,6 +75,8 @@ class Worker:
         self.connected = connected
         self.pace = pace
         self.paused: Pause | None = None
+        self.stuck: str | None = None
+        """Why nothing is started although it should be, for a person; None while all is well."""
         spec = connected.spec
         self.lane = Lane(name, pace.backoff, batch_max=spec.batch_max, batch_bytes=spec.batch_bytes)
         self._told = told
@@ -66,8 +85,13 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._attempts: list[Attempt] = []
         self._writing = asyncio.Lock()
+        self._writes: set[asyncio.Task[bool]] = set()
+        self._timer = Timer(world.clock)
+        self._opened = False
+        self._unwritten = False
         self._written = -1
-        self._not_before: Moment = 0
+        self._to_look_at = LOOKED_AT_PER_TURN
+        self._not_before = 0.0  # as the event loop counts seconds
         self._next_request_at = 0.0
         self._stopping = False
         self._new_first = False
@@ -82,39 +106,59 @@ class Worker:
         await self.world.store.end_pause(self.name)
         self.paused = None
         self.lane.forgive()
-        self._not_before = 0
+        self._not_before = 0.0
         self.wake()
 
     async def take_up(self, rows: list[Delivery]) -> None:
-        """Try rows again now: what waits is hastened, what is dead waits again; durably."""
-        now = self.world.clock.now()
+        """Try rows again now: what waits is hastened, what is dead waits again; durably.
+
+        Raises StoreUnavailable when that could not be written; it is tried again later.
+        """
+        if not self._opened:
+            raise StoreUnavailable(f"{self.name}: what waits could not be read yet")
+        now = self._timer.now()
         self.lane.hasten({row.position for row in rows if row.state == State.WAITING}, now)
         self.lane.revive([row for row in rows if row.state == State.DEAD], now)
-        self._not_before = 0
-        await self._write()
+        self._not_before = 0.0
+        written = await self._write()
         self.wake()
+        if not written:
+            raise StoreUnavailable(f"{self.name}: {UNWRITABLE}")
 
     async def run(self) -> None:
-        """Deliver until stopped."""
-        await self._open()
+        """Deliver until stopped. Whatever fails is said and tried again: it ends at nothing else."""
         while not self._stopping:
             self._wake.clear()
-            wait_s = self._start_what_is_due()
             try:
+                wait_s = await self._look()
+            except Exception as fault:
+                self._stick("it failed", fault)
+                wait_s = STORE_PAUSE_S
+                self._wait_at_least(wait_s)
+            await asyncio.sleep(0)  # woken or not: others have their turn
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._wake.wait()
-            except TimeoutError:
-                continue
 
     async def stop(self, grace_s: float = 10.0) -> None:
-        """Start nothing more; wait for what is on the wire, then write what it came to."""
+        """Start nothing more; wait for what is on the wire, then write what it came to.
+
+        At most ``grace_s`` seconds for either. What is not written by then is tried again
+        by whoever comes after: the position does not pass it.
+        """
         self._stopping = True
         self.wake()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=grace_s)
-        for task in list(self._tasks):
-            task.cancel()
-        await self._write()
+        if left := set(self._tasks):
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=grace_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._write()
+        for write in set(self._writes):
+            write.cancel()
         await self.connected.close()
 
     async def _open(self) -> None:
@@ -129,29 +173,68 @@ class Worker:
         while page := store.deliveries(self.name, None, after):
             rows += page
             after = (self.name, page[-1].position)
+        self.paused = next((p for p in store.pauses() if p.destination == self.name), None)
         ahead = [a.position for a in store.attempted_from(self.name, position) if _settles(a)]
         dead = [row.position for row in rows if row.state == State.DEAD]
-        waiting = [row for row in rows if row.state == State.WAITING]
+        now = self._timer.now()
+        waiting = [self._sane(row, now) for row in rows if row.state == State.WAITING]
         self.lane.restore(position, waiting, [p for p in (*ahead, *dead) if p >= position])
         self._written = position
-        self.paused = next((p for p in store.pauses() if p.destination == self.name), None)
+        self._opened = True
+
+    def _sane(self, row: Delivery, now: Moment) -> Delivery:
+        """A row written while the clock was wrong would not be due for as long as it was wrong."""
+        latest = now + int(self.pace.backoff.longest_s * SECOND)
+        if row.first_at <= now and row.next_at <= latest:
+            return row
+        return msgspec.structs.replace(
+            row, first_at=min(row.first_at, now), next_at=min(row.next_at, latest)
+        )
 
     # -- choosing ---------------------------------------------------------------------------
-    def _start_what_is_due(self) -> float:
+    async def _look(self) -> float:
         """Start what may start; return the seconds until something may be due by itself."""
-        now = self.world.clock.now()
+        wait_s = self._not_before - asyncio.get_running_loop().time()
+        if wait_s > 0:
+            return min(LONGEST_SLEEP_S, wait_s)
+        if not self._opened:
+            await self._open()
+        if self._unwritten and not self._writes:
+            self._track(self._write_again())
+        if self._unwritten or not self.world.store.available:
+            # Withdrawals cannot be recorded either: whoever withdrew must not be sent about.
+            self._stick(UNWRITABLE)
+            return STORE_PAUSE_S
         if self.paused is not None:
+            self.stuck = None
             return LONGEST_SLEEP_S
-        if now < self._not_before:
-            return min(LONGEST_SLEEP_S, (self._not_before - now) / SECOND)
+        return self._start_what_is_due()
+
+    def _start_what_is_due(self) -> float:
+        now = self._timer.now()
         try:
             self._start_in_turn(now)
-        except StoreError:
-            return STORE_PAUSE_S  # the consent state cannot be read: nothing is sent
+        except StoreError as error:
+            # The consent state or the log cannot be read: nothing is sent.
+            self._stick("the store cannot be read", error)
+            return STORE_PAUSE_S
+        self.stuck = None
         due = self.lane.next_due()
         if due is None or len(self._tasks) >= self.pace.concurrency:
             return LONGEST_SLEEP_S
         return min(LONGEST_SLEEP_S, max(0.001, (due - now) / SECOND))
+
+    def _stick(self, why: str, fault: Exception | None = None) -> None:
+        """Say once what keeps this worker from its work; of a fault only its type is said."""
+        error = "StoreUnavailable" if fault is None else type(fault).__name__
+        why = why if fault is None else f"{why}: {error}"
+        if self.stuck != why:
+            self.stuck = why
+            log.error("worker_failed", destination=self.name, error=error)
+
+    def _wait_at_least(self, seconds: float) -> None:
+        now = asyncio.get_running_loop().time()
+        self._not_before = max(self._not_before, now + seconds)
 
     def _start_in_turn(self, now: Moment) -> None:
         """Retries before new events; while the destination is ill, one request of either in turn.
@@ -179,28 +262,41 @@ class Worker:
             self._start([one])
 
     def _start_new(self, now: Moment) -> None:
-        self._fill()
+        self._to_look_at = LOOKED_AT_PER_TURN
         while self._slot_free():
-            batch = self.lane.take_new(now)
-            if not batch:
-                break
-            self._start(batch)
+            before = self.lane.read
             self._fill()
-        if not self._tasks and self.lane.position - self._written >= SMALLEST_WINDOW:
-            self._track(self._write())  # nothing was owed: say how far that was seen
+            batch = self.lane.take_new(now)
+            if batch:
+                self._start(batch)
+            elif self.lane.read == before:
+                break
+        if self._to_look_at <= 0:
+            self.wake()
+        unsaid = max(self.lane.position - self._written, self.lane.changed)
+        if unsaid >= (LOOKED_AT_PER_TURN if self._tasks else SMALLEST_WINDOW) and not self._writes:
+            self._track(self._write_again())  # no attempt will say soon how far this was seen
 
     def _fill(self) -> None:
-        window = self.pace.concurrency * self.lane.batch_max * WINDOW_PER_SLOT
+        """Read on: some for each slot, and more as long as nothing of it may start.
+
+        Else one subject, whose events go one after another, would keep all others waiting.
+        """
+        lane, store, end = self.lane, self.world.store, self.world.store.end
+        window = self.pace.concurrency * lane.batch_max * WINDOW_PER_SLOT
         window = min(max(window, SMALLEST_WINDOW), LARGEST_WINDOW)
-        end = self.world.store.end
-        while self.lane.in_memory < window and self.lane.read < end:
-            read = self.world.store.events_from(self.lane.read, 256)
+        while lane.read < end and self._to_look_at > 0:
+            in_memory = lane.in_memory
+            if in_memory >= (window if lane.startable else LARGEST_WINDOW):
+                return
+            read = store.events_from(lane.read, min(256, self._to_look_at))
             if not read:
-                self.lane.read = end  # pruned
+                lane.read = end  # pruned
             for one in read:
                 if allowed_at_acceptance(self.world, one.event, self.name):
-                    self.lane.admit(one)
-                self.lane.read = one.position + 1
+                    lane.admit(one)
+                lane.read = one.position + 1
+            self._to_look_at -= len(read)
 
     def _slot_free(self) -> bool:
         most = 1 if self.lane.ill else self.pace.concurrency
@@ -225,13 +321,17 @@ class Worker:
 
     async def _attempt(self, batch: list[Positioned]) -> None:
         positions = {one.position for one in batch}
+        paused = self.paused
         try:
             await self._keep_rate()
-            for one in await self._deliver(batch):
+            settled = [] if self._stopping else await self._deliver(batch)
+            for one in settled:
                 positions.discard(one.positioned.position)
-                await self._settle(one)
+                self._settle(one)
+            if self.paused is not None and self.paused is not paused:
+                await self.world.store.put_pause(self.paused)
         except StoreError:
-            self._not_before = self.world.clock.now() + int(STORE_PAUSE_S * SECOND)
+            self._wait_at_least(STORE_PAUSE_S)
         finally:
             self.lane.put_back(positions)
         self.wake()
@@ -254,25 +354,31 @@ class Worker:
                 for one in batch
             ]
 
-    async def _settle(self, one: Settled) -> None:
-        now = self.world.clock.now()
+    def _settle(self, one: Settled) -> None:
+        now = self._timer.now()
         state = self.lane.settle(
             one.positioned.position, one.state, one.outcome, now, self._chance()
         )
         self._attempts.append(one.attempt)
-        self._told(self.name, one)
+        self._tell(one)
         outcome = one.outcome
         if outcome is None:
             return
         if outcome.grade is Grade.RATE_LIMITED:
-            wait_s = outcome.retry_after_s or self.pace.backoff.first_s
-            self._not_before = max(self._not_before, now + int(wait_s * SECOND))
+            self._wait_at_least(outcome.retry_after_s or self.pace.backoff.first_s)
         if outcome.pause and self.paused is None:
-            self.paused = Pause(self.name, outcome.detail, now)
-            await self.world.store.put_pause(self.paused)
+            self.paused = Pause(self.name, outcome.detail, self.world.clock.now())
         if state is State.WAITING and self.lane.ill:
-            wait_s = self.pace.backoff.delay_s(self.lane.failing, self._chance())
-            self._not_before = max(self._not_before, now + int(wait_s * SECOND))
+            self._wait_at_least(self.pace.backoff.delay_s(self.lane.failing, self._chance()))
+
+    def _tell(self, one: Settled) -> None:
+        """Whoever listens may fail: the rest of the batch was sent and must be settled."""
+        try:
+            self._told(self.name, one)
+        except Exception as fault:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"worker of {self.name}", "exception": fault}
+            )
 
     async def _keep_rate(self) -> None:
         if self.pace.rate_limit is None:
@@ -282,29 +388,51 @@ class Worker:
         self._next_request_at = start + 1 / self.pace.rate_limit
         await asyncio.sleep(start - loop.time())
 
-    async def _write(self) -> None:
-        """Write what is new. Whoever comes while a write is under way joins the next one."""
+    # -- writing ------------------------------------------------------------------------------
+    async def _write(self) -> bool:
+        """Write what is new; False when it could not be written, and is still to be.
+
+        Whoever comes while a write is under way joins the next one. Whoever is cancelled
+        does not take the write along: whether it happened would not be known.
+        """
+        write = asyncio.ensure_future(self._write_new())
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
+        return await asyncio.shield(write)
+
+    async def _write_again(self) -> None:
+        await self._write()
+
+    async def _write_new(self) -> bool:
         async with self._writing:
             position = self.lane.position
+            if not self._opened:
+                return True  # nothing was done, and the position is not known yet
             put, settled = self.lane.changes()
             attempts, self._attempts = self._attempts, []
             if not attempts and not put and not settled and position == self._written:
-                return
+                self._unwritten = False
+                return True
+            progress = Progress(
+                destination=self.name,
+                position=position,
+                attempts=tuple(attempts),
+                put=put,
+                settle=settled,
+            )
             try:
-                await self.world.store.record_progress(
-                    Progress(
-                        destination=self.name,
-                        position=position,
-                        attempts=tuple(attempts),
-                        put=put,
-                        settle=settled,
-                    )
-                )
-                self._written = position
-            except StoreError:
+                await self.world.store.record_progress(progress)
+            except BaseException as error:
                 self._attempts = attempts + self._attempts
                 self.lane.unwritten(put, settled)
-                self._not_before = self.world.clock.now() + int(STORE_PAUSE_S * SECOND)
+                self._unwritten = True
+                self._wait_at_least(STORE_PAUSE_S)
+                if not isinstance(error, StoreError):
+                    raise
+                return False
+            self._written = position
+            self._unwritten = False
+            return True
 
 
 def _settles(attempt: Attempt) -> bool:

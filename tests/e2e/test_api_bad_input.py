@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import json
+import socket
 import zlib
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.e2e.asking import BOTH, fresh, message, peak_kib, send, states
-from tests.running import ADMIN_KEY, BACKEND_KEY, WRITE_KEY, Answer, Server, StandIn, call
+from tests.running import ADMIN_KEY, BACKEND_KEY, WRITE_KEY, Answer, Server, StandIn, call, wait_for
 
 LARGEST_EVENT = 32 * 1024
 LARGEST_BATCH = 500 * 1024
@@ -115,6 +117,21 @@ MESSAGES: dict[str, tuple[bytes, str, str | None]] = {
     "half of an emoji": (spelt(b'"properties": {"a": "\\ud83d"}'), "invalid_value", None),
     "bytes that are not UTF-8": (spelt(b'"properties": {"a": "\xff"}'), "invalid_value", None),
     "a number beyond every float": (spelt(b'"properties": {"a": 1e999}'), "invalid_value", None),
+    "an integer beyond 64 bits": (
+        spelt(b'"integrations": {"x": 20000000000000000000}'),
+        "invalid_value",
+        None,
+    ),
+    "a negative integer beyond 64 bits": (
+        spelt(b'"properties": {"a": [[-9223372036854775809]]}'),
+        "invalid_value",
+        None,
+    ),
+    "an integer far beyond 64 bits, read with care": (
+        spelt(b'"properties": {"a": "\\u0022", "b": ' + b"1" * 30 + b"}"),
+        "invalid_value",
+        None,
+    ),
     "one byte too large": (sized(LARGEST_EVENT + 1), "event_too_large", None),
 }
 
@@ -137,6 +154,19 @@ def test_a_bad_message_is_refused_by_itself(acme: Server, case: str) -> None:
         assert states(acme, one["messageId"]) == {"warehouse": "delivered", "ads": "delivered"}
     if refused["messageId"]:
         assert acme.admin("GET", f"/v1/events/{refused['messageId']}").status == 404
+
+
+@pytest.mark.parametrize("number", [-(2**63), 2**64 - 1, 1e300])
+def test_the_largest_numbers_are_taken(acme: Server, number: float) -> None:
+    one = message(stamp=BOTH, properties={"a": number}, integrations={"x": {"y": [number]}})
+    send(acme, one)
+    assert states(acme, one["messageId"])["warehouse"] == "delivered"
+
+
+def test_a_number_that_the_whole_batch_is_given_is_refused_with_it(acme: Server) -> None:
+    body = {"batch": [message()], "integrations": {"x": 2**64}}
+    answer = call(acme.base, "POST", "/v1/batch", body, basic=WRITE_KEY)
+    assert (answer.status, answer.json["code"]) == (400, "invalid_value")
 
 
 def dumped(value: Any) -> bytes:
@@ -288,6 +318,25 @@ def test_memory_stays_bounded(acme: Server, vendors: StandIn) -> None:
     assert states(acme, one["messageId"])["ads"] == "delivered"
 
 
+def test_bodies_that_never_end_do_not_fill_the_memory(acme: Server) -> None:
+    """As many as fit are waited for; then a large choice is refused, and events still taken."""
+    head = b"POST /v1/consent HTTP/1.1\r\nHost: x\r\nContent-Length: 65000\r\n\r\n"
+    # Larger than any of those that wait, so that it does not fit where the next of them did not.
+    choice = dumped({"subject": {"anonymousId": fresh("dev")}, "preferences": BOTH}).ljust(65_000)
+
+    def choose() -> Answer:
+        return call(acme.base, "POST", "/v1/consent", choice, basic=WRITE_KEY)
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(16 * 1024 * 1024 // 64_000 + 10):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", acme.port)))
+            slow.sendall(head + b" " * 64_000)
+        refused = wait_for(lambda: (a := choose()).status == 503 and a, what="a refusal")
+        assert (refused.json["code"], refused.headers["retry-after"]) == ("overloaded", "1")
+        send(acme, message())
+    wait_for(lambda: choose().status == 201, what="room again")
+
+
 def _bomb(unpacked: int) -> bytes:
     pack = zlib.compressobj(9, wbits=31)
     zeros = b"0" * 1024 * 1024
@@ -323,6 +372,27 @@ WRONG: dict[str, tuple[str, str, int, str]] = {
         "invalid_cursor",
     ),
 }
+
+
+def sent_raw(server: Server, text: bytes) -> tuple[bytes, bytes]:
+    """The head and the body of the answer to bytes that may be no HTTP."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(text)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+@pytest.mark.parametrize(
+    "text", [b"nonsense\r\n\r\n", b"GET /healthz HTTP/1.1\r\nno colon\r\n\r\n"]
+)
+def test_what_is_no_http_is_told_so_in_json(acme: Server, text: bytes) -> None:
+    head, body = sent_raw(acme, text)
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/json" in head
+    assert json.loads(body).keys() == {"code", "message"}
 
 
 @pytest.mark.parametrize("case", WRONG)

@@ -296,6 +296,60 @@ def test_a_public_key_grants_for_its_device_alone(acme: Server) -> None:
     assert alone.json["preferences"]["analytics"]["effective"] == "denied"
 
 
+@pytest.mark.parametrize("member", ["userId", "email"])
+@pytest.mark.parametrize("said", [{"zzz": True}, {"advertising": True}, {"advertising": False}])
+def test_a_public_key_learns_nothing_of_others_by_choosing_for_them(
+    acme: Server, member: str, said: dict[str, bool]
+) -> None:
+    victim, nobody = ({member: f"{fresh('v')}@example.com"} for _ in range(2))
+    choose(acme, victim, {"analytics": True}, topics={"news": {"email": True, "sms": False}})
+    known, unknown = (
+        [
+            choose(acme, subject, said, key=WRITE_KEY).json,
+            withdraw(acme, subject, key=WRITE_KEY, categories=["advertising"]).json,
+        ]
+        for subject in (victim, nobody)
+    )
+    assert [plain(reply) for reply in known] == [plain(reply) for reply in unknown]
+    assert state(known[0]["preferences"]) == UNKNOWN
+    found = known[1]["preferences"]["advertising"]
+    assert (found["recordId"], found["at"]) == (known[1]["recordId"], known[1]["receivedAt"])
+    assert state(known[1]["preferences"], "advertising") == DENIED
+
+
+def plain(reply: dict[str, Any]) -> Any:
+    """What a reply says, without what is of this one request."""
+    return [
+        {key: (found["state"], found["effective"], found["why"]) for key, found in part.items()}
+        for part in (reply["preferences"], reply["topics"]["news"])
+    ]
+
+
+def test_beside_an_account_a_public_key_is_told_of_its_device(acme: Server) -> None:
+    device, victim = {"anonymousId": fresh("dev")}, {"userId": fresh("user")}
+    choose(acme, victim, NEITHER)
+    choose(acme, device, {"advertising": True}, key=WRITE_KEY)
+    reply = choose(acme, {**device, **victim}, {"analytics": True}, key=WRITE_KEY).json
+    assert state(reply["preferences"]) == GRANTED
+    assert state(reply["preferences"], "advertising") == GRANTED
+    assert reply["unverified"] == ["analytics"]
+
+
+def test_a_repetition_without_the_token_learns_nothing(acme: Server) -> None:
+    user, key = fresh("user"), {"Idempotency-Key": fresh("key")}
+    choose(acme, {"userId": user}, {"analytics": True})
+    said = {"userId": user}, {"advertising": True}
+    first = choose(acme, *said, key=WRITE_KEY, headers={**key, **proof(user)})
+    assert state(first.json["preferences"]) == GRANTED
+    bare, proven = (
+        choose(acme, *said, key=WRITE_KEY, headers={**key, **more}) for more in ({}, proof(user))
+    )
+    assert (bare.status, proven.status) == (200, 200)
+    assert proven.json == first.json
+    assert state(bare.json["preferences"]) == UNKNOWN
+    assert state(bare.json["preferences"], "advertising")[:2] == ("never_collected", "denied")
+
+
 def test_a_public_key_may_deny_for_an_account(acme: Server) -> None:
     user = {"userId": fresh("user")}
     choose(acme, user, BOTH)

@@ -27,7 +27,7 @@ from tests.e2e.asking import (
     update,
     withdraw,
 )
-from tests.running import Server, StandIn, wait_for
+from tests.running import Server, StandIn, call, wait_for
 
 ANALYTICS = {"analytics": True}
 RESEARCH = '[[category]]\nid = "research"\nname = "Research"\n'
@@ -209,6 +209,16 @@ def test_a_later_grant_does_not_send_what_was_withheld(acme: Server, well: Stand
     choose(acme, {"anonymousId": one["anonymousId"]}, BOTH)
     assert replay(acme, one["messageId"]) == {"replayed": 0}
     assert states(acme, one["messageId"])["warehouse"] == "withheld"
+
+
+def test_dead_letters_are_counted(acme: Server, well: StandIn) -> None:
+    before = destination(acme, "warehouse")["dead"]
+    one = dead(acme, well, stamp=ANALYTICS)
+    assert destination(acme, "warehouse")["dead"] == before + 1
+    metrics = call(acme.base, "GET", "/metrics").body.decode()
+    counted = f'consentry_dead_letters{{destination="warehouse"}} {before + 1:.1f}'
+    assert counted in metrics.splitlines()
+    replay(acme, one["messageId"])
 
 
 def test_replays_of_what_there_is_not(acme: Server) -> None:

@@ -61,8 +61,8 @@ def _full_life(server: Server, vendors: StandIn) -> None:
     headers = {"X-Forwarded-For": SEEDED["address"], "Origin": "https://shop.example"}
     full = {**who, "traits": traits, "context": context, "writeKey": WRITE_KEY}
     for mode in ("ok", "5xx", "429", "401", "reset", "garbage", "noop"):
+        begun = len(vendors.journal())  # before the mode: a retry may take it at once
         vendors.mode("webhook", mode, count=1, **({"retry_after": 1} if mode == "429" else {}))
-        begun = len(vendors.journal())
         one = message("identify", stamp=BOTH, **full)
         one["context"] = {**one["context"], **context}
         send(server, one, headers=headers)

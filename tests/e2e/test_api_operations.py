@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
 import random
 import resource
+import socket
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from consentry.compose import load_config, start
+from consentry.ports import StoreRefused, StoreUnavailable
+from consentry.store.memory import MemoryStore
+from consentry.web.app import create_app
+from consentry.web.listener import Listener
 from tests.e2e.asking import (
     BOTH,
     acme_with,
@@ -116,6 +125,73 @@ def test_metrics_count_what_happened(acme: Server) -> None:
     assert after[("consentry_enforcing",)] == 1
     for gauge in ("lag_events", "queue_age_seconds", "waiting_rows", "destination_paused"):
         assert after[(f"consentry_{gauge}", "warehouse")] == 0
+
+
+async def test_too_many_connections_are_told_so_in_json() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("nobody gets this far")
+
+    settings = uvicorn.Config(
+        app, http="httptools", lifespan="off", limit_concurrency=1, log_config=None
+    )
+    server = Listener(settings, lambda: None)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(server.serve([listening]))
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+        writer.close()
+        server.should_exit = True
+        await serving
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1" in head
+    assert json.loads(body)["code"] == "overloaded"
+
+
+FAILURES: dict[str, tuple[Exception, int, str]] = {
+    "the disk is full": (StoreUnavailable("the disk is full"), 503, "unavailable"),
+    "it cannot be stored": (StoreRefused("this cannot be stored"), 500, "internal_error"),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+async def test_only_what_may_succeed_later_is_asked_for_again(tmp_path: Path, case: str) -> None:
+    failure, status, code = FAILURES[case]
+    path = tmp_path / "consentry.toml"
+    path.write_text(
+        '[workspace]\nname = "Acme"\n[store]\nurl = "memory://"\n'
+        '[[category]]\nid = "analytics"\nname = "Analytics"\n'
+        '[[source]]\nname = "website"\nwrite_key = "wk_website"\n'
+    )
+    running = await start(load_config(str(path)))
+    try:
+        store = running.world.store
+        assert isinstance(store, MemoryStore)
+        store.fail_next = failure
+        event = {"event": "Seen", "anonymousId": "d", "writeKey": "wk_website"}
+        told, answer = await asked(create_app(running.site), "/v1/track", event)
+        assert (told, answer["code"]) == (status, code)
+        assert await asked(create_app(running.site), "/v1/track", event) == (200, {"success": True})
+    finally:
+        await running.stop()
+
+
+async def asked(app: ASGIApp, path: str, body: Any) -> tuple[int, Any]:
+    """One POST without a server in between."""
+    sent: list[Any] = []
+    scope = {
+        "type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [],
+        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "scheme": "http",
+    }  # fmt: skip
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return sent[0]["status"], json.loads(sent[1]["body"])
 
 
 def watch(server: Server) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:

@@ -92,6 +92,25 @@ def test_a_subject_never_seen_looks_like_any_other(acme: Server, key: str) -> No
     assert state(answer.json["topics"]["news"], "sms") == UNKNOWN
 
 
+def test_linking_a_device_to_somebody_tells_nothing_of_them(acme: Server) -> None:
+    """Anybody may say that a device is somebody's; the answer must be as if it were not."""
+    answers = []
+    for user in (fresh("victim"), fresh("nobody")):
+        if user.startswith("victim"):
+            choose(acme, {"userId": user}, {"analytics": True, "advertising": False})
+        device = fresh("device")
+        send(acme, message("identify", anonymousId=device, userId=user))
+        answer = call(
+            acme.base, "GET", f"/v1/subjects/anonymous_id:{device}?history=true", basic=WRITE_KEY
+        )
+        said = choose(acme, {"anonymousId": device}, {"unheard": True}, key=WRITE_KEY)
+        answers.append(
+            (answer.json["preferences"], answer.json["suppressed"], said.json["preferences"])
+        )
+
+    assert answers[0] == answers[1]
+
+
 def test_identifiers_may_hold_anything(acme: Server) -> None:
     for device in ("a/b?c=d", "ü:x y", "50%25"):
         choose(acme, {"anonymousId": device}, {"analytics": True})

@@ -181,6 +181,8 @@ FORWARDED = {
     "one hop": ("203.0.113.9", "203.0.113.9"),
     "through a trusted proxy": ("203.0.113.9, 10.1.2.3", "203.0.113.9"),
     "what the caller made up is not believed": ("1.2.3.4, 203.0.113.9", "203.0.113.9"),
+    "a hop that is no address": ("203.0.113.9, <b>, 10.1.2.3", "10.1.2.3"),
+    "nothing but what is no address": ("unknown", "127.0.0.1"),
     "no proxy": (None, "127.0.0.1"),
 }
 
@@ -235,6 +237,17 @@ def test_another_origin_may_not_use_the_key(tmp_path_factory: Any, vendors: Stan
         assert "access-control-allow-origin" not in preflight.headers
         choice = {"subject": {"anonymousId": fresh("dev")}, "preferences": BOTH}
         assert post(server, "/v1/consent", choice, basic=WRITE_KEY, headers=evil).status == 403
+
+
+def test_the_settings_of_a_key_are_for_its_own_origins(shop: Server) -> None:
+    def allowed(key: str, origin: str) -> bool:
+        answer = call(shop.base, "GET", f"/v1/projects/{key}/settings", headers={"Origin": origin})
+        return "access-control-allow-origin" in answer.headers
+
+    assert allowed(WRITE_KEY, SHOP)
+    assert not allowed(WRITE_KEY, "https://evil.example")
+    assert allowed("wk_slow", "https://any.example")
+    assert not allowed("wk_nobody", SHOP)
 
 
 def test_the_admin_api_is_not_for_pages(shop: Server) -> None:

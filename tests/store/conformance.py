@@ -432,6 +432,9 @@ class StoreConformance:
         assert list(store.deliveries("mail", after=("ads", 11))) == rows[3:]
         assert list(store.deliveries("ads", after=("mail", 1))) == []
         assert list(store.deliveries("other")) == []
+        assert list(store.deliveries("ads", "waiting", ("ads", 2), 1)) == [rows[2]]
+        counts = [store.count_rows("ads", state) for state in ("waiting", "dead", "other")]
+        assert (counts, store.count_rows("other", "dead")) == ([2, 1, 0], 0)
 
     async def test_attempts_come_back_with_their_destination(self, store: Store) -> None:
         full = Attempt(
@@ -526,6 +529,22 @@ class StoreConformance:
         await store.record_progress(Progress(destination="ads", position=6))
         assert await self.prune(store) == 3
         assert self.left(store) == [5]
+
+    async def test_a_destination_that_is_no_longer_served_keeps_nothing(self, store: Store) -> None:
+        await self.put_old(store, 3)
+        rows = tuple(delivery("gone", n, first_at=LONG_AGO, next_at=LONG_AGO) for n in range(2))
+        await store.record_progress(Progress(destination="gone", position=2, put=rows))
+        kept = delivery("ads", 1, first_at=LONG_AGO, next_at=LONG_AGO)
+        await store.record_progress(Progress(destination="ads", position=3, put=(kept,)))
+        assert await self.prune(store) == 0
+        asked = dict.fromkeys(("events_before", "attempts_before", "dead_before"), NOW)
+        assert await store.prune(**asked, destinations=("gone", "ads")) == 0
+        assert await store.prune(**asked, destinations=["ads", "new"]) == 2
+        assert self.left(store) == [1]
+        # Rows go with their events, and what another destination keeps alive keeps them.
+        assert list(store.deliveries()) == [kept, rows[1]]
+        assert await store.prune(**asked, destinations=()) == 1
+        assert list(store.deliveries()) == []
 
     async def test_a_message_id_is_known_for_a_day_whatever_is_asked(
         self, store: Store, clock: Clock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from consentry.core.moment import SECOND
 from consentry.ports import Commit, Progress, Store, StoreError, StoreUnavailable
 from consentry.store.memory import MemoryStore
 from tests.store.conformance import StoreConformance, assert_ledger_is_proven
@@ -32,6 +33,19 @@ class TestMemoryStore(StoreConformance):
         assert_ledger_is_proven(store)
         assert (await store.commit(commit)).positions == (0,)
         assert store.available
+
+    async def test_it_is_available_again_a_second_after_a_failure(
+        self, store: MemoryStore, clock: Clock
+    ) -> None:
+        store.fail_next = StoreUnavailable("the disk is full")
+        assert store.available  # nothing failed yet
+        with pytest.raises(StoreUnavailable):
+            await store.commit(Commit())
+        assert not store.available
+        clock.time += SECOND
+        assert store.available
+        store.fail_next = StoreUnavailable("the disk is full")
+        assert not store.available  # a try would fail
 
     async def test_a_worker_can_fail_as_well(self, store: MemoryStore) -> None:
         store.fail_next = StoreUnavailable("the disk is full")

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import apsw
@@ -24,6 +24,7 @@ from consentry.ports import (
     Store,
     StoreError,
     StoreLocked,
+    StoreRefused,
     StoreUnavailable,
 )
 from consentry.store import sqlite_write
@@ -253,7 +254,7 @@ async def test_every_query_that_a_decision_or_a_worker_runs_uses_an_index(
 ) -> None:
     names = [
         "facts_of", "links_of", "merges_of", "position_of", "group_at", "group_after",
-        "deliveries_of", "attempts_at", "attempted_from", "seqs_of", "record", "suppressions",
+        "deliveries_of", "deliveries_in", "count_rows", "attempts_at", "attempted_from", "seqs_of", "record", "suppressions",
     ]  # fmt: skip
     db = apsw.Connection(path)
     for name in names:
@@ -289,8 +290,7 @@ async def test_a_task_that_cannot_be_stored_spoils_only_itself(store: SqliteStor
     bad = [event("\ud800"), event(integrations={"a": object()}), event(received_at=1 << 70)]
     commits = [put_events(store, each) for each in (*bad, event("m0"), event("m1"))]
     results = await asyncio.gather(*commits, return_exceptions=True)
-    assert all(isinstance(result, StoreError) for result in results[:3])
-    assert not any(isinstance(result, StoreUnavailable) for result in results)
+    assert all(isinstance(result, StoreRefused) for result in results[:3])
     assert store.available
     assert [e.event.message_id for e in store.events_from(0, 9)] == ["m0", "m1"]
 
@@ -318,6 +318,61 @@ async def test_too_much_that_waits_is_refused_and_not_kept() -> None:
     assert await first is True
     assert await writer.submit("c", size=1) is True
     writer.close()
+
+
+class Held:
+    """Runs nothing until it is let go; ``groups`` are what it was then given."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.go = threading.Event()
+        self.groups: list[list[object]] = []
+
+    def __call__(self, tasks: Sequence[object]) -> list[object]:
+        self.begun.set()
+        assert self.go.wait(10)
+        self.groups.append(list(tasks))
+        return list(tasks)
+
+
+async def in_groups(asked: list[tuple[str, int, bool]]) -> list[list[object]]:
+    """What groups are made of tasks (name, count, urgent) that came while one was written."""
+    held = Held()
+    writer = GroupWriter(held, lambda: None)
+    waiting = [asyncio.create_task(writer.submit("first"))]
+    await asyncio.to_thread(held.begun.wait, 10)
+    for name, count, urgent in asked:
+        waiting.append(asyncio.create_task(writer.submit(name, count, urgent=urgent)))
+    await asyncio.sleep(0)
+    held.go.set()
+    assert await asyncio.gather(*waiting) == ["first", *(name for name, _, _ in asked)]
+    writer.close()
+    return held.groups[1:]
+
+
+async def test_what_is_urgent_overtakes_what_waits_and_keeps_its_order() -> None:
+    events = [(f"e{n}", 1500, False) for n in range(3)]
+    groups = await in_groups([*events, ("c0", 1, True), ("c1", 1, True)])
+    assert groups == [["c0", "c1", "e0"], ["e1"], ["e2"]]
+
+
+async def test_a_flood_of_what_is_urgent_does_not_stop_the_rest() -> None:
+    groups = await in_groups([("e0", 900, False), *((f"c{n}", 600, True) for n in range(3))])
+    assert groups == [["c0", "e0"], ["c1"], ["c2"]]
+
+
+async def test_a_choice_is_written_before_events_that_waited(store: SqliteStore) -> None:
+    order: list[str] = []
+
+    async def put(name: str, commit: Commit) -> None:
+        await store.commit(commit)
+        order.append(name)
+
+    many = [Commit(events=tuple(event() for _ in range(1500))) for _ in range(8)]
+    tasks = [asyncio.create_task(put("events", commit)) for commit in many]
+    tasks.append(asyncio.create_task(put("choice", Commit(records=(choice("r0", ANN),)))))
+    await asyncio.gather(*tasks)
+    assert order.index("choice") <= 2  # at most what was being written when it came
 
 
 async def test_close_writes_what_was_queued(path: str) -> None:

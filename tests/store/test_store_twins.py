@@ -129,6 +129,7 @@ def answers(store: Store) -> dict[str, Any]:
         "replies": [store.reply_to(f"k{n}") for n in range(21)],
         "notices": [store.notice(digest) for digest in ("0a", "0b")],
         "rows": list(store.deliveries()) + list(store.deliveries("ads", "dead", ("ads", 4), 2)),
+        "counts": [store.count_rows(name, s) for name in NAMES for s in ("waiting", "dead")],
         "attempts": [list(store.attempts_at(n)) for n in PLACES],
         "from": [list(store.attempted_from(name, 9)) for name in NAMES],
         "pauses": list(store.pauses()),

@@ -4,13 +4,19 @@ Pure bookkeeping, no clock and no store. A delivery that the lane knows is in ex
 three places: *ready* (read from the log, no row), *flying* (on the wire), or *held* (it has a
 row: it waits for a retry, or behind an earlier event of its subject). Everything else
 before ``position`` is settled.
+
+What is ready or held lies in one queue for each subject. Two heaps hold the heads of the
+queues that may start; an entry that is no longer true is left out when it comes up. So each
+step costs the same whether ten deliveries wait or a hundred thousand.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 import msgspec
 
@@ -45,10 +51,16 @@ class Lane:
         self.batch_bytes = batch_bytes
         self.read = 0  # the log was read up to here
         self._failing: set[str] = set()  # subjects that failed since anything was delivered
-        self._ready: deque[Positioned] = deque()
+        self._ready: dict[str, deque[Positioned]] = {}
+        self._startable: list[tuple[int, str]] = []  # heap of heads: position, subject
+        self._behind: set[str] = set()  # subjects that may have something ready and held
+        self._open: dict[int, Positioned] = {}  # not settled and without a row
+        self._opened: deque[int] = deque()  # their positions in order, and of some no longer
         self._flying: dict[int, Flying] = {}
         self._busy: dict[str, int] = {}  # subject -> how many of its events are flying
         self._held: dict[str, deque[Delivery]] = {}
+        self._held_count = 0
+        self._due: list[tuple[Moment, int, str]] = []  # heap of heads: next_at, position, subject
         self._known: set[int] = set()  # settled, dead or held, at or after the position at start
         self._put: dict[int, Delivery] = {}
         self._settled: set[int] = set()
@@ -63,23 +75,29 @@ class Lane:
 
     def hold(self, rows: Iterable[Delivery]) -> None:
         """Waiting rows, in order of position: found at start, replayed, or to be tried at once."""
+        found: dict[str, dict[int, Delivery]] = {}
         for row in rows:
             if row.position in self._flying:
                 continue  # it is being tried at this moment
-            held = [r for r in self._held.get(row.subject_key, ()) if r.position != row.position]
-            self._held[row.subject_key] = deque(sorted([*held, row], key=lambda r: r.position))
+            found.setdefault(row.subject_key, {})[row.position] = row
             if row.position >= self.read:
                 self._known.add(row.position)
+        for key, new in found.items():
+            old = self._held.get(key, ())
+            merged = {row.position: row for row in old} | new
+            self._held[key] = deque(merged[position] for position in sorted(merged))
+            self._held_count += len(merged) - len(old)
+            self._behind.add(key)
+            self._offer(key)
 
     def hasten(self, positions: Set[int], now: Moment) -> None:
         """Held rows that somebody wants tried now. What was settled meanwhile stays settled."""
         for key, rows in self._held.items():
-            if any(row.position in positions for row in rows):
-                self._held[key] = deque(
-                    _fresh(row, now) if row.position in positions else row for row in rows
-                )
-        for rows in self._held.values():
-            self._put.update((row.position, row) for row in rows if row.position in positions)
+            fresh = {r.position: _fresh(r, now) for r in rows if r.position in positions}
+            if fresh:
+                self._held[key] = deque(fresh.get(row.position, row) for row in rows)
+                self._put.update(fresh)
+                self._offer(key)
 
     def revive(self, rows: Iterable[Delivery], now: Moment) -> None:
         """Dead rows that somebody wants tried again, as if for the first time."""
@@ -91,9 +109,8 @@ class Lane:
     @property
     def position(self) -> int:
         """Every event before it is settled or has a row."""
-        unsettled = [one.position for one in self._ready]
-        unsettled += [p for p, flying in self._flying.items() if flying.row is None]
-        return min(unsettled, default=self.read)
+        oldest = self.oldest()
+        return self.read if oldest is None else oldest.position
 
     @property
     def failing(self) -> int:
@@ -111,24 +128,68 @@ class Lane:
 
     @property
     def held(self) -> int:
-        return sum(map(len, self._held.values()))
+        """How many rows wait."""
+        return self._held_count
 
     @property
     def in_memory(self) -> int:
-        return len(self._ready) + len(self._flying)
+        """How many events are ready or on the wire."""
+        with_row = sum(1 for flying in self._flying.values() if flying.row is not None)
+        return len(self._open) + with_row
+
+    @property
+    def startable(self) -> bool:
+        """Whether something new may start."""
+        return self._next_ready() is not None
 
     def next_due(self) -> Moment | None:
         """When the earliest retry that may start is due."""
         if self.ill and self._flying:
             return None
-        due = [h[0].next_at for key, h in self._held.items() if h and key not in self._busy]
-        return min(due, default=None)
+        row = self._next_held()
+        return None if row is None else row.next_at
 
     def oldest(self) -> Positioned | None:
         """The oldest event without a row that is not settled."""
-        waiting = [f.positioned for f in self._flying.values() if f.row is None]
-        waiting += [self._ready[0]] if self._ready else []
-        return min(waiting, key=lambda one: one.position, default=None)
+        while self._opened:
+            one = self._open.get(self._opened[0])
+            if one is not None:
+                return one
+            self._opened.popleft()
+        return None
+
+    def _next_held(self) -> Delivery | None:
+        """The row that is due first of those whose subject is free."""
+        while self._due:
+            next_at, position, key = self._due[0]
+            row = self._held[key][0] if key in self._held and key not in self._busy else None
+            ready = self._ready.get(key)
+            first = not ready or ready[0].position > position  # else it came back untried
+            if row is not None and first and (row.next_at, row.position) == (next_at, position):
+                return row
+            heappop(self._due)
+        return None
+
+    def _next_ready(self) -> str | None:
+        """The subject of the oldest ready event that may start."""
+        while self._startable:
+            position, key = self._startable[0]
+            ready = self._ready.get(key)
+            free = key not in self._busy and key not in self._held
+            if ready and free and ready[0].position == position:
+                return key
+            heappop(self._startable)
+        return None
+
+    def _offer(self, key: str) -> None:
+        """What is first of this subject may start, if the subject is free."""
+        if key in self._busy:
+            return
+        if key in self._held:
+            row = self._held[key][0]
+            heappush(self._due, (row.next_at, row.position, key))
+        elif key in self._ready:
+            heappush(self._startable, (self._ready[key][0].position, key))
 
     # -- in -------------------------------------------------------------------------------
     def admit(self, one: Positioned) -> None:
@@ -136,7 +197,15 @@ class Lane:
         if one.position in self._known:
             self._known.discard(one.position)
             return
-        self._ready.append(one)
+        key = one.event.subject_key
+        self._open[one.position] = one
+        self._opened.append(one.position)
+        ready = self._ready.setdefault(key, deque())
+        ready.append(one)
+        if key in self._held:
+            self._behind.add(key)
+        elif len(ready) == 1:
+            self._offer(key)
 
     # -- out ------------------------------------------------------------------------------
     def take_retry(self, now: Moment) -> Delivery | None:
@@ -146,14 +215,8 @@ class Lane:
         """
         if self.ill and self._flying:
             return None
-        due = [
-            rows[0]
-            for key, rows in self._held.items()
-            if rows and key not in self._busy and rows[0].next_at <= now
-        ]
-        if not due:
-            return None
-        return min(due, key=lambda r: (r.next_at, r.position))
+        row = self._next_held()
+        return row if row is not None and row.next_at <= now else None
 
     def fly(self, one: Positioned, row: Delivery | None) -> None:
         """It is on the wire."""
@@ -165,26 +228,23 @@ class Lane:
 
     def take_new(self, now: Moment) -> list[Positioned]:
         """The next events whose subjects are free, in order; they are flying when returned."""
+        for key in self._behind:
+            if key in self._held and key in self._ready:
+                for one in self._ready.pop(key):
+                    self._hold_behind(one, now)
+                self._offer(key)  # what came back untried may be first now
+        self._behind.clear()
         batch: list[Positioned] = []
-        passed: list[Positioned] = []
-        passed_subjects: set[str] = set()
         size = 0
-        while self._ready and len(batch) < self.batch_max and len(passed) < 1000:
-            one = self._ready[0]
-            key = one.event.subject_key
-            if self._held.get(key):
-                self._ready.popleft()
-                self._hold_behind(one, now)
-                continue
-            if key in self._busy or key in passed_subjects:
-                passed_subjects.add(key)
-                passed.append(self._ready.popleft())
-                continue
-            size += len(one.event.body) + 64
+        while len(batch) < self.batch_max and (next_key := self._next_ready()) is not None:
+            ready = self._ready[next_key]
+            size += len(ready[0].event.body) + 64
             if batch and size > self.batch_bytes:
                 break
-            batch.append(self._ready.popleft())
-        self._ready.extendleft(reversed(passed))
+            batch.append(ready.popleft())
+            if not ready:
+                del self._ready[next_key]
+            self._offer(next_key)  # more of the same subject goes in the same request, in order
         for one in batch:
             self.fly(one, None)
         return batch
@@ -194,39 +254,47 @@ class Lane:
         row = Delivery(self.name, one.position, key, State.WAITING, 0, now, now, detail=BEHIND)
         self._insert(row)
         self._put[one.position] = row
+        del self._open[one.position]
 
     # -- back -----------------------------------------------------------------------------
     def put_back(self, positions: Iterable[int]) -> None:
         """Nothing was tried: as they were before."""
-        landed = [self._land(position) for position in positions]
-        new = [flying.positioned for flying in landed if flying.row is None]
-        if new:
-            # Several requests may come back, in any order: what is ready is always in order.
-            self._ready = deque(sorted((*new, *self._ready), key=lambda one: one.position))
+        landed = sorted(map(self._land, positions), key=lambda flying: -flying.positioned.position)
         for flying in landed:
+            key = flying.subject_key
             if flying.row is not None:
                 self._insert(flying.row)
+            else:
+                # Whatever of this subject is ready was read later: it could not start meanwhile.
+                self._ready.setdefault(key, deque()).appendleft(flying.positioned)
+                self._behind.add(key)
+            self._offer(key)
 
     def forget(self, row: Delivery) -> None:
         """A row whose event is no longer there."""
         self._unhold(row)
         self._put.pop(row.position, None)
         self._settled.add(row.position)
+        self._offer(row.subject_key)
 
     def settle(
         self, position: int, state: State, outcome: Outcome | None, now: Moment, chance: float
     ) -> State:
         """What became of it; returns the state after the time to give up is considered."""
         flying = self._land(position)
+        self._open.pop(position, None)
         if state is State.DELIVERED:
             self._failing.clear()
         if state is State.WAITING:
-            return self._again(flying, outcome or _UNKNOWN, now, chance)
+            state = self._again(flying, outcome or _UNKNOWN, now, chance)
+            self._offer(flying.subject_key)
+            return state
         if state is State.DEAD:
             self._put[position] = self._row(flying, outcome, State.DEAD, now, now)
         elif flying.row is not None:
             self._put.pop(position, None)
             self._settled.add(position)
+        self._offer(flying.subject_key)
         return state
 
     def _again(self, flying: Flying, outcome: Outcome, now: Moment, chance: float) -> State:
@@ -247,30 +315,38 @@ class Lane:
         held = self._held.get(row.subject_key)
         if held and held[0].position == row.position:
             held.popleft()
-        if not held:
-            self._held.pop(row.subject_key, None)
+            self._held_count -= 1
+            if not held:
+                del self._held[row.subject_key]
 
     def _insert(self, row: Delivery) -> None:
         """Among the held rows of its subject, in order of position."""
         held = self._held.setdefault(row.subject_key, deque())
         if not held or row.position > held[-1].position:
             held.append(row)
+        elif row.position < held[0].position:
+            held.appendleft(row)
         else:
-            after = next(n for n, other in enumerate(held) if other.position > row.position)
-            held.insert(after, row)
+            held.insert(bisect_left(held, row.position, key=lambda other: other.position), row)
+        self._held_count += 1
+        self._behind.add(row.subject_key)
 
     def _row(
         self, flying: Flying, outcome: Outcome | None, state: State, now: Moment, due: Moment
     ) -> Delivery:
+        """The row after an attempt. The time to give up counts from ``first_at``.
+
+        For a row that was held behind another that is when it was held, not its first try:
+        else each of a subject that always fails would begin its hours after the one before.
+        """
         old = flying.row
-        tried = old is not None and old.attempts > 0
         return Delivery(
             destination=self.name,
             position=flying.positioned.position,
             subject_key=flying.subject_key,
             state=state,
             attempts=1 + (old.attempts if old is not None else 0),
-            first_at=old.first_at if old is not None and tried else now,
+            first_at=now if old is None else old.first_at,
             next_at=due,
             grade="" if outcome is None else outcome.grade.value,
             detail="" if outcome is None else outcome.detail,
@@ -287,6 +363,11 @@ class Lane:
         return flying
 
     # -- what must be written ---------------------------------------------------------------
+    @property
+    def changed(self) -> int:
+        """How many rows there are to put or remove."""
+        return len(self._put) + len(self._settled)
+
     def changes(self) -> tuple[tuple[Delivery, ...], tuple[int, ...]]:
         """Rows to put and rows to remove since the last time."""
         put, settled = tuple(self._put.values()), tuple(self._settled)

@@ -188,6 +188,21 @@ class Subjects:
         """As it was at an earlier moment; never remembered."""
         return Asking(self, policy, ()).standing(nodes, as_of)
 
+    def alone(self, nodes: Key, policy: Policy, as_of: Moment) -> Standing:
+        """The named identifiers without what is linked to them.
+
+        For answers to a public key: who can link a device to somebody's account may not learn
+        from that device what the account chose. What is sent is decided with the links.
+        """
+        reading = self.reading()
+        device = _first(nodes, NodeKind.DEVICE)
+        named = _first(nodes, NodeKind.ACCOUNT)
+        history = History(
+            device=None if device is None else reading.facts(device),
+            account=None if named is None else reading.account(named),
+        )
+        return stand(history, policy, as_of)
+
     def reading(self, own: Overlay = NO_OVERLAY, *, links_in_flight: bool = True) -> Reading:
         """What is known now. Links in flight may be left out: they could lift something."""
         overlays = (*self._in_flight.values(), own)

@@ -7,7 +7,7 @@ by construction: it is checked first and then cannot fail.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
 from consentry.core import moment
@@ -39,15 +39,16 @@ from consentry.store.naming import nodes_named
 class MemoryStore:
     """Implements ``consentry.ports.Store``. Serves one event loop.
 
-    Set ``fail_next`` to an exception and the next write raises it and writes nothing.
-    ``clock`` gives the present Moment; only ``prune`` asks it.
+    Set ``fail_next`` to an exception and the next write raises it and writes nothing. The store
+    is then unavailable until a write succeeds or, as if it had tried by itself, a second has
+    passed and ``fail_next`` is None. ``clock`` gives the present Moment.
     """
 
     def __init__(self, notary: Notary, *, clock: Callable[[], Moment]) -> None:
         self.fail_next: Exception | None = None
         self._notary = notary
         self._clock = clock
-        self._available = True
+        self._failed_at: Moment | None = None
         self._closed = False
         self._records: list[LedgerRecord] = []
         self._by_id: dict[str, int] = {}
@@ -76,7 +77,9 @@ class MemoryStore:
 
     @property
     def available(self) -> bool:
-        return self._available and not self._closed
+        if self._closed or self._failed_at is None:
+            return not self._closed
+        return self.fail_next is None and self._clock() - self._failed_at >= moment.SECOND
 
     @property
     def newest(self) -> Moment:
@@ -139,8 +142,9 @@ class MemoryStore:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         failure, self.fail_next = self.fail_next, None
-        self._available = failure is None
+        self._failed_at = None
         if failure is not None:
+            self._failed_at = self._clock()
             raise failure
 
     def _refuse_repeats(self, commit: Commit) -> None:
@@ -202,6 +206,10 @@ class MemoryStore:
         return self._end
 
     # -- deliveries -----------------------------------------------------------------------
+    def count_rows(self, destination: str, state: str) -> int:
+        rows = self._deliveries.values()
+        return sum(row.destination == destination and row.state == state for row in rows)
+
     def position_for(self, destination: str) -> int | None:
         return self._cursors.get(destination)
 
@@ -289,7 +297,12 @@ class MemoryStore:
 
     # -- upkeep ---------------------------------------------------------------------------
     async def prune(
-        self, *, events_before: Moment, attempts_before: Moment, dead_before: Moment
+        self,
+        *,
+        events_before: Moment,
+        attempts_before: Moment,
+        dead_before: Moment,
+        destinations: Collection[str] | None = None,
     ) -> int:
         self._begin()
         for key, row in list(self._deliveries.items()):
@@ -301,8 +314,14 @@ class MemoryStore:
             if attempt.ended_at >= attempts_before or attempt.position >= self._cursors.get(name, 0)
         ]
         before = min(events_before, self._clock() - moment.DAY)
-        settled = min(self._cursors.values(), default=self._end)
-        needed = {position for _, position in self._deliveries}
+        served = self._cursors.keys() if destinations is None else frozenset(destinations)
+        cursors = (at for name, at in self._cursors.items() if name in served)
+        settled = min(cursors, default=self._end)
+        needed = {
+            position
+            for name, position in self._deliveries
+            if destinations is None or name in served
+        }
         gone = [
             position
             for position, event in self._events.items()
@@ -311,6 +330,9 @@ class MemoryStore:
         for position in gone:
             event = self._events.pop(position)
             del self._position_of[event.source, event.message_id]
+        left = set(gone)
+        for key in [key for key in self._deliveries if key[1] in left]:
+            del self._deliveries[key]
         return len(gone)
 
     async def backup(self, path: str) -> None:

@@ -8,7 +8,7 @@ database is locked for as long as the store is open.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -179,7 +179,8 @@ class SqliteStore:
     async def commit(self, commit: Commit) -> Committed:
         size = sum(len(event.body) + _EVENT_BYTES for event in commit.events)
         count = len(commit.events) + len(commit.records)
-        committed: Committed = await self._group.submit(commit, count, size)
+        urgent = bool(commit.records) and not commit.events
+        committed: Committed = await self._group.submit(commit, count, size, urgent=urgent)
         return committed
 
     async def record_progress(self, progress: Progress) -> None:
@@ -247,6 +248,10 @@ class SqliteStore:
 
     # -- deliveries -----------------------------------------------------------------------
     @reading
+    def count_rows(self, destination: str, state: str) -> int:
+        return int(self._read.value("count_rows", destination, state))
+
+    @reading
     def position_for(self, destination: str) -> int | None:
         position: int | None = self._read.value("position_for", destination)
         return position
@@ -266,8 +271,10 @@ class SqliteStore:
             return []
         else:
             first = position if name == destination else -1
-            bindings = (destination, first, state, limit)
-            rows = self._read.rows("deliveries_of", *bindings)
+            if state is None:
+                rows = self._read.rows("deliveries_of", destination, first, limit)
+            else:
+                rows = self._read.rows("deliveries_in", destination, state, first, limit)
         return [codec.decode_delivery(body) for (body,) in rows]
 
     @reading
@@ -381,7 +388,12 @@ class SqliteStore:
 
     # -- upkeep ---------------------------------------------------------------------------
     async def prune(
-        self, *, events_before: Moment, attempts_before: Moment, dead_before: Moment
+        self,
+        *,
+        events_before: Moment,
+        attempts_before: Moment,
+        dead_before: Moment,
+        destinations: Collection[str] | None = None,
     ) -> int:
         rows = partial(
             sqlite_write.prune_rows, attempts_before=attempts_before, dead_before=dead_before
@@ -389,7 +401,12 @@ class SqliteStore:
         while not await self._group.submit(rows):
             pass  # one part at a time, so that callers who wait get their turn in between
         before = min(events_before, self._clock() - moment.DAY)
-        events = partial(sqlite_write.prune_events, keys=self._keys, before=before)
+        events = partial(
+            sqlite_write.prune_events,
+            keys=self._keys,
+            before=before,
+            destinations=None if destinations is None else tuple(destinations),
+        )
         gone, done = 0, False
         while not done:
             pruned: sqlite_write.Pruned = await self._group.submit(events)

@@ -7,6 +7,7 @@ failed group leaves no trace.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -337,17 +338,21 @@ def prune_rows(db: apsw.Connection, attempts_before: Moment, dead_before: Moment
     return db.changes() < most
 
 
-def prune_events(db: apsw.Connection, keys: RowKeys, before: Moment) -> Pruned:
+def prune_events(
+    db: apsw.Connection, keys: RowKeys, before: Moment, destinations: tuple[str, ...] | None
+) -> Pruned:
     """Forget a part of the old events, with the message ids that they were recognised by."""
+    served = None if destinations is None else json.dumps(destinations)
     groups: list[tuple[int, int, int, bytes]] = list(
-        db.execute(SQL["prunable"], (before, PRUNE_GROUPS))
+        db.execute(SQL["prunable"], (before, PRUNE_GROUPS, served))
     )
     forgotten: list[bytes] = []
-    for first, _, _, events in groups:
+    for first, count, _, events in groups:
         forgotten += [
             keys.message(event.source, event.message_id) for event in codec.decode_events(events)
         ]
         db.execute(SQL["drop_group"], (first,))
+        db.execute(SQL["drop_rows"], (first, first + count))
     db.executemany(SQL["drop_message"], [(key,) for key in sorted(forgotten)])
     if groups:
         # The newest group may be among them; the next position must not be given out again.

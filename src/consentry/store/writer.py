@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Any
 
-from consentry.ports import StoreError, StoreUnavailable
+from consentry.ports import StoreError, StoreRefused, StoreUnavailable
 
 MOST_EVENTS = 2_000
 MOST_BYTES = 8 * 1024 * 1024
@@ -50,34 +49,38 @@ class GroupWriter:
         self.available = True
         self._run = run
         self._probe = probe
-        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
-        self._next: _Work | None = None
-        self._stop = False
-        self._lock = threading.Lock()
+        self._urgent: deque[_Work] = deque()
+        self._ordinary: deque[_Work] = deque()
+        self._changed = threading.Condition()
         self._waiting = 0
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="store-writer", daemon=True)
         self._thread.start()
 
-    async def submit(self, task: Any, count: int = 1, size: int = 0) -> Any:
-        """The result of one task, once it is durable; ``count`` events of ``size`` bytes."""
+    async def submit(
+        self, task: Any, count: int = 1, size: int = 0, *, urgent: bool = False
+    ) -> Any:
+        """The result of one task, once it is durable; ``count`` events of ``size`` bytes.
+
+        What is urgent is taken before all that waits and is not. Each kind keeps its order.
+        """
         loop = asyncio.get_running_loop()
         work = _Work(task, count, size, loop, loop.create_future())
-        with self._lock:
+        with self._changed:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
-            if self._waiting and self._waiting + size > MOST_WAITING_BYTES:
+            if not urgent and self._waiting and self._waiting + size > MOST_WAITING_BYTES:
                 raise StoreUnavailable("too much is waiting to be written")
             self._waiting += size
-            self._queue.put(work)
+            (self._urgent if urgent else self._ordinary).append(work)
+            self._changed.notify()
         return await work.future
 
     def close(self) -> None:
         """Write what is queued, then end the thread."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._queue.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
         self._thread.join()
 
     def _serve(self) -> None:
@@ -87,42 +90,37 @@ class GroupWriter:
                 self._finish(group, self._results(group))
                 # Nothing of the group may stay referenced while the thread waits.
                 del group
-            elif self._stop:
+            elif not self._idle():
                 return
 
     def _gather(self) -> list[_Work]:
-        """All that is waiting, up to the bound; empty when there is nothing more to come."""
-        work = self._next or self._wait()
-        self._next = None
-        if work is None:
-            return []
-        group, count, size = [work], work.count, work.size
-        while not self._stop:
-            try:
-                work = self._queue.get_nowait()
-            except Empty:
-                break
-            if work is None:
-                self._stop = True
-            elif count + work.count > MOST_EVENTS or size + work.size > MOST_BYTES:
-                self._next = work
-                break
-            else:
-                group.append(work)
-                count += work.count
-                size += work.size
+        """All that is waiting, up to the bound, what is urgent first."""
+        group: list[_Work] = []
+        count = size = 0
+        with self._changed:
+            # A flood of urgent work leaves half a group to the rest.
+            for queue, most in ((self._urgent, MOST_EVENTS // 2), (self._ordinary, MOST_EVENTS)):
+                while queue:
+                    work = queue[0]
+                    full = count + work.count > most or size + work.size > MOST_BYTES
+                    if full and group:
+                        break
+                    group.append(queue.popleft())
+                    count += work.count
+                    size += work.size
         return group
 
-    def _wait(self) -> _Work | None:
-        if self._stop:
-            return None
-        try:
-            work = self._queue.get(timeout=None if self.available else PROBE_EVERY_S)
-        except Empty:
-            self._try_again()
-            return None
-        self._stop = work is None
-        return work
+    def _idle(self) -> bool:
+        """Wait for work, trying the database now and then while it fails; False at the end."""
+        with self._changed:
+            if self._urgent or self._ordinary:
+                return True
+            if self._closed:
+                return False
+            if self._changed.wait(None if self.available else PROBE_EVERY_S):
+                return True
+        self._try_again()
+        return True
 
     def _try_again(self) -> None:
         try:
@@ -146,7 +144,7 @@ class GroupWriter:
         return results
 
     def _finish(self, group: list[_Work], results: Sequence[Any]) -> None:
-        with self._lock:
+        with self._changed:
             self._waiting -= sum(work.size for work in group)
         done: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]]
         done = defaultdict(list)
@@ -179,6 +177,6 @@ def _unavailable(error: StoreUnavailable) -> StoreUnavailable:
 def _refused(error: Exception) -> StoreError:
     if isinstance(error, StoreError):
         return error
-    refused = StoreError(f"this cannot be stored: {type(error).__name__}")
+    refused = StoreRefused(f"this cannot be stored: {type(error).__name__}")
     refused.__cause__ = error
     return refused

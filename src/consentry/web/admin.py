@@ -50,8 +50,9 @@ def _destination(site: Site, name: str) -> dict[str, Any]:
         "shareConsent": mapping.share_consent,
         "shadow": site.world.shadow,
         "paused": None,
+        "stuck": None,
         "waiting": 0,
-        "dead": len(site.world.store.deliveries(name, State.DEAD)),
+        "dead": site.world.store.count_rows(name, State.DEAD),
         "lag": 0,
         "oldestSeconds": 0.0,
         "proves": None if kind is None else kind.spec.proves,
@@ -60,6 +61,7 @@ def _destination(site: Site, name: str) -> dict[str, Any]:
         pause = worker.paused
         if pause is not None:
             described["paused"] = {"reason": pause.reason, "since": describe.time(pause.since)}
+        described["stuck"] = worker.stuck
         described["waiting"] = worker.lane.held
         described["lag"] = site.world.store.end - worker.lane.position
         described["oldestSeconds"] = oldest_s(site, name)
@@ -130,13 +132,14 @@ def _row(site: Site, row: Delivery) -> dict[str, Any]:
 async def post_retry(site: Site, request: Request) -> Response:
     """POST /v1/deliveries/retry: what waits is tried now; a paused destination is resumed."""
     site.require_admin(request)
-    which = bodies.read_bytes(await read_body(request, LARGEST_BODY), bodies.Which)
+    raw = await read_body(request, LARGEST_BODY, site.choice_room)
+    which = bodies.read_bytes(raw, bodies.Which)
     resumed = []
     for name, worker in site.crew.workers.items():
         if which.destination in (None, name) and worker.paused is not None:
             await worker.resume()
             resumed.append(name)
-    rows = _chosen(site, which, State.WAITING)
+    rows = await _chosen(site, which, State.WAITING)
     await site.crew.requeue(rows)
     return json_response({"retried": len(rows), "resumed": resumed})
 
@@ -144,13 +147,15 @@ async def post_retry(site: Site, request: Request) -> Response:
 async def post_replay(site: Site, request: Request) -> Response:
     """POST /v1/dead-letters/replay: decided again now, then sent if allowed."""
     site.require_admin(request)
-    which = bodies.read_bytes(await read_body(request, LARGEST_BODY), bodies.Which)
-    rows = _chosen(site, which, State.DEAD)
+    raw = await read_body(request, LARGEST_BODY, site.choice_room)
+    which = bodies.read_bytes(raw, bodies.Which)
+    rows = await _chosen(site, which, State.DEAD)
     await site.crew.requeue(rows)
     return json_response({"replayed": len(rows)})
 
 
-def _chosen(site: Site, which: bodies.Which, state: State) -> list[Delivery]:
+async def _chosen(site: Site, which: bodies.Which, state: State) -> list[Delivery]:
+    """The rows meant, of destinations that have a worker: nobody would take the others."""
     if which.destination is not None and which.destination not in site.world.policy.mapping:
         raise Problem(404, "not_found", "no destination has this name", "destination")
     positions = None
@@ -160,8 +165,14 @@ def _chosen(site: Site, which: bodies.Which, state: State) -> list[Delivery]:
     rows: list[Delivery] = []
     after: tuple[str, int] | None = None
     while page := site.world.store.deliveries(which.destination, state, after):
-        rows += [row for row in page if positions is None or row.position in positions]
+        rows += [
+            row
+            for row in page
+            if row.destination in site.crew.workers
+            and (positions is None or row.position in positions)
+        ]
         after = (page[-1].destination, page[-1].position)
+        await asyncio.sleep(0)  # others are waiting
     return rows
 
 

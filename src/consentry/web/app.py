@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from consentry.ports import StoreError
+from consentry.ports import StoreConflict, StoreError, StoreRefused
 from consentry.web import admin, consent, decisions, faults, ingest, openapi, ops
 from consentry.web.problems import Problem
 from consentry.web.site import Site
@@ -56,7 +56,8 @@ COLD: tuple[tuple[str, str, Handler], ...] = (
 )
 
 # What browsers call from other origins, with a public key.
-_CROSS_ORIGIN = ("/v1/consent", "/v1/subjects", "/v1/projects/")
+_PROJECTS = "/v1/projects/"
+_CROSS_ORIGIN = ("/v1/consent", "/v1/subjects", _PROJECTS)
 _TRACKING = frozenset(path for _, path in HOT) - {"/v1/decisions"}
 _ALLOW_HEADERS = (
     "authorization, content-type, content-encoding, x-retry-count, idempotency-key, "
@@ -93,13 +94,20 @@ async def _answer(site: Site, request: Request, routes: list[Any]) -> Response:
         return await handler(site, request)
     except Problem as problem:
         return problem.as_response()
+    except (StoreConflict, StoreRefused) as fault:
+        faults.say(fault, path=_route_name(request))
+        return _fault()
     except StoreError as error:
         log.error("store_failed", error=type(error).__name__)
         message = "the store cannot be read; nothing is sent until it can"
         return Problem(503, "unavailable", message, retry_after_s=2).as_response()
     except Exception as fault:
         faults.say(fault, path=_route_name(request))
-        return Problem(500, "internal_error", "this is a fault of the server").as_response()
+        return _fault()
+
+
+def _fault() -> Response:
+    return Problem(500, "internal_error", "this is a fault of the server").as_response()
 
 
 def _find(request: Request, routes: list[Any]) -> Handler:
@@ -144,13 +152,17 @@ def _add_cors(site: Site, request: Request, response: Response) -> None:
         return
     response.headers["Vary"] = "Origin"
     origin = request.headers.get("origin")
-    if origin and _known_origin(site, origin):
+    if origin and _known_origin(site, origin, path):
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Expose-Headers"] = "Retry-After"
 
 
-def _known_origin(site: Site, origin: str) -> bool:
+def _known_origin(site: Site, origin: str, path: str) -> bool:
+    """Whether a source allows this origin; where the path names a key, only its own source."""
     public = [source for source in site.config.sources if not source.trusted]
+    if path.startswith(_PROJECTS):
+        named = site.source_of(path.removeprefix(_PROJECTS).partition("/")[0])
+        public = [source for source in public if source is named]
     return any(not source.origins or origin in source.origins for source in public)
 
 

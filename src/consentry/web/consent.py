@@ -12,6 +12,8 @@ from starlette.responses import Response
 from consentry.core.choice import Answer
 from consentry.core.event import made_at, read_time
 from consentry.core.moment import Moment
+from consentry.core.policy import Policy
+from consentry.core.preference import Block, Found, Standing, Why
 from consentry.core.record import FactKind, Node, NodeKind
 from consentry.core.stamp import Invalid
 from consentry.flow import describe
@@ -49,12 +51,18 @@ class Caller:
 
     def may_read(self, nodes: tuple[Node, ...]) -> bool:
         """A public key reads the device it runs on, and the account that its token proves."""
+        return self.readable(nodes) == nodes
+
+    def readable(self, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+        """Those of the identifiers that ``may_read`` allows."""
         if self.trusted:
-            return True
-        return all(
-            node.kind is NodeKind.DEVICE
-            or (node.kind is NodeKind.ACCOUNT and node.value == self.origin.proven_user)
+            return nodes
+        proven = self.origin.proven_user
+        return tuple(
+            node
             for node in nodes
+            if node.kind is NodeKind.DEVICE
+            or (node.kind is NodeKind.ACCOUNT and node.value == proven)
         )
 
 
@@ -81,7 +89,7 @@ def trusted_caller(site: Site, request: Request) -> Caller:
 
 async def post_consent(site: Site, request: Request) -> Response:
     """POST /v1/consent."""
-    raw = await read_body(request, LARGEST_BODY)
+    raw = await read_body(request, LARGEST_BODY, site.choice_room)
     body = bodies.read_bytes(raw, bodies.Consent)
     who = caller(site, request, body.write_key)
     if not body.preferences and not body.topics:
@@ -94,7 +102,7 @@ async def post_consent(site: Site, request: Request) -> Response:
 
 async def post_withdraw(site: Site, request: Request) -> Response:
     """POST /v1/consent/withdraw."""
-    raw = await read_body(request, LARGEST_BODY)
+    raw = await read_body(request, LARGEST_BODY, site.choice_room)
     body = bodies.read_bytes(raw, bodies.Withdraw)
     who = caller(site, request, body.write_key)
     answer = withdrawal_of(site.world, body.categories, body.topics)
@@ -143,7 +151,39 @@ async def _record(
     except StoreUnavailable:
         raise _unavailable() from None
     _told(site, answered, RecordType.CHOICE)
-    return json_response(answered.body, 200 if answered.again else 201)
+    body = _shown(site, who, said, answered.body)
+    return json_response(body, 200 if answered.again else 201)
+
+
+def _shown(site: Site, who: Caller, said: Said, body: dict[str, Any]) -> dict[str, Any]:
+    """The reply without what this caller may not read.
+
+    Anybody may say no for anybody, so the reply to it may not tell what that person chose. It
+    tells of the named identifiers that the caller may read, else only of what was said. So it
+    is on a repetition too: the first request may have come with a token.
+    """
+    if who.trusted:
+        return body
+    policy, at = site.world.policy, read_time(body["receivedAt"], "receivedAt")
+    readable = who.readable(said.subject)
+    if readable:
+        standing = site.world.subjects.alone(readable, policy, at)
+    else:
+        standing = _only_said(policy, said.answer, body["recordId"], at)
+    regime = site.world.regimes.get(who.origin.source)
+    return {
+        **body,
+        "preferences": describe.preferences(policy, standing, at, regime),
+        "topics": describe.topics(policy, standing, at),
+    }
+
+
+def _only_said(policy: Policy, answer: Answer, record_id: str, at: Moment) -> Standing:
+    """What one answer of an unproven caller comes to: a no counts, a yes is unverified."""
+    found = {key: Found(silent=Why.UNVERIFIED) for key in answer.granted}
+    for key in answer.denied:
+        found[key] = Found(block=Block(record_id, at, Why.DENIED))
+    return Standing(at, found=found)
 
 
 def _told(site: Site, answered: Answered, type_: RecordType) -> None:
@@ -229,7 +269,9 @@ async def get_subject(site: Site, request: Request) -> Response:
 
 async def post_lookup(site: Site, request: Request) -> Response:
     """POST /v1/subjects/lookup: as GET, for identifiers that may not stand in a URL."""
-    body = bodies.read_bytes(await read_body(request, LARGEST_BODY), bodies.Lookup)
+    body = bodies.read_bytes(
+        await read_body(request, LARGEST_BODY, site.choice_room), bodies.Lookup
+    )
     who = caller(site, request, body.write_key)
     return _subject(site, who, body.subject.nodes(), body.history, body.cursor)
 
@@ -241,9 +283,12 @@ def _subject(
         raise Problem(403, "forbidden", "this key may not read that subject")
     world = site.world
     now = world.clock.now()
-    standing = world.subjects.standing(nodes, world.policy, now)
     # A public key learns of nothing that it did not name: not even which account is linked.
-    shown = tuple(world.subjects.linked(nodes)) if who.trusted else nodes
+    if who.trusted:
+        standing = world.subjects.standing(nodes, world.policy, now)
+        shown = tuple(world.subjects.linked(nodes))
+    else:
+        standing, shown = world.subjects.alone(nodes, world.policy, now), nodes
     regime = world.regimes.get(who.origin.source)
     body: dict[str, Any] = {
         "subject": {
@@ -303,7 +348,9 @@ async def post_unsuppress(site: Site, request: Request) -> Response:
 
 async def _suppression(site: Site, request: Request, *, on: bool) -> Response:
     who = trusted_caller(site, request)
-    body = bodies.read_bytes(await read_body(request, LARGEST_BODY), bodies.Suppress)
+    body = bodies.read_bytes(
+        await read_body(request, LARGEST_BODY, site.choice_room), bodies.Suppress
+    )
     try:
         record = await suppress(site.world, body.subject.nodes(), who.origin, body.reason, on=on)
     except StoreUnavailable:
@@ -340,7 +387,7 @@ async def get_suppressions(site: Site, request: Request) -> Response:
 async def post_imports(site: Site, request: Request) -> Response:
     """POST /v1/imports: choices that were made elsewhere, each taken or refused by itself."""
     site.require_admin(request)
-    body = bodies.read_bytes(await read_body(request, LARGEST_BULK), bodies.Imports)
+    body = bodies.read_bytes(await read_body(request, LARGEST_BULK, site.room), bodies.Imports)
     recorded = repeated = 0
     rejected = []
     for index, raw in enumerate(body.choices):

@@ -24,7 +24,8 @@ LARGEST_QUESTION = 16 * 1024 * 1024  # 10,000 events of some 1.6 KB, as SDKs wri
 async def post_decisions(site: Site, request: Request) -> Response:
     """POST /v1/decisions: nothing is sent and nothing recorded."""
     who = trusted_caller(site, request)
-    body = bodies.read_bytes(await read_body(request, LARGEST_QUESTION), bodies.Decisions)
+    raw = await read_body(request, LARGEST_QUESTION, site.room)
+    body = bodies.read_bytes(raw, bodies.Decisions)
     items: list[dict[str, Any]] = []
     try:
         for n, item in enumerate(body.items):

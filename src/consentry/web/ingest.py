@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,7 +16,7 @@ from consentry.flow.accept import Accepted, Decided, Incoming, accept
 from consentry.ports import StoreUnavailable
 from consentry.web.problems import Problem, json_response
 from consentry.web.site import Site, read_body
-from consentry.web.strict_json import flaw, read_object
+from consentry.web.strict_json import flaw, read_object, weigh
 
 LARGEST_EVENT = 32 * 1024
 LARGEST_BATCH = 500 * 1024
@@ -60,14 +59,14 @@ async def batch(site: Site, request: Request) -> Response:
 
 async def metrics(site: Site, request: Request) -> Response:
     """analytics.js' own metrics: accepted and forgotten."""
-    await read_body(request, LARGEST_BATCH)
+    await read_body(request, LARGEST_BATCH, site.room)
     return json_response({"success": True})
 
 
 async def _read(site: Site, request: Request) -> dict[str, Any]:
     if site.in_progress >= MOST_AT_ONCE:
         raise Problem(429, "overloaded", "too many requests at once", retry_after_s=1)
-    return read_object(await read_body(request, LARGEST_BATCH))
+    return read_object(await read_body(request, LARGEST_BATCH, site.room))
 
 
 async def _take(
@@ -144,14 +143,16 @@ def _checked(message: Any, index: int) -> Any:
     """The message, or why it is refused before it is read any further."""
     if index >= MOST_EVENTS:
         return Malformed("too_many", f"a batch holds at most {MOST_EVENTS} messages")
-    found = flaw(message)
-    if found is None and len(msgspec.json.encode(message)) > LARGEST_EVENT:
+    found = weigh(message)
+    if isinstance(found, int):
+        if found <= LARGEST_EVENT:
+            return message
         found = Malformed("event_too_large", f"a message has at most {LARGEST_EVENT} bytes")
-    if found is not None and isinstance(message, dict):
+    if isinstance(message, dict):
         message_id = message.get("messageId")
         if isinstance(message_id, str) and message_id.isascii():
             found = Malformed(found.code, found.message, found.field, message_id[:100])
-    return message if found is None else found
+    return found
 
 
 def read_gpc(request: Request) -> bool | None:

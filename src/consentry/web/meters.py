@@ -44,9 +44,21 @@ class Meters:
             ["destination"],
             registry=self.registry,
         )
+        self.dead = Gauge(
+            "consentry_dead_letters",
+            "Deliveries that were given up, per destination",
+            ["destination"],
+            registry=self.registry,
+        )
         self.paused = Gauge(
             "consentry_destination_paused",
             "1 while a destination is paused",
+            ["destination"],
+            registry=self.registry,
+        )
+        self.stuck = Gauge(
+            "consentry_destination_stuck",
+            "1 while a worker cannot go on by itself",
             ["destination"],
             registry=self.registry,
         )

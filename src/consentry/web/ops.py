@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from consentry.core.delivery import State
 from consentry.core.record import Node, NodeKind
 from consentry.ports import StoreError
 from consentry.web.admin import oldest_s
@@ -36,11 +37,14 @@ async def metrics(site: Site, request: Request) -> Response:
     """GET /metrics: Prometheus text. Names of destinations and sources, nothing of people."""
     meters = site.meters
     meters.enforcing.set(enforcing(site))
+    for name in site.world.policy.mapping:
+        meters.dead.labels(name).set(site.world.store.count_rows(name, State.DEAD))
     for name, worker in site.crew.workers.items():
         meters.lag.labels(name).set(site.world.store.end - worker.lane.position)
         meters.oldest.labels(name).set(oldest_s(site, name))
         meters.waiting.labels(name).set(worker.lane.held)
         meters.paused.labels(name).set(worker.paused is not None)
+        meters.stuck.labels(name).set(worker.stuck is not None)
     return Response(meters.exposition(), media_type="text/plain; version=0.0.4")
 
 

@@ -31,6 +31,8 @@ from consentry.worker import Worker
 SUBJECT_TOKEN = "consentry-subject-token"  # noqa: S105 - the name of a header
 LONGEST_TOKEN_LIFE_S = 3600
 BODY_TIMEOUT_S = 30.0
+MOST_BYTES = 64 * 1024 * 1024
+MOST_CHOICE_BYTES = 16 * 1024 * 1024
 ADMIN = Origin("", "admin")
 # A write key is public: whoever floods it with events may not keep others from withdrawing.
 EVENTS, CHOICES = LANES = ("events of ", "choices of ")
@@ -72,6 +74,27 @@ class Bucket:
 
 
 @dataclass
+class Room:
+    """How many bytes of bodies may be in memory while they arrive, of all requests together.
+
+    Whoever opens many connections and sends slowly may not fill the memory.
+    """
+
+    most: int
+    taken: int = 0
+
+    def take(self, count: int) -> None:
+        """Raises Problem 503 when there is no more room; then nothing was taken."""
+        if self.taken + count > self.most:
+            message = "too many bodies are arriving at once"
+            raise Problem(503, "overloaded", message, retry_after_s=1)
+        self.taken += count
+
+    def give_back(self, count: int) -> None:
+        self.taken -= count
+
+
+@dataclass
 class Site:
     """One serving workspace."""
 
@@ -82,6 +105,9 @@ class Site:
     ledger_key: str = ""
     buckets: dict[str, Bucket] = field(default_factory=dict)
     in_progress: int = 0
+    room: Room = field(default_factory=lambda: Room(MOST_BYTES))
+    # Events may not crowd out choices here either.
+    choice_room: Room = field(default_factory=lambda: Room(MOST_CHOICE_BYTES))
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # answers without end, end
 
     def __post_init__(self) -> None:
@@ -173,13 +199,18 @@ class Site:
             raise Problem(401, "unauthorized", message)
 
     def client_ip(self, request: Request) -> str | None:
-        """The caller, or what a trusted proxy says of it: the last hop that is no proxy."""
-        hops = [request.client.host] if request.client else []
-        forwarded = request.headers.get("x-forwarded-for", "")
-        hops = [*[hop.strip() for hop in forwarded.split(",") if hop.strip()], *hops]
-        while len(hops) > 1 and self._trusted_proxy(hops[-1]):
-            hops.pop()
-        return hops[-1] if hops else None
+        """The caller, or what a trusted proxy says of it: the last hop that is no proxy.
+
+        What stands before something that is no IP address was said by nobody that is known.
+        """
+        address = request.client.host if request.client else None
+        forwarded = request.headers.get("x-forwarded-for", "").split(",")
+        while address is not None and forwarded and self._trusted_proxy(address):
+            hop = forwarded.pop().strip()
+            if not _is_address(hop):
+                break
+            address = hop
+        return address
 
     def _trusted_proxy(self, address: str) -> bool:
         try:
@@ -187,6 +218,14 @@ class Site:
         except ValueError:
             return False
         return any(ip in network for network in self.config.server.trusted_proxies)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def request_key(request: Request) -> str | None:
@@ -223,31 +262,42 @@ def read_token(token: str, secret: Secret, source: Source, now: Moment) -> str |
     return user if isinstance(user, str) and user else None
 
 
-async def read_body(request: Request, longest: int) -> bytes:
-    """The body, unpacked, at most ``longest`` bytes, within 30 seconds. Raises Problem."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > longest:
-        raise Problem(400, "too_large", f"the body is larger than {longest} bytes")
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > longest:
-                    raise Problem(400, "too_large", f"the body is larger than {longest} bytes")
-                chunks.append(chunk)
-    except TimeoutError:
-        raise Problem(408, "timeout", "the body did not arrive in 30 seconds") from None
-    except ClientDisconnect:
-        raise Problem(400, "disconnected", "the connection ended before the body did") from None
-    body = b"".join(chunks)
+async def read_body(request: Request, longest: int, room: Room | None = None) -> bytes:
+    """The body, unpacked, at most ``longest`` bytes, within 30 seconds. Raises Problem.
+
+    While it arrives its bytes are taken from ``room``.
+    """
+    body = await _read(request, longest, room or Room(longest))
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding == "gzip":
         return gunzip(body, longest)
     if encoding not in ("identity", ""):
         raise Problem(400, "unsupported_encoding", "use gzip or no Content-Encoding")
     return body
+
+
+async def _read(request: Request, longest: int, room: Room) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > longest:
+        raise Problem(400, "too_large", f"the body is larger than {longest} bytes")
+    chunks: list[bytes] = []
+    size = taken = 0
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > longest:
+                    raise Problem(400, "too_large", f"the body is larger than {longest} bytes")
+                room.take(len(chunk))
+                taken += len(chunk)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Problem(408, "timeout", "the body did not arrive in 30 seconds") from None
+    except ClientDisconnect:
+        raise Problem(400, "disconnected", "the connection ended before the body did") from None
+    finally:
+        room.give_back(taken)
+    return b"".join(chunks)
 
 
 def _digest(key: str) -> bytes:

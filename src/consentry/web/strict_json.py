@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ from consentry.core.event import Malformed
 from consentry.web.problems import Problem
 
 DEEPEST = 64
+# What MessagePack, and with it the event log, can hold.
+SMALLEST, LARGEST = -(1 << 63), (1 << 64) - 1
 _QUOTE_ESCAPED = b"\\u0022"
 
 
@@ -65,15 +68,22 @@ def _read(body: bytes) -> Any:
 def flaw(value: Any) -> Malformed | None:
     """Why one message may not be read.
 
-    A repeated member, nesting beyond 64 levels, or a value that cannot be written as JSON again.
+    A repeated member, nesting beyond 64 levels, an integer beyond 64 bits, or a value that
+    cannot be written as JSON again.
     """
+    found = weigh(value)
+    return found if isinstance(found, Malformed) else None
+
+
+def weigh(value: Any) -> Malformed | int:
+    """How many bytes a message takes as JSON, or its ``flaw``."""
     found = _structure(value)
-    if found is None:
-        try:
-            msgspec.json.encode(value)
-        except (ValueError, TypeError, RecursionError):
-            found = Malformed("invalid_value", "holds text that is not Unicode, or no JSON number")
-    return found
+    if found is not None:
+        return found
+    try:
+        return len(msgspec.json.encode(value))
+    except (ValueError, TypeError, RecursionError):
+        return Malformed("invalid_value", "holds text that is not Unicode, or no JSON number")
 
 
 def _structure(value: Any) -> Malformed | None:
@@ -82,12 +92,18 @@ def _structure(value: Any) -> Malformed | None:
         item, depth = stack.pop()
         if depth > DEEPEST:
             return Malformed("too_deep", f"nested deeper than {DEEPEST} levels")
+        if isinstance(item, _Repeated):
+            return Malformed("repeated_member", f"the member {item.repeated!r} stands twice")
         if isinstance(item, dict):
-            if isinstance(item, _Repeated):
-                return Malformed("repeated_member", f"the member {item.repeated!r} stands twice")
-            stack += [(v, depth + 1) for v in item.values() if isinstance(v, dict | list)]
-        elif isinstance(item, list):
-            stack += [(v, depth + 1) for v in item if isinstance(v, dict | list)]
+            parts: Iterable[Any] = item.values()
+        else:
+            parts = item if isinstance(item, list) else (item,)
+        for part in parts:
+            kind = type(part)
+            if kind is int and not SMALLEST <= part <= LARGEST:
+                return Malformed("invalid_value", "holds an integer beyond 64 bits")
+            if kind is dict or kind is list or kind is _Repeated:
+                stack.append((part, depth + 1))
     return None
 
 
@@ -132,8 +148,9 @@ class _NoNumber:
 
 
 def _number(text: str) -> Any:
-    if text.lstrip("-").isdigit() and len(text) <= 20:
-        return int(text)
+    if text.lstrip("-").isdigit():
+        # Longer ones are beyond 64 bits; reading them takes time that grows with the square.
+        return int(text) if len(text) <= 20 else _NoNumber()
     value = float(text)
     return value if math.isfinite(value) else _NoNumber()
 

@@ -47,8 +47,16 @@ ORDER BY destination, position LIMIT ?4;
 -- name: deliveries_of
 -- Rows of one destination, from just after one position on.
 SELECT body FROM delivery
-WHERE destination = ?1 AND position > ?2 AND (?3 IS NULL OR state = ?3)
-ORDER BY position LIMIT ?4;
+WHERE destination = ?1 AND position > ?2 ORDER BY position LIMIT ?3;
+
+-- name: deliveries_in
+-- Rows of one destination in one state, from just after one position on.
+SELECT body FROM delivery
+WHERE destination = ?1 AND state = ?2 AND position > ?3 ORDER BY position LIMIT ?4;
+
+-- name: count_rows
+-- How many rows of one destination are in one state.
+SELECT count(*) FROM delivery WHERE destination = ? AND state = ?;
 
 -- name: attempts_at
 -- Groups that may hold attempts for a position: those that begin less than a span before it.

@@ -141,19 +141,25 @@ DELETE FROM attempt_group WHERE id IN (
 
 -- name: prunable
 -- Groups of events that are old, behind every worker, and without rows. A part at a time, and
--- only up to the first group that is not old.
+-- only up to the first group that is not old. ?3 are the destinations that count, as JSON.
 SELECT g.first, g.count, g.received_max, g.events FROM event_group AS g
 WHERE g.first < coalesce(
     (SELECT first FROM event_group WHERE received_max >= ?1 ORDER BY first LIMIT 1),
     9223372036854775807)
-  AND g.first + g.count <= coalesce((SELECT min(position) FROM cursor), 9223372036854775807)
+  AND g.first + g.count <= coalesce((SELECT min(position) FROM cursor
+    WHERE ?3 IS NULL OR destination IN (SELECT value FROM json_each(?3))), 9223372036854775807)
   AND NOT EXISTS (
-    SELECT 1 FROM delivery AS d WHERE d.position >= g.first AND d.position < g.first + g.count)
+    SELECT 1 FROM delivery AS d WHERE d.position >= g.first AND d.position < g.first + g.count
+    AND (?3 IS NULL OR d.destination IN (SELECT value FROM json_each(?3))))
 ORDER BY g.first LIMIT ?2;
 
 -- name: drop_group
 -- Forget a group of events.
 DELETE FROM event_group WHERE first = ?;
+
+-- name: drop_rows
+-- Forget deliveries whose events go: they are of destinations that are no longer served.
+DELETE FROM delivery WHERE position >= ? AND position < ?;
 
 -- name: drop_message
 -- Forget a message id.
