@@ -93,6 +93,7 @@ class Worker:
         self._to_look_at = LOOKED_AT_PER_TURN
         self._not_before = 0.0  # as the event loop counts seconds
         self._next_request_at = 0.0
+        self._linger_until: float | None = None
         self._stopping = False
         self._new_first = False
 
@@ -266,8 +267,11 @@ class Worker:
         while self._slot_free():
             before = self.lane.read
             self._fill()
+            if self._lingering():
+                break
             batch = self.lane.take_new(now)
             if batch:
+                self._linger_until = None
                 self._start(batch)
             elif self.lane.read == before:
                 break
@@ -276,6 +280,16 @@ class Worker:
         unsaid = max(self.lane.position - self._written, self.lane.changed)
         if unsaid >= (LOOKED_AT_PER_TURN if self._tasks else SMALLEST_WINDOW) and not self._writes:
             self._track(self._write_again())  # no attempt will say soon how far this was seen
+
+    def _lingering(self) -> bool:
+        """Whether new events wait for others: a file for each would be a heap of files."""
+        spec, waiting = self.connected.spec, self.lane.in_memory
+        if not spec.linger_s or not waiting or waiting >= spec.batch_max:
+            return False
+        now = asyncio.get_running_loop().time()
+        if self._linger_until is None:
+            self._linger_until = now + spec.linger_s
+        return now < self._linger_until
 
     def _fill(self) -> None:
         """Read on: some for each slot, and more as long as nothing of it may start.

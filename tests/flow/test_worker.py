@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
@@ -291,3 +292,41 @@ def test_a_timer_goes_on_while_the_clock_stands_still() -> None:
     ticks[0] = 3600 * 10**9
     assert 3599 * SECOND <= timer.now() - began <= 3601 * SECOND
     assert wrong.now() - began < SECOND
+
+
+class Files(Crm):
+    """Leaves something behind with every request."""
+
+    def __init__(self, linger_s: float, batch_max: int = 100) -> None:
+        super().__init__()
+        self.spec = replace(self.spec, batch_max=batch_max, linger_s=linger_s)
+        self.files: list[int] = []
+
+    async def send(
+        self, messages: Sequence[Message], last_look: LastLook | None = None
+    ) -> Attempted:
+        self.files.append(len(messages))
+        return await super().send(messages, last_look)
+
+
+async def test_events_wait_for_others_where_each_request_makes_a_file() -> None:
+    world, _ = await a_world()
+    files = Files(linger_s=0.2)
+    async with serving(world, files):
+        for name in ("a", "b", "c"):
+            await track(world, name)
+            await asyncio.sleep(0.01)
+        assert files.files == []
+        await until(lambda: len(files.got) == 3)
+
+    assert files.files == [3]
+
+
+async def test_a_full_batch_waits_for_nobody() -> None:
+    world, _ = await a_world()
+    files = Files(linger_s=3600, batch_max=2)
+    async with serving(world, files):
+        await track(world, "a", "b")
+        await until(lambda: len(files.got) == 2)
+
+    assert files.files == [2]

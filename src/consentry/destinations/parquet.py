@@ -54,17 +54,21 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Where the files go.
 
     ``path``: a directory, made if it is missing; files lie below it in
-    ``date=YYYY-MM-DD/``. ``max_rows``: rows in one file, 1 to 10 000.
+    ``date=YYYY-MM-DD/``. ``max_rows``: rows in one file, 1 to 10 000. ``linger_s``: seconds
+    that an event may wait for others to share its file, 0 to 3,600.
     """
 
     path: str
     max_rows: int = ROWS_MAX
+    linger_s: float = 10.0
 
     def __post_init__(self) -> None:
         if not self.path or "\0" in self.path:
             raise ValueError("path: must be the name of a directory")
         if not 1 <= self.max_rows <= ROWS_MAX:
             raise ValueError(f"max_rows: must be 1 to {ROWS_MAX}")
+        if not 0 <= self.linger_s <= 3600:
+            raise ValueError("linger_s: must be 0 to 3600 seconds")
 
 
 def row_for(message: Message) -> dict[str, Any]:
@@ -235,7 +239,7 @@ class Parquet:
     """A connected directory. One file is made at a time, in a thread."""
 
     def __init__(self, options: Options, client: OutboundClient) -> None:
-        self.spec = replace(SPEC, batch_max=options.max_rows)
+        self.spec = replace(SPEC, batch_max=options.max_rows, linger_s=options.linger_s)
         self._path = Path(options.path)
         self._one_at_a_time = asyncio.Lock()
 
