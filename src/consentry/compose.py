@@ -156,6 +156,11 @@ class Running:
                 status=outcome.status,
                 detail=outcome.detail,
             )
+        if outcome is not None and outcome.pause:
+            message = f"look at it, then: consentry deliveries retry --destination {name}"
+            log.error(
+                "destination_paused", destination=name, reason=outcome.detail, message=message
+            )
         if self.world.feed.watched:
             self.world.feed.tell(
                 {

@@ -308,7 +308,7 @@ def test_memory_stays_bounded(acme: Server, vendors: StandIn) -> None:
         assert (answer.status, answer.json["code"]) == (400, "too_large")
     for path, key in (("/v1/consent", WRITE_KEY), ("/v1/subjects/suppress", BACKEND_KEY)):
         answer = call(acme.base, "POST", path, bomb, basic=key, headers=GZIPPED)
-        assert (answer.status, answer.json["code"]) == (400, "too_large")
+        assert (answer.status, answer.json["code"]) == (413, "too_large")
     crowd = b'{"batch": [' + b",".join([b"[]"] * 170_000) + b"]}"
     answer = call(acme.base, "POST", "/v1/batch", crowd, basic=WRITE_KEY)
     assert (answer.status, answer.json["code"]) == (400, "too_many")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tests.e2e.asking import (
     UNKNOWN,
     acme_with,
     choose,
+    decide,
     dumped,
     fresh,
     lookup,
@@ -409,3 +411,34 @@ def test_a_token_is_good_for_events_too(acme: Server) -> None:
     assert state(lookup(acme, {"userId": user})["preferences"]) == GRANTED
     stored = dumped(lookup(acme, {"userId": user}, history=True))
     assert token(user).split(".")[0] not in stored
+
+
+def test_taken_as_given_a_grant_by_a_public_key_is_told_and_holds(
+    tmp_path: Path, vendors: StandIn
+) -> None:
+    """What the reply says is what the gate does."""
+    with acme_with(tmp_path, vendors.base, workspace='account_choices = "as_given"') as loose:
+        user = fresh("user")
+        reply = choose(loose, {"userId": user}, {"analytics": True}, key=WRITE_KEY).json
+        allowed = decide(loose, {"subject": {"userId": user}})["warehouse"]["decision"]
+
+    assert reply["preferences"]["analytics"]["effective"] == "granted"
+    assert reply["unverified"] == []
+    assert allowed == "allow"
+
+
+def test_a_category_that_the_workspace_lacks_is_named_in_the_reply(acme: Server) -> None:
+    subject = {"anonymousId": fresh("device")}
+    before = acme.admin("GET", "/metrics").body
+    reply = choose(acme, subject, {"analytics": True, "advertisng": False}).json
+
+    assert reply["unknown"] == ["advertisng"]
+    assert acme.admin("GET", "/metrics").body != before
+
+
+def test_a_grant_whose_time_cannot_be_true_is_unverified(acme: Server) -> None:
+    subject = {"anonymousId": fresh("device")}
+    reply = choose(acme, subject, {"analytics": True}, timestamp="2199-01-01T00:00:00Z").json
+
+    assert reply["preferences"]["analytics"]["why"] == "unverified"
+    assert reply["unverified"] == ["analytics"]

@@ -111,6 +111,8 @@ KEYS: dict[str, tuple[dict[str, str], Any, int, str | None]] = {
     "a secret as Bearer": ({"Authorization": f"Bearer {BACKEND_KEY}"}, None, 200, None),
     "a secret as Basic": (basic(f"{BACKEND_KEY}:"), None, 200, None),
     "a secret in the body": ({}, BACKEND_KEY, 200, None),
+    "an OAuth token beside the body": ({"Authorization": "Bearer ey.j"}, WRITE_KEY, 200, None),
+    "an OAuth token alone": ({"Authorization": "Bearer ey.j"}, None, 401, "unknown_key"),
     "header and body differ": (basic("wk_website:"), "wk_slow", 400, "key_conflict"),
     "unknown": (basic("wk_nobody:"), None, 401, "unknown_key"),
     "unknown in the body": ({}, "wk_nobody", 401, "unknown_key"),

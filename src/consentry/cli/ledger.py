@@ -284,7 +284,9 @@ def export_command(
         for line in lines:
             out.write(json.dumps(line, separators=(",", ":")) + "\n")
     if output_path is not None:
-        note(f"wrote {output_path}: check it with `consentry ledger verify --export`")
+        note(
+            f"wrote {output_path}: check it with `consentry ledger verify --export {output_path} --key VKEY`"
+        )
 
 
 @command.command("checkpoint")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from consentry.cli.options import filled, json_option, with_server, with_subject
-from consentry.cli.output import emit, say, table
+from consentry.cli.output import emit, note, say, table
 
 _MOST_PAGES = 1000
 
@@ -73,6 +73,9 @@ def withdraw(
         emit(answer)
         return
     say(f"recorded as {answer.get('recordId')} (seq {answer.get('seq')})")
+    unknown = answer.get("unknown") or []
+    if unknown:
+        note(f"the workspace has no {', '.join(map(str, unknown))}: check the spelling")
     _print_preferences(answer.get("preferences") or {})
     orders = answer.get("orders") or ()
     if orders:

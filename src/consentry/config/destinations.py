@@ -67,6 +67,8 @@ def read_destination(
                 f"there is no kind {wrong}: " + suggestion(kind_name, kinds, "the kinds are"),
             )
         return mapping, None  # without a kind nobody can say which other keys are right
+    if "base_url" not in kind.options.__struct_fields__ and table.raw("base_url") is not None:
+        table.warning("base_url", f"has no effect for {kind_name}, which has no vendor's host")
     options = _OptionsReader(table, server, categories).read(kind.options)
     table.finish()
     if options is None:

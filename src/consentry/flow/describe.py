@@ -9,7 +9,7 @@ import msgspec
 from consentry.core.decision import Decision, Question, verdict
 from consentry.core.moment import Moment, format_exact
 from consentry.core.policy import Policy, Regime
-from consentry.core.preference import Found, Standing
+from consentry.core.preference import Found, Standing, Why
 from consentry.core.record import Node, NodeKind
 from consentry.flow.records import state_of
 from consentry.ledger.entry import LedgerRecord
@@ -80,7 +80,7 @@ def _preference(
     return {
         "state": state_of(found),
         "effective": "granted" if judged.granted and not standing.suppressed else "denied",
-        "why": judged.why,
+        "why": judged.why or (Why.DENIED if standing.suppressed else None),
         "at": time(at),
         "recordId": record_id,
     }

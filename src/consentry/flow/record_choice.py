@@ -108,6 +108,9 @@ def _reply(world: World, said: Said, record: Record) -> dict[str, Any]:
         "preferences": describe.preferences(world.policy, standing, said.received_at, regime),
         "topics": describe.topics(world.policy, standing, said.received_at),
         "unverified": list(record.unverified),
+        "unknown": sorted(
+            (said.answer.granted | said.answer.denied) - world.policy.category.keys()
+        ),
         "orders": [],
     }
 

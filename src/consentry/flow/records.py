@@ -11,7 +11,7 @@ import msgspec
 from consentry.core.choice import Answer, Asker, facts_of
 from consentry.core.event import Event
 from consentry.core.moment import Moment
-from consentry.core.policy import Policy
+from consentry.core.policy import AccountChoices, Policy
 from consentry.core.preference import Found, Standing, Why
 from consentry.core.record import Fact, FactKind, Merge, Node, NodeKind
 from consentry.flow.world import World
@@ -71,7 +71,7 @@ def choice_record(
         claimed_at=said.claimed_at,
         facts=tuple(facts.items()),
         evidence=said.evidence,
-        unverified=_unverified(facts, world.policy),
+        unverified=_unverified(facts, world.policy, said.made_at),
     )
     named = sorted(said.answer.granted | said.answer.denied)
     before = world.subjects.standing(said.subject, world.policy, said.received_at)
@@ -201,9 +201,15 @@ def state_of(found: Found) -> str:
     return "granted" if found.grant is not None else "never_collected"
 
 
-def _unverified(facts: dict[Node, Fact], policy: Policy) -> tuple[str, ...]:
-    """Categories that somebody asked to grant for an identifier they may not speak for."""
-    return tuple(sorted({c for fact in facts.values() if not fact.proven for c in fact.granted}))
+def _unverified(facts: dict[Node, Fact], policy: Policy, made_at: Moment | None) -> tuple[str, ...]:
+    """Categories whose grant has no effect on an identifier that it names.
+
+    Because the asker may not speak for it, where that matters, or because the claimed time
+    cannot be true.
+    """
+    as_given = policy.settings.account_choices is AccountChoices.AS_GIVEN
+    idle = [f for f in facts.values() if made_at is None or not (f.proven or as_given)]
+    return tuple(sorted({category for fact in idle for category in fact.granted}))
 
 
 def _record(

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from consentry.core.choice import Answer
 from consentry.core.event import made_at, read_time
 from consentry.core.moment import Moment
-from consentry.core.policy import Policy
-from consentry.core.preference import Block, Found, Standing, Why
+from consentry.core.policy import AccountChoices, Policy
+from consentry.core.preference import Block, Found, Grant, Standing, Why
 from consentry.core.record import FactKind, Node, NodeKind
 from consentry.core.stamp import Invalid
 from consentry.flow import describe
@@ -179,8 +179,14 @@ def _shown(site: Site, who: Caller, said: Said, body: dict[str, Any]) -> dict[st
 
 
 def _only_said(policy: Policy, answer: Answer, record_id: str, at: Moment) -> Standing:
-    """What one answer of an unproven caller comes to: a no counts, a yes is unverified."""
-    found = {key: Found(silent=Why.UNVERIFIED) for key in answer.granted}
+    """What one answer of an unproven caller comes to: a no counts.
+
+    A yes is unverified, unless the workspace takes choices as they come.
+    """
+    yes = Found(silent=Why.UNVERIFIED)
+    if policy.settings.account_choices is AccountChoices.AS_GIVEN:
+        yes = Found(grant=Grant(record_id, at, at), covers_from=at)
+    found = dict.fromkeys(answer.granted, yes)
     for key in answer.denied:
         found[key] = Found(block=Block(record_id, at, Why.DENIED))
     return Standing(at, found=found)
@@ -190,6 +196,8 @@ def _told(site: Site, answered: Answered, type_: RecordType) -> None:
     if answered.again:
         return
     site.meters.choices.labels(type_).inc()
+    if answered.body["unknown"]:
+        site.meters.unknown_categories.inc()
     entry = site.world.store.record(answered.body["recordId"])
     if entry is not None and site.world.feed.watched:
         tell_record(site, entry.record)

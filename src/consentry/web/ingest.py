@@ -59,14 +59,14 @@ async def batch(site: Site, request: Request) -> Response:
 
 async def metrics(site: Site, request: Request) -> Response:
     """analytics.js' own metrics: accepted and forgotten."""
-    await read_body(request, LARGEST_BATCH, site.room)
+    await read_body(request, LARGEST_BATCH, site.room, too_large=400)
     return json_response({"success": True})
 
 
 async def _read(site: Site, request: Request) -> dict[str, Any]:
     if site.in_progress >= MOST_AT_ONCE:
         raise Problem(429, "overloaded", "too many requests at once", retry_after_s=1)
-    return read_object(await read_body(request, LARGEST_BATCH, site.room))
+    return read_object(await read_body(request, LARGEST_BATCH, site.room, too_large=400))
 
 
 async def _take(

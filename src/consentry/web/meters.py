@@ -25,7 +25,9 @@ class Meters:
         self.crossed = make("crossed", "Attempts overtaken by a withdrawal", "destination")
         self.refused_tokens = make("subject_tokens_refused", "Subject tokens refused", "source")
         self.unknown_keys = make("unknown_keys", "Requests with an unknown key")
-        self.unknown_categories = make("unknown_categories", "Stamps naming no known category")
+        self.unknown_categories = make(
+            "unknown_categories", "Stamps and choices that name an unknown category"
+        )
         self.lag = Gauge(
             "consentry_lag_events",
             "Events not yet looked at, per destination",

@@ -28,7 +28,7 @@ _BODIES: dict[str, type[bodies.Body]] = {
     "/v1/dead-letters/replay": bodies.Which,
 }
 _REF = "#/components/schemas/{name}"
-_ERRORS = ("400", "401", "403", "404", "405", "408", "409", "429", "500", "503")
+_ERRORS = ("400", "401", "403", "404", "405", "408", "409", "413", "429", "500", "503")
 _TEXT = {"/metrics", "/v1/ledger/checkpoint", "/v1/ledger/key", "/v1/notices/{digest}"}
 _LINES = {"/v1/tail", "/v1/ledger"}
 _OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/.well-known/gpc.json"}

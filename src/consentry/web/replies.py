@@ -192,6 +192,7 @@ REPLIES: dict[str, Any] = {
             "receivedAt": _TEXT,
             "preferences": _PREFERENCES,
             "unverified": _list(_TEXT),
+            "unknown": _list(_TEXT),
             "orders": _list(_TEXT),
         },
         {"topics": _map(_PREFERENCES)},

@@ -147,6 +147,8 @@ class Site:
         header = request_key(request)
         if body_key is not None and not isinstance(body_key, str):
             raise Problem(400, "invalid_type", "writeKey must be a string", "writeKey")
+        if header and body_key and is_bearer(request) and self.source_of(header) is None:
+            header = None  # an OAuth token beside the write key: the key says which source it is
         keys = [key for key in (header, body_key) if key]
         if not keys:
             message = "send the write key as Basic user name or as writeKey in the body"
@@ -192,11 +194,14 @@ class Site:
         return user
 
     def require_admin(self, request: Request) -> None:
-        """Raises Problem 401."""
+        """Raises Problem 401, or 403 for a key that is known but not the admin's."""
         key = request_key(request)
-        if key is None or not self.is_admin(key):
-            message = "send [server].admin_key as a Bearer token"
-            raise Problem(401, "unauthorized", message)
+        if key is not None and self.is_admin(key):
+            return
+        message = "send [server].admin_key as a Bearer token"
+        if key is not None and self.source_of(key) is not None:
+            raise Problem(403, "forbidden", f"a source's key may not do this: {message}")
+        raise Problem(401, "unauthorized", message)
 
     def client_ip(self, request: Request) -> str | None:
         """The caller, or what a trusted proxy says of it: the last hop that is no proxy.
@@ -226,6 +231,11 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_bearer(request: Request) -> bool:
+    """Whether the Authorization header is of the Bearer scheme."""
+    return request.headers.get("authorization", "").lower().startswith("bearer ")
 
 
 def request_key(request: Request) -> str | None:
@@ -262,12 +272,24 @@ def read_token(token: str, secret: Secret, source: Source, now: Moment) -> str |
     return user if isinstance(user, str) and user else None
 
 
-async def read_body(request: Request, longest: int, room: Room | None = None) -> bytes:
+async def read_body(
+    request: Request, longest: int, room: Room | None = None, *, too_large: int = 413
+) -> bytes:
     """The body, unpacked, at most ``longest`` bytes, within 30 seconds. Raises Problem.
 
-    While it arrives its bytes are taken from ``room``.
+    While it arrives its bytes are taken from ``room``. ``too_large`` is the status of a longer
+    one: 413, but 400 on the tracking paths, as Segment documents it.
     """
-    body = await _read(request, longest, room or Room(longest))
+    try:
+        return await _unpacked(request, longest, room or Room(longest))
+    except Problem as problem:
+        if problem.code == "too_large":
+            problem.status = too_large
+        raise
+
+
+async def _unpacked(request: Request, longest: int, room: Room) -> bytes:
+    body = await _read(request, longest, room)
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding == "gzip":
         return gunzip(body, longest)
