@@ -227,8 +227,8 @@ def test_feed_begins_with_the_recent_past(base: str) -> None:
 @pytest.mark.node
 def test_walk_through_the_pages(base: str) -> None:
     node, chromium = shutil.which("node"), shutil.which("chromium")
-    if node is None or chromium is None:
-        pytest.skip("needs node and chromium")
+    assert node, "install Node, or run: make test"
+    assert chromium, "install Chromium, or run: make test"
     local = base.replace("127.0.0.1", "localhost")
     script = Path(__file__).parent / "js" / "demo.cjs"
     ended = subprocess.run(
