@@ -183,13 +183,6 @@ class Suppression(NamedTuple):
     record_id: str
 
 
-class Page(NamedTuple):
-    """Part of a listing; ``next`` is None on the last page."""
-
-    items: tuple[object, ...]
-    next: str | None
-
-
 class Store(Protocol):
     """Records, events and deliveries, durable and ordered."""
 

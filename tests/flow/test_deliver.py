@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from consentry.clock import Clock
 from consentry.core.delivery import State
 from consentry.core.policy import Mapping
 from consentry.core.record import Node, NodeKind
+from consentry.flow.configure import take_policy
 from consentry.ports import StoreUnavailable
 from consentry.store.memory import MemoryStore
 from tests.flow.stage import PUBLIC, SERVER, Kept, attempt, choose, send, track, update, world
@@ -76,6 +78,21 @@ async def test_a_queued_stamp_is_narrowed_by_what_was_withdrawn_since(form: str)
     if lists is not None:
         assert lists["allowedConsentIds"] == ["analytics"]
         assert lists["deniedConsentIds"] == ["advertising"]
+
+
+async def test_a_category_that_is_turned_off_is_narrowed_all_the_same() -> None:
+    """Here it decides nothing any more, but the receiver may still act on it."""
+    made = await world(WAREHOUSE)
+    await send(made, track("m1", "d1", analytics=True, advertising=True))
+    await choose(made, DEVICE, advertising=False)
+    categories = tuple(replace(c, enabled=c.id != "advertising") for c in made.policy.categories)
+    await take_policy(made, replace(made.policy, categories=categories))
+    kept = Kept()
+
+    await attempt(made, "warehouse", kept)
+
+    consent = kept.received[0].body["context"]["consent"]["categoryPreferences"]
+    assert consent == {"analytics": True, "advertising": False}
 
 
 async def test_a_stamp_that_nothing_contradicts_arrives_as_it_was_sent() -> None:

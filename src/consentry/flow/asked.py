@@ -127,6 +127,6 @@ def consent_of(world: World, event: StoredEvent) -> dict[str, bool]:
     question = question_of_stored(world, event)
     return {
         c.id: not standing.suppressed and verdict(world.policy, question, standing, c.id).granted
+        # Those that are turned off too: the receiver may still act on them.
         for c in world.policy.categories
-        if c.enabled
     }

@@ -7,6 +7,8 @@ from starlette.responses import Response
 
 from consentry.core.delivery import State
 from consentry.core.record import Node, NodeKind
+from consentry.flow import describe
+from consentry.flow.records import workspace_node
 from consentry.ports import StoreError
 from consentry.web.admin import oldest_s
 from consentry.web.problems import json_response
@@ -51,5 +53,9 @@ async def metrics(site: Site, request: Request) -> Response:
 async def gpc(site: Site, request: Request) -> Response:
     """GET /.well-known/gpc.json: this site honours Global Privacy Control (w3c/gpc)."""
     covers = any(c.gpc and not c.essential for c in site.world.policy.categories)
-    body = {"gpc": covers, "lastUpdate": "2026-11-22"}
+    body: dict[str, object] = {"gpc": covers}
+    # What is honoured follows from the configuration, so it changed when that did.
+    changed = site.world.store.records_of([workspace_node(site.world.policy)], limit=1)
+    if changed:
+        body["lastUpdate"] = describe.time(changed[0].record.received_at)
     return json_response(body, headers={"Cache-Control": "public, max-age=3600"})
