@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from consentry.core import moment
 from consentry.core.choice import Asker, answer_of_update, facts_of, subject_of
 from consentry.core.decision import Decision, decide, question_of
@@ -93,9 +95,7 @@ def decide_case(case: dict[str, Any]) -> dict[str, Decision]:
     _record(facts, event, case.get("source_trust", "public"), policy, "own")
     history = _history(facts, event)
     question = question_of(event)
-    from dataclasses import replace
-
-    question = replace(question, prohibited=frozenset(case.get("prohibited", ())))
+    question = msgspec.structs.replace(question, prohibited=frozenset(case.get("prohibited", ())))
     then = decide(policy, question, stand(history, policy, received))
     now = decide(policy, question, stand(history, policy, NOW))
     return {

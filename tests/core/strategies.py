@@ -6,6 +6,7 @@ fact of a history has its own record id, as in a ledger.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -232,5 +233,5 @@ def allowed(policy: Policy, question: Question, past: Past, now: int) -> set[str
     return _names(then) & _names(again)
 
 
-def _names(decisions: tuple[Decision, ...]) -> set[str]:
+def _names(decisions: Iterable[Decision]) -> set[str]:
     return {one.destination for one in decisions if one.allow}

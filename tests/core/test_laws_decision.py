@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from consentry.core.decision import Question, Reason, decide, verdict
 from consentry.core.moment import SECOND
@@ -76,7 +77,7 @@ def test_a_category_that_the_workspace_lacks_never_widens_a_mapping(policy, ques
 
 @given(s.policies(), s.questions(integrations=None), s.pasts(), s.integrations)
 def test_the_integrations_object_only_narrows(policy, question, past, integrations) -> None:
-    narrowed = replace(question, integrations=integrations)
+    narrowed = structs.replace(question, integrations=integrations)
 
     assert s.allowed(policy, narrowed, past, END) <= s.allowed(policy, question, past, END)
 
@@ -91,7 +92,7 @@ def test_silence_never_grants_where_the_regime_denies(policy, question) -> None:
 @given(s.policies(), s.questions(), s.pasts(), s.stamps)
 def test_a_stamp_lifts_nothing_recorded(policy, question, past, stamp) -> None:
     both = replace(policy, settings=replace(policy.settings, stamp=StampRule.BOTH))
-    stamped = replace(question, stamp=stamp)
+    stamped = structs.replace(question, stamp=stamp)
     standing = s.standing(past, both, END)
 
     for decision in decide(both, stamped, standing):
@@ -104,8 +105,8 @@ def test_a_stamp_lifts_nothing_recorded(policy, question, past, stamp) -> None:
 
 @given(s.policies(), s.questions(), s.pasts(), s.stamps, st.sampled_from(s.NAMES))
 def test_a_denial_in_the_stamp_never_opens_a_door(policy, question, past, stamp, name) -> None:
-    before = replace(question, stamp=stamp)
-    after = replace(question, stamp=Stamp(stamp.granted - {name}, stamp.stated | {name}))
+    before = structs.replace(question, stamp=stamp)
+    after = structs.replace(question, stamp=Stamp(stamp.granted - {name}, stamp.stated | {name}))
 
     assert s.allowed(policy, after, past, END) <= s.allowed(policy, before, past, END)
 
@@ -123,9 +124,9 @@ def test_an_unknown_category_has_no_effect(policy, question, past, stamp, grante
         ),
     )
 
-    with_it = s.allowed(known, replace(question, stamp=heard), past, END)
+    with_it = s.allowed(known, structs.replace(question, stamp=heard), past, END)
 
-    assert with_it == s.allowed(known, replace(question, stamp=plain), past, END)
+    assert with_it == s.allowed(known, structs.replace(question, stamp=plain), past, END)
 
 
 STEPS = {
@@ -229,7 +230,7 @@ def test_essential_is_granted_whatever_a_stamp_or_a_record_says(policy, question
         categories=tuple(replace(c, enabled=True) for c in policy.categories),
         mappings=(Mapping("one", "webhook", ("necessary",)),),
     )
-    (decision,) = decide(only, replace(question, integrations=None), s.standing(past, only, END))
+    (decision,) = decide(only, structs.replace(question, integrations=None), s.standing(past, only, END))
 
     assert decision.allow or decision.reason is Reason.SUPPRESSED
 

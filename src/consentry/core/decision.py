@@ -2,31 +2,42 @@
 
 Everything that sends asks ``decide``; nothing decides anywhere else. The tests are asked
 in the order of spec/enforcement.md, and the first that applies gives the reason.
+
+Past the categories that are granted, a decision depends on the policy alone. So what holds for
+all destinations is worked out once for each set of granted categories (a ``Ruling``), and a
+decision costs the same for five destinations and for a hundred. Its verdicts and their grounds,
+which are the subject's own, are worked out when somebody asks for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple, overload
 
 from consentry.core.event import Event, narrowed
-from consentry.core.moment import Moment
-from consentry.core.policy import (
-    Category,
-    Mapping,
-    Match,
-    Policy,
-    Regime,
-    StampRule,
-    Unmapped,
-    Unstamped,
-    is_topic,
-)
-from consentry.core.preference import Found, Standing, Why
-from consentry.core.stamp import Stamp
+from consentry.core.policy import Category, Mapping, Match, Policy, Regime, Unmapped
+from consentry.core.preference import Standing
+from consentry.core.verdict import Ground, Judged, Question, Verdict, verdict, verdicts
+
+__all__ = [
+    "Decision",
+    "Decisions",
+    "Ground",
+    "Question",
+    "Reason",
+    "Ruling",
+    "Verdict",
+    "decide",
+    "question_of",
+    "verdict",
+    "verdicts",
+]
+
+MOST_RULINGS = 4096
+"""How many are kept for one policy: senders choose which categories are granted."""
 
 
 class Reason(StrEnum):
@@ -44,27 +55,6 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What a verdict relies on: a record, the stamp, a signal, a regime or a setting."""
-
-    kind: str  # recordId | stamp | signal | regime | setting
-    value: str | bool
-
-    def as_json(self) -> dict[str, str | bool]:
-        return {self.kind: self.value}
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One category: granted or not; ``why`` is None when granted."""
-
-    id: str
-    granted: bool
-    why: Why | None
-    ground: Ground
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
     """Allow or withhold, with the reason, the categories that decided, and their grounds."""
 
@@ -78,23 +68,66 @@ class Decision:
         return tuple(dict.fromkeys(verdict.ground for verdict in self.verdicts))
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked about one event.
+class Ruled(NamedTuple):
+    """One destination in a ruling; ``deciding`` are the categories that decided."""
 
-    ``made_at`` is None when the event's time cannot be true. ``accepted_at`` is when it was
-    accepted. ``regime`` is the default of its source. ``superseded`` is whether a preference
-    update is no longer the subject's latest choice.
+    destination: str
+    allow: bool
+    reason: Reason
+    deciding: tuple[str, ...] = ()
+
+
+class Ruling:
+    """What holds for each destination of a policy. ``allowed`` has the bit of each that is."""
+
+    __slots__ = ("allowed", "each")
+
+    def __init__(self, each: tuple[Ruled, ...]) -> None:
+        self.each = each
+        self.allowed = sum(1 << n for n, ruled in enumerate(each) if ruled.allow)
+
+
+class Decisions(Sequence[Decision]):
+    """The decisions about one event, one for each mapping of the policy, in its order.
+
+    ``allowed`` has the bit of each destination that may receive it. A Decision with its
+    verdicts is made when it is asked for.
     """
 
-    accepted_at: Moment
-    made_at: Moment | None
-    stamp: Stamp | None = None
-    integrations: Dict[str, Any] | None = None
-    preference_update: bool = False
-    regime: Regime | None = None
-    prohibited: frozenset[str] = frozenset()
-    superseded: bool = False
+    __slots__ = ("_judged", "_policy", "allowed", "ruling")
+
+    def __init__(self, policy: Policy, ruling: Ruling, judged: Judged) -> None:
+        self.ruling = ruling
+        self.allowed = ruling.allowed
+        self._policy = policy
+        self._judged = judged
+
+    def of(self, destination: str) -> Decision | None:
+        """The one about this destination; None when the policy does not have it."""
+        place = self._policy.places.get(destination)
+        return None if place is None else self._at(place)
+
+    def allows(self, destination: str) -> bool:
+        """Whether this destination is one of those that may receive it."""
+        place = self._policy.places.get(destination)
+        return place is not None and bool(self.allowed >> place & 1)
+
+    def _at(self, place: int) -> Decision:
+        destination, allow, reason, deciding = self.ruling.each[place]
+        return Decision(destination, allow, reason, tuple(map(self._judged.verdict, deciding)))
+
+    @overload
+    def __getitem__(self, index: int) -> Decision: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Decision, ...]: ...
+    def __getitem__(self, index: int | slice) -> Decision | tuple[Decision, ...]:
+        return tuple(self)[index] if isinstance(index, slice) else self._at(index)
+
+    def __iter__(self) -> Iterator[Decision]:
+        return map(self._at, range(len(self)))
+
+    def __len__(self) -> int:
+        return len(self.ruling.each)
 
 
 def question_of(
@@ -102,174 +135,103 @@ def question_of(
 ) -> Question:
     """The question that an event poses."""
     return Question(
-        accepted_at=event.received_at,
-        made_at=event.made_at,
-        stamp=event.stamp,
-        integrations=event.integrations,
-        preference_update=event.is_preference_update,
-        regime=regime,
+        event.received_at,
+        event.made_at,
+        event.stamp,
+        event.integrations,
+        event.is_preference_update,
+        regime,
         superseded=superseded,
     )
 
 
-def decide(
-    policy: Policy,
-    question: Question,
-    standing: Standing,
-    destinations: Iterable[str] | None = None,
-) -> tuple[Decision, ...]:
-    """Decide for each destination, or for those named. An unknown name is left out."""
-    asked = _Asked(policy, question, standing)
-    if destinations is None:
-        return tuple(asked.about(mapping) for mapping in policy.mappings)
-    known = policy.mapping
-    return tuple(asked.about(known[name]) for name in destinations if name in known)
+def decide(policy: Policy, question: Question, standing: Standing) -> Decisions:
+    """Decide for each destination."""
+    judged = Judged(policy, question, standing)
+    if standing.suppressed:
+        return Decisions(policy, _ruling(policy, "suppressed", _suppressed), judged)
+    place = (
+        judged.granted & policy.needed,
+        question.prohibited,
+        question.preference_update,
+        question.superseded,
+        _kept_away(policy, question.integrations) if question.integrations else 0,
+    )
+    return Decisions(policy, _ruling(policy, place, _ruled), judged)
 
 
-def verdict(policy: Policy, question: Question, standing: Standing, category: str) -> Verdict:
-    """One category by itself: for preferences, topics and explanations.
-
-    What a person said is what they said, whatever rows an event is decided by: every recorded
-    denial counts here.
-    """
-    return _Asked(policy, question, standing, every_denial=True).verdict(category)
-
-
-class _Asked:
-    """One question; each category is judged once, however many destinations need it."""
-
-    def __init__(
-        self, policy: Policy, question: Question, standing: Standing, *, every_denial: bool = False
-    ) -> None:
-        self.policy = policy
-        self.every_denial = every_denial
-        self.question = question
-        self.standing = standing
-        self._verdicts: dict[str, Verdict] = {}
-
-    def about(self, mapping: Mapping) -> Decision:
-        name, question = mapping.name, self.question
-        if self.standing.suppressed:
-            return Decision(name, False, Reason.SUPPRESSED)
-        if not mapping.enabled:
-            return Decision(name, False, Reason.DESTINATION_DISABLED)
-        if question.preference_update and mapping.share_consent:
-            return Decision(name, not question.superseded, Reason.PREFERENCE_UPDATE)
-        if narrowed(question.integrations, name):
-            return Decision(name, False, Reason.INTEGRATIONS_OBJECT)
-        needed = self._needed(mapping)
-        if not needed:
-            return self._unmapped(mapping)
-        forbidden = [c.id for c in needed if c.id in question.prohibited]
-        if forbidden:
-            return Decision(name, False, Reason.PROHIBITED, tuple(map(self.verdict, forbidden)))
-        return self._by_consent(mapping, needed)
-
-    def _needed(self, mapping: Mapping) -> list[Category]:
-        """Mapped categories that are turned on. One the workspace does not have stays needed."""
-        known = self.policy.category
-        found = (known.get(c) or Category(c) for c in mapping.categories)
-        return [category for category in found if category.enabled]
-
-    def _unmapped(self, mapping: Mapping) -> Decision:
-        if mapping.exempt:
-            return Decision(mapping.name, True, Reason.EXEMPT)
-        allow = self.policy.settings.unmapped is Unmapped.ALLOW
-        return Decision(mapping.name, allow, Reason.UNMAPPED)
-
-    def _by_consent(self, mapping: Mapping, needed: list[Category]) -> Decision:
-        verdicts = [self.verdict(category.id) for category in needed]
-        granted = [v for v in verdicts if v.granted]
-        if mapping.match is Match.ANY and not all(c.essential for c in needed):
-            # An essential category alone is no consent.
-            essential = {c.id for c in needed if c.essential}
-            granted = [v for v in granted if v.id not in essential]
-            allow = bool(granted)
-        else:
-            allow = len(granted) == len(verdicts)
-        if allow:
-            return Decision(mapping.name, True, Reason.CONSENTED, tuple(granted))
-        failed = tuple(v for v in verdicts if not v.granted)
-        return Decision(mapping.name, False, Reason.FILTERED, failed)
-
-    def verdict(self, category_id: str) -> Verdict:
-        """Whether one category is granted for this event: one denial outweighs every grant."""
-        known = self._verdicts.get(category_id)
-        if known is None:
-            known = self._verdicts[category_id] = self._judge(category_id)
-        return known
-
-    def _judge(self, category_id: str) -> Verdict:
-        category = self.policy.category.get(category_id)
-        if category is None:
-            # Mapped, but the workspace does not have it: nobody can have granted it.
-            return Verdict(category_id, False, Why.NEVER_COLLECTED, _regime(Regime.OPT_IN))
-        if category_id in self.question.prohibited:
-            return Verdict(category_id, False, Why.PROHIBITED, Ground("regime", "prohibited"))
-        if category.essential:
-            return Verdict(category_id, True, None, Ground("setting", "essential"))
-        found = self.standing.of(category_id)
-        return (
-            self._recorded_denial(category_id, found)
-            or self._by_stamp(category_id, found)
-            or self._by_record(category_id, found)
-            or self._by_silence(category, found)
-        )
-
-    def _recorded_denial(self, category_id: str, found: Found) -> Verdict | None:
-        block = found.block
-        if block is not None and self._denial_counts(block.at):
-            return Verdict(category_id, False, block.why, Ground("recordId", block.record_id))
-        if found.signal is not None:
-            return Verdict(category_id, False, Why.SIGNAL, Ground("signal", found.signal.signal))
-        return None
-
-    def _denial_counts(self, received_at: Moment) -> bool:
-        """Where the stamp decides alone, only denials received after acceptance are asked."""
-        if self.every_denial:
-            return True
-        settings = self.policy.settings
-        stamped = self.question.stamp is not None
-        if stamped and settings.stamp is StampRule.ALONE:
-            return received_at > self.question.accepted_at
-        if not stamped and settings.unstamped is Unstamped.ALLOW:
-            return received_at > self.question.accepted_at
-        return True
-
-    def _by_stamp(self, category_id: str, found: Found) -> Verdict | None:
-        stamp = self.question.stamp
-        if stamp is None:
-            if self.policy.settings.unstamped is Unstamped.ALLOW and not is_topic(category_id):
-                return Verdict(category_id, True, None, Ground("setting", "unstamped=allow"))
-            return None
-        if category_id in stamp.granted:
-            if self._faded(found):
-                return None
-            return Verdict(category_id, True, None, _STAMP)
-        denied = category_id in stamp.stated or not stamp.stated
-        return Verdict(category_id, False, Why.DENIED if denied else Why.MISSING, _STAMP)
-
-    def _faded(self, found: Found) -> bool:
-        """A stamp repeats an old answer: it renews no grant that has gone stale or expired."""
-        both = self.policy.settings.stamp is StampRule.BOTH
-        return both and found.grant is None and found.silent in (Why.STALE, Why.EXPIRED)
-
-    def _by_record(self, category_id: str, found: Found) -> Verdict | None:
-        """A recorded grant covers no unstamped event made before it."""
-        made_at = self.question.made_at
-        if found.grant is None or made_at is None or made_at < found.covers_from:
-            return None
-        return Verdict(category_id, True, None, Ground("recordId", found.grant.record_id))
-
-    def _by_silence(self, category: Category, found: Found) -> Verdict:
-        regime = self.policy.regime(category, self.question.regime)
-        if regime.silence_grants:
-            return Verdict(category.id, True, None, _regime(regime))
-        return Verdict(category.id, False, found.silent, _regime(regime))
+def _ruling(policy: Policy, place: Any, ruled: Any) -> Ruling:
+    """The ruling for this combination, worked out at most once while it is remembered."""
+    known: dict[Any, Ruling] = policy.rulings
+    ruling = known.get(place)
+    if ruling is None:
+        if len(known) >= MOST_RULINGS:
+            known.clear()
+        each = (ruled(policy, mapping, place) for mapping in policy.mappings)
+        ruling = known[place] = Ruling(tuple(each))
+    return ruling
 
 
-_STAMP = Ground("stamp", True)
+def _kept_away(policy: Policy, integrations: Dict[str, Any]) -> int:
+    """The destinations that an integrations object keeps an event from, as their bits."""
+    names = policy.places if integrations.get("All") is False else integrations
+    found = 0
+    for name in names:
+        place = policy.places.get(name)
+        if place is not None and narrowed(integrations, name):
+            found |= 1 << place
+    return found
 
 
-def _regime(regime: Regime) -> Ground:
-    return Ground("regime", regime.value)
+def _suppressed(policy: Policy, mapping: Mapping, place: str) -> Ruled:
+    return Ruled(mapping.name, False, Reason.SUPPRESSED)
+
+
+def _ruled(
+    policy: Policy, mapping: Mapping, place: tuple[int, frozenset[str], bool, bool, int]
+) -> Ruled:
+    """One destination: the tests in their order."""
+    granted, prohibited, preference_update, superseded, kept_away = place
+    name = mapping.name
+    if not mapping.enabled:
+        return Ruled(name, False, Reason.DESTINATION_DISABLED)
+    if preference_update and mapping.share_consent:
+        return Ruled(name, not superseded, Reason.PREFERENCE_UPDATE)
+    if kept_away >> policy.places[name] & 1:
+        return Ruled(name, False, Reason.INTEGRATIONS_OBJECT)
+    needed = _needed(policy, mapping)
+    if not needed:
+        return _unmapped(policy, mapping)
+    forbidden = tuple(c.id for c in needed if c.id in prohibited)
+    if forbidden:
+        return Ruled(name, False, Reason.PROHIBITED, forbidden)
+    return _by_consent(policy, mapping, needed, granted)
+
+
+def _needed(policy: Policy, mapping: Mapping) -> list[Category]:
+    """Mapped categories that are turned on. One the workspace does not have stays needed."""
+    known = policy.category
+    found = (known.get(c) or Category(c) for c in mapping.categories)
+    return [category for category in found if category.enabled]
+
+
+def _unmapped(policy: Policy, mapping: Mapping) -> Ruled:
+    if mapping.exempt:
+        return Ruled(mapping.name, True, Reason.EXEMPT)
+    allow = policy.settings.unmapped is Unmapped.ALLOW
+    return Ruled(mapping.name, allow, Reason.UNMAPPED)
+
+
+def _by_consent(policy: Policy, mapping: Mapping, needed: list[Category], granted: int) -> Ruled:
+    bits = policy.bits
+    agreed = [c for c in needed if bits[c.id] & granted]
+    failed = [c for c in needed if not bits[c.id] & granted]
+    if mapping.match is Match.ANY and not all(c.essential for c in needed):
+        # An essential category alone is no consent.
+        agreed = [c for c in agreed if not c.essential]
+        allow = bool(agreed)
+    else:
+        allow = not failed
+    if allow:
+        return Ruled(mapping.name, True, Reason.CONSENTED, tuple(c.id for c in agreed))
+    return Ruled(mapping.name, False, Reason.FILTERED, tuple(c.id for c in failed))

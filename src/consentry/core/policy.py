@@ -9,9 +9,11 @@ import hashlib
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 import msgspec
 
+from consentry.core.bits import Bits
 from consentry.core.moment import DAY, Microseconds, Moment
 
 
@@ -164,6 +166,54 @@ class Policy:
     @cached_property
     def mapping(self) -> dict[str, Mapping]:
         return {mapping.name: mapping for mapping in self.mappings}
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Where each destination stands among the mappings: its bit in masks of destinations."""
+        return {mapping.name: n for n, mapping in enumerate(self.mappings)}
+
+    # -- sets of categories, as bits -----------------------------------------------------------
+    @cached_property
+    def bits(self) -> Bits:
+        """The bit of each category, and of each that is mapped although nobody can grant it."""
+        return Bits([*self.category, *(c for m in self.mappings for c in m.categories)])
+
+    @cached_property
+    def known(self) -> int:
+        """The categories that the workspace has."""
+        return self.bits.of(self.category)
+
+    @cached_property
+    def essential(self) -> int:
+        return self.bits.of(c.id for c in self.category.values() if c.essential)
+
+    @cached_property
+    def topical(self) -> int:
+        """Those that only a topic needs."""
+        return self.bits.of(filter(is_topic, self.category))
+
+    @cached_property
+    def needed(self) -> int:
+        """Those that some destination needs."""
+        return self.bits.of(c for m in self.mappings for c in m.categories)
+
+    @cached_property
+    def _silent(self) -> dict[Regime | None, int]:
+        return {
+            source: self.bits.of(
+                c.id for c in self.category.values() if self.regime(c, source).silence_grants
+            )
+            for source in (None, *Regime)
+        }
+
+    def silent_grants(self, source: Regime | None) -> int:
+        """Those that silence grants, for a source with this default."""
+        return self._silent[source]
+
+    @cached_property
+    def rulings(self) -> dict[Any, Any]:
+        """What ``consentry.core.decision`` has worked out for this policy, and may forget."""
+        return {}
 
     @cached_property
     def version(self) -> str:

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+from consentry.core.bits import Bits
 from consentry.core.fold import FOREVER, SILENT, Block, Folded, Grant, Own, Reader, Why
 from consentry.core.moment import Moment
 from consentry.core.policy import Devices, Policy
@@ -54,6 +56,9 @@ class Standing:
     suppressed: bool = False
     found: dict[str, Found] = field(default_factory=dict)
     valid_from: Moment = 0
+    _masks: list[Any] = field(
+        default_factory=lambda: [None, None], init=False, repr=False, compare=False
+    )
 
     def holds_at(self, moment: Moment) -> bool:
         """Whether it may be used for this moment, while no new fact is known."""
@@ -61,6 +66,55 @@ class Standing:
 
     def of(self, category: str) -> Found:
         return self.found.get(category, NOTHING_FOUND)
+
+    # -- the same as sets of categories ---------------------------------------------------------
+    def masks(self, bits: Bits) -> Masks:
+        """What is found, as sets; worked out once, for a standing is asked about many events."""
+        known = self._masks
+        if known[0] is not bits:
+            known[:] = bits, _masks_of(self.found, bits)
+        masks: Masks = known[1]
+        return masks
+
+    def blocked_after(self, moment: Moment, bits: Bits) -> int:
+        """Those with a denial that was received after this moment."""
+        return bits.of(c for c, f in self.found.items() if f.block and f.block.at > moment)
+
+    def covering(self, made_at: Moment | None, bits: Bits) -> int:
+        """Those with a grant that covers what was made then; none when that is not known."""
+        masks = self.masks(bits)
+        if made_at is None or not masks.granted:
+            return 0
+        if made_at >= masks.covers_from:
+            return masks.granted
+        covers = (c for c, f in self.found.items() if f.grant and made_at >= f.covers_from)
+        return bits.of(covers)
+
+
+class Masks(NamedTuple):
+    """What a standing holds, as sets of categories.
+
+    ``faded`` are those whose grants have all gone stale or expired. From ``covers_from`` on
+    every grant covers what is made.
+    """
+
+    blocked: int
+    signalled: int
+    faded: int
+    granted: int
+    covers_from: Moment
+
+
+def _masks_of(found: dict[str, Found], bits: Bits) -> Masks:
+    blocked = bits.of(c for c, f in found.items() if f.block is not None)
+    signalled = bits.of(c for c, f in found.items() if f.signal is not None)
+    faded = bits.of(c for c, f in found.items() if f.grant is None and f.silent in _FADED)
+    granted = bits.of(c for c, f in found.items() if f.grant is not None)
+    covers_from = max((f.covers_from for f in found.values() if f.grant), default=FOREVER)
+    return Masks(blocked, signalled, faded, granted, covers_from)
+
+
+_FADED = (Why.STALE, Why.EXPIRED)
 
 
 def stand(history: History, policy: Policy, as_of: Moment) -> Standing:

@@ -7,8 +7,10 @@ of several forms can only be stricter than a reader of one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from consentry.core.bits import Bits
 
 
 class Invalid(Exception):
@@ -27,6 +29,17 @@ class Stamp:
 
     granted: frozenset[str]
     stated: frozenset[str]
+    _granted_bits: list[Any] = field(
+        default_factory=lambda: [None, 0], init=False, repr=False, compare=False
+    )
+
+    def granted_bits(self, bits: Bits) -> int:
+        """The granted ones as a set; worked out once, for one stamp is read on many events."""
+        known = self._granted_bits
+        if known[0] is not bits:
+            known[:] = bits, bits.of(self.granted)
+        granted: int = known[1]
+        return granted
 
     def joined(self, other: Stamp) -> Stamp:
         """Both must grant."""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from consentry.core.choice import Answer, answer_of_update, subject_of
-from consentry.core.decision import Decision, decide, question_of
+from consentry.core.decision import Decisions, decide, question_of
 from consentry.core.event import Envelope, Event, Malformed, parse_event
 from consentry.core.record import FactKind, Node
 from consentry.flow.records import (
@@ -51,7 +51,7 @@ class Decided:
     """An event with what was decided about it, for each destination."""
 
     event: Event
-    decisions: tuple[Decision, ...]
+    decisions: Decisions
     suppressed: bool
     record_id: str | None = None
 
@@ -240,7 +240,6 @@ def _decide(
 def _stored(world: World, origin: Origin, decided: Decided) -> StoredEvent:
     event = decided.event
     stamp = event.stamp
-    allowed = sum(1 << n for n, decision in enumerate(decided.decisions) if decision.allow)
     return StoredEvent(
         message_id=event.message_id,
         source=origin.source,
@@ -252,7 +251,7 @@ def _stored(world: World, origin: Origin, decided: Decided) -> StoredEvent:
         granted=None if stamp is None else tuple(sorted(stamp.granted)),
         stated=None if stamp is None else tuple(sorted(stamp.stated)),
         policy_id=world.policy_id,
-        allowed=allowed,
+        allowed=decided.decisions.allowed,
         record_id=decided.record_id,
         integrations=None if event.integrations is None else dict(event.integrations),
         body=msgspec.json.encode(event.body),

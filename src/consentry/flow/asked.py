@@ -6,9 +6,9 @@ the question before every attempt, every replay and every explanation of what is
 
 from __future__ import annotations
 
-from dataclasses import replace
+import msgspec
 
-from consentry.core.decision import Decision, Question, Reason, decide, verdict
+from consentry.core.decision import Decision, Question, Reason, decide, verdicts
 from consentry.core.event import PREFERENCE_UPDATE
 from consentry.core.policy import Policy
 from consentry.core.record import FactKind, Node, NodeKind
@@ -23,15 +23,15 @@ def decide_now(world: World, event: StoredEvent, destination: str) -> Decision |
     standing = world.subjects.standing(event.nodes, world.policy, now)
     question = question_of_stored(world, event)
     if question.preference_update and shares(world.policy, destination):
-        question = replace(question, superseded=_superseded(world, event))
-    decided = decide(world.policy, question, standing, [destination])
-    if not decided:
+        question = msgspec.structs.replace(question, superseded=_superseded(world, event))
+    decided = decide(world.policy, question, standing).of(destination)
+    if decided is None:
         return None
-    if decided[0].allow and not allowed_at_acceptance(world, event, destination):
+    if decided.allow and not allowed_at_acceptance(world, event, destination):
         then = decide_then(world, event, destination)
         # What was withheld at acceptance stays withheld, whatever is read into that moment now.
         return then if then is not None and not then.allow else _withheld_then(destination)
-    return decided[0]
+    return decided
 
 
 def _withheld_then(destination: str) -> Decision:
@@ -41,7 +41,7 @@ def _withheld_then(destination: str) -> Decision:
 def allowed_at_acceptance(world: World, event: StoredEvent, destination: str) -> bool:
     """What was decided then; for a destination that came later, what would have been."""
     policy = world.store.policy(event.policy_id)
-    bit = None if policy is None else position_in(policy, destination)
+    bit = None if policy is None else policy.places.get(destination)
     if bit is not None:
         return bool(event.allowed >> bit & 1)
     then = decide_then(world, event, destination)
@@ -51,19 +51,10 @@ def allowed_at_acceptance(world: World, event: StoredEvent, destination: str) ->
 def decide_then(world: World, event: StoredEvent, destination: str) -> Decision | None:
     """The decision as of acceptance, by the policy of that time where it knew the destination."""
     policy = world.store.policy(event.policy_id)
-    if policy is None or position_in(policy, destination) is None:
+    if policy is None or destination not in policy.places:
         policy = world.policy
     standing = world.subjects.standing_as_of(event.nodes, policy, event.received_at)
-    decided = decide(policy, question_of_stored(world, event), standing, [destination])
-    return decided[0] if decided else None
-
-
-def position_in(policy: Policy, destination: str) -> int | None:
-    """The bit that a destination has in the masks of this policy."""
-    for bit, mapping in enumerate(policy.mappings):
-        if mapping.name == destination:
-            return bit
-    return None
+    return decide(policy, question_of_stored(world, event), standing).of(destination)
 
 
 def question_of_stored(world: World, event: StoredEvent) -> Question:
@@ -125,8 +116,7 @@ def consent_of(world: World, event: StoredEvent) -> dict[str, bool]:
     now = world.clock.now()
     standing = world.subjects.standing(event.nodes, world.policy, now)
     question = question_of_stored(world, event)
-    return {
-        c.id: not standing.suppressed and verdict(world.policy, question, standing, c.id).granted
-        # Those that are turned off too: the receiver may still act on them.
-        for c in world.policy.categories
-    }
+    # Those that are turned off too: the receiver may still act on them.
+    names = tuple(c.id for c in world.policy.categories)
+    judged = verdicts(world.policy, question, standing, names)
+    return {v.id: v.granted and not standing.suppressed for v in judged}

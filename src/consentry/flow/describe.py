@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 
-from consentry.core.decision import Decision, Question, verdict
+from consentry.core.decision import Decision, Question, Verdict, verdicts
 from consentry.core.moment import Moment, format_exact
-from consentry.core.policy import Policy, Regime
+from consentry.core.policy import Policy, Regime, topic_key
 from consentry.core.preference import Found, Standing, Why
 from consentry.core.record import Node, NodeKind
+from consentry.core.verdict import Judged
 from consentry.flow.records import state_of
 from consentry.ledger.entry import LedgerRecord
 from consentry.ports import Attempt
@@ -42,11 +43,9 @@ def effective(
 ) -> dict[str, bool]:
     """For each category of the workspace, whether it is granted for something done now."""
     question = Question(accepted_at=now, made_at=now, regime=regime)
-    return {
-        c.id: not standing.suppressed and verdict(policy, question, standing, c.id).granted
-        for c in policy.categories
-        if c.enabled
-    }
+    names = tuple(c.id for c in policy.categories if c.enabled)
+    judged = verdicts(policy, question, standing, names)
+    return {v.id: v.granted and not standing.suppressed for v in judged}
 
 
 def preferences(
@@ -54,28 +53,27 @@ def preferences(
 ) -> dict[str, Any]:
     """PREFS: per category its recorded state, what it comes to now, and why."""
     question = Question(accepted_at=now, made_at=now, regime=regime)
-    return {
-        c.id: _preference(policy, question, standing, c.id) for c in policy.categories if c.enabled
-    }
+    names = tuple(c.id for c in policy.categories if c.enabled)
+    judged = verdicts(policy, question, standing, names)
+    return {v.id: _preference(standing, v) for v in judged}
 
 
 def topics(policy: Policy, standing: Standing, now: Moment) -> dict[str, Any]:
     """PREFS again, per topic and channel."""
-    question = Question(accepted_at=now, made_at=now)
+    if not policy.topics:
+        return {}
+    judged = Judged(policy, Question(now, now), standing, every_denial=True)
     return {
         topic.id: {
-            channel: _preference(policy, question, standing, f"topic:{topic.id}:{channel}")
+            channel: _preference(standing, judged.verdict(topic_key(topic.id, channel)))
             for channel in topic.channels
         }
         for topic in policy.topics
     }
 
 
-def _preference(
-    policy: Policy, question: Question, standing: Standing, category: str
-) -> dict[str, Any]:
-    found = standing.of(category)
-    judged = verdict(policy, question, standing, category)
+def _preference(standing: Standing, judged: Verdict) -> dict[str, Any]:
+    found = standing.of(judged.id)
     record_id, at = _evidence(found)
     return {
         "state": state_of(found),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from consentry.core.decision import Decision, Question, decide, question_of, verdict
+from consentry.core.decision import Decision, Decisions, Question, decide, question_of, verdict
 from consentry.core.delivery import NEXT, Grade, State
 from consentry.core.event import Envelope, Event
 from consentry.core.policy import topic_key
@@ -24,7 +24,7 @@ from consentry.ports import Attempt, Delivery, StoredEvent
 _GRADES = frozenset(grade.value for grade in Grade)
 
 
-def explain_event(world: World, event: Event, origin: Origin) -> tuple[Decision, ...]:
+def explain_event(world: World, event: Event, origin: Origin) -> Decisions:
     """What would be decided if this event came now, by this door.
 
     The choice, the links and the merge in it are taken into account as acceptance would.
@@ -42,7 +42,10 @@ def explain_subject(
     """What would be decided for something this subject did now, of which nothing else is known."""
     now = world.clock.now()
     standing = world.subjects.standing(nodes, world.policy, now)
-    return decide(world.policy, Question(now, now), standing, destinations)
+    decisions = decide(world.policy, Question(now, now), standing)
+    if destinations is None:
+        return tuple(decisions)
+    return tuple(one for name in destinations if (one := decisions.of(name)) is not None)
 
 
 def explain_topic(
