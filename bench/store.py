@@ -48,6 +48,7 @@ def new_event() -> StoredEvent:
         record_id=None,
         integrations=None,
         body=BODY,
+        corrected_at=NOW + n,
     )
 
 

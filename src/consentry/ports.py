@@ -49,7 +49,8 @@ class StoredEvent(msgspec.Struct, frozen=True, array_like=True):
     ``nodes`` are its identifiers: device, account, e-mail, phone, as far as it has them.
     ``granted`` and ``stated`` are its stamp; both None when it is unstamped. ``allowed`` is a
     bit mask over the mappings of policy ``policy_id``: what the decision was at acceptance.
-    ``record_id`` is set when the event is itself a choice. ``body`` is Segment JSON.
+    ``record_id`` is set when the event is itself a choice. ``body`` is the message as it came,
+    as JSON. It is told by the time ``corrected_at``; its sender says it left at ``sent_at``.
     """
 
     message_id: str
@@ -66,6 +67,8 @@ class StoredEvent(msgspec.Struct, frozen=True, array_like=True):
     record_id: str | None
     integrations: dict[str, Any] | None
     body: bytes
+    corrected_at: Moment
+    sent_at: Moment | None = None
 
     @property
     def subject_key(self) -> str:

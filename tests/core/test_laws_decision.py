@@ -230,7 +230,9 @@ def test_essential_is_granted_whatever_a_stamp_or_a_record_says(policy, question
         categories=tuple(replace(c, enabled=True) for c in policy.categories),
         mappings=(Mapping("one", "webhook", ("necessary",)),),
     )
-    (decision,) = decide(only, structs.replace(question, integrations=None), s.standing(past, only, END))
+    (decision,) = decide(
+        only, structs.replace(question, integrations=None), s.standing(past, only, END)
+    )
 
     assert decision.allow or decision.reason is Reason.SUPPRESSED
 

@@ -111,6 +111,7 @@ def event(message_id: str = "", **fields: Any) -> StoredEvent:
             "nodes": (device("d1"),),
             "received_at": NOW,
             "made_at": NOW - 1,
+            "corrected_at": NOW - 1,
             "granted": ("ads",),
             "stated": ("ads", "mail"),
             "policy_id": 1,

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from consentry.core import moment
 from consentry.core.moment import DAY, SECOND, Moment
 from consentry.core.stamp import Invalid, Stamp, join_stamps, read_stamp
@@ -45,9 +47,13 @@ class Envelope:
     ip: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One parsed message. ``made_at`` is None when its time cannot be true."""
+class Event(msgspec.Struct, frozen=True):
+    """One parsed message. ``made_at`` is None when its time cannot be true.
+
+    ``message`` is what was sent, less what serves the transport alone, with what its batch says
+    of it. ``text`` is the same as JSON, where the door has it written already. ``corrected_at``
+    is the time by which it is told, ``sent_at`` when its sender says that it left.
+    """
 
     message_id: str
     type: str
@@ -60,30 +66,44 @@ class Event:
     received_at: Moment
     claimed_at: Moment | None
     made_at: Moment | None
+    corrected_at: Moment
+    sent_at: Moment | None
     stamp: Stamp | None
     integrations: Mapping[str, Any] | None
-    body: dict[str, Any]
+    message: dict[str, Any]
+    text: bytes | None = None
 
     @property
     def is_preference_update(self) -> bool:
         """Whether this event is itself a choice."""
         return self.name == PREFERENCE_UPDATE and self.type == "track"
 
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """Its context, with that of its batch; empty when it has none."""
+        return self.message.get("context") or {}
+
 
 def parse_event(
-    raw: Any, envelope: Envelope, *, fallback_id: str, expected_type: str | None = None
+    raw: Any,
+    envelope: Envelope,
+    *,
+    fallback_id: str,
+    expected_type: str | None = None,
+    text: bytes | None = None,
 ) -> Event | Malformed:
     """Read one message.
 
     ``fallback_id`` becomes the messageId when the sender gave none. ``expected_type`` is the
-    type that the path names; a body that names another is refused.
+    type that the path names; a body that names another is refused. ``text`` is the message as
+    JSON, if it is at hand.
     """
     message_id: str | None = None
     try:
         if not isinstance(raw, dict):
             raise Invalid("$", "a message must be a JSON object")
         message_id = _identifier(raw, "messageId", LONGEST_MESSAGE_ID)
-        return _event(raw, envelope, message_id or fallback_id, expected_type)
+        return _event(raw, envelope, message_id or fallback_id, expected_type, text)
     except Invalid as error:
         return Malformed(error.code, error.message, error.field, message_id)
 
@@ -102,7 +122,11 @@ def made_at(claimed: Moment | None, sent: Moment | None, received: Moment) -> Mo
 
 
 def _event(
-    raw: dict[str, Any], envelope: Envelope, message_id: str, expected_type: str | None
+    raw: dict[str, Any],
+    envelope: Envelope,
+    message_id: str,
+    expected_type: str | None,
+    text: bytes | None,
 ) -> Event:
     kind = _type(raw, expected_type)
     anonymous_id = _identifier(raw, "anonymousId")
@@ -116,15 +140,15 @@ def _event(
         raise Invalid("groupId", "groupId is required for group", "missing_id")
     name = _name(raw, kind)
     context = _object(raw, "context")
-    own_integrations = _object(raw, "integrations")
-    integrations = _merged_integrations(envelope.integrations, own_integrations)
-    beside = bool(integrations)
-    stamp = join_stamps(
-        (
-            read_stamp(context, has_integrations=beside),
-            read_stamp(envelope.context, has_integrations=beside, at="batch.context"),
+    integrations: Mapping[str, Any] | None = _object(raw, "integrations")
+    if envelope.integrations is not None:
+        integrations = _merged_integrations(envelope.integrations, integrations)
+    stamp = read_stamp(context, has_integrations=bool(integrations))
+    if envelope.context is not None:
+        outer = read_stamp(
+            envelope.context, has_integrations=bool(integrations), at="batch.context"
         )
-    )
+        stamp = join_stamps((stamp, outer))
     if name == PREFERENCE_UPDATE and kind == "track":
         _require_preferences(context, envelope.context)
     claimed = _claimed(raw)
@@ -134,30 +158,26 @@ def _event(
     properties = _object(raw, "properties")
     merged_context = _merged_context(envelope, context)
     email, phone = _contacts(traits, merged_context, properties)
+    message = _kept(raw, context, merged_context)
+    received = envelope.received_at
     return Event(
-        message_id=message_id,
-        type=kind,
-        name=name,
-        anonymous_id=anonymous_id,
-        user_id=user_id,
-        previous_id=previous_id,
-        email=email,
-        phone=phone,
-        received_at=envelope.received_at,
-        claimed_at=claimed,
-        made_at=made_at(claimed, sent, envelope.received_at),
-        stamp=stamp,
-        integrations=integrations,
-        body=_cleaned(
-            raw,
-            kind,
-            message_id,
-            envelope,
-            _with_consent(merged_context, stamp),
-            integrations,
-            claimed,
-            sent,
-        ),
+        message_id,
+        kind,
+        name,
+        anonymous_id,
+        user_id,
+        previous_id,
+        email,
+        phone,
+        received,
+        claimed,
+        made_at(claimed, sent, received),
+        _corrected(claimed, sent, received),
+        sent,
+        stamp,
+        integrations,
+        message,
+        text if message is raw else None,
     )
 
 
@@ -261,7 +281,7 @@ def narrowed(integrations: Mapping[str, Any] | None, name: str) -> bool:
 
 
 def _merged_integrations(
-    outer: Mapping[str, Any] | None, inner: dict[str, Any] | None
+    outer: Mapping[str, Any] | None, inner: Mapping[str, Any] | None
 ) -> Mapping[str, Any] | None:
     """The item's own word, except that what either keeps away stays away: it can only narrow."""
     if outer is None or inner is None:
@@ -278,25 +298,27 @@ def _merged_context(envelope: Envelope, context: dict[str, Any] | None) -> dict[
     return merged
 
 
-def _with_consent(context: dict[str, Any] | None, stamp: Stamp | None) -> dict[str, Any] | None:
-    """Write the stamp back in its current form, so that the receiver reads what was decided."""
-    if stamp is None:
-        return context
-    consent = (context or {}).get("consent")
-    preferences = {category: category in stamp.granted for category in sorted(stamp.stated)}
-    kept = dict(consent) if isinstance(consent, dict) else {}
-    return {**(context or {}), "consent": {**kept, "categoryPreferences": preferences}}
+def _kept(
+    raw: dict[str, Any], context: dict[str, Any] | None, merged: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What is stored: the message as it came, if there is nothing to take out or to add."""
+    if merged is context and not any(name in raw for name in _NEVER_KEPT):
+        return raw
+    kept = {name: value for name, value in raw.items() if name not in _NEVER_KEPT}
+    if merged is not None:
+        kept["context"] = merged
+    return kept
 
 
-def _contacts(*objects: Mapping[str, Any] | None) -> tuple[str | None, str | None]:
+def _contacts(
+    traits: Mapping[str, Any] | None,
+    context: Mapping[str, Any] | None,
+    properties: Mapping[str, Any] | None,
+) -> tuple[str | None, str | None]:
     """E-mail and phone of the person, where identify calls and commerce events put them."""
-    traits, context, properties = objects
-    places = [traits, properties]
-    if context is not None and isinstance(context.get("traits"), Mapping):
-        places.append(context["traits"])
     email = phone = None
-    for place in places:
-        if place is None:
+    for place in (traits, properties, context.get("traits") if context else None):
+        if not place or not isinstance(place, Mapping):
             continue
         if email is None and isinstance(place.get("email"), str):
             email = normal_email(place["email"])
@@ -319,34 +341,46 @@ def normal_phone(text: str) -> str | None:
     return ("+" if text.strip().startswith("+") else "") + digits
 
 
-def _cleaned(
-    raw: dict[str, Any],
+def _corrected(claimed: Moment | None, sent: Moment | None, received: Moment) -> Moment:
+    """The time by which the event is told: the claim, corrected for the sender's clock."""
+    if claimed is None:
+        return received
+    corrected = claimed
+    if sent is not None and abs(sent - claimed) <= LONGEST_QUEUED:
+        corrected = received - (sent - claimed)
+    return corrected if 0 <= corrected <= received + FUTURE_TOLERANCE else received
+
+
+def delivered_body(
+    message: Mapping[str, Any],
     kind: str,
     message_id: str,
-    envelope: Envelope,
-    context: dict[str, Any] | None,
+    *,
+    received_at: Moment,
+    corrected_at: Moment,
+    sent_at: Moment | None,
+    stamp: Stamp | None,
     integrations: Mapping[str, Any] | None,
-    claimed: Moment | None,
-    sent: Moment | None,
 ) -> dict[str, Any]:
-    """The event as it is stored and delivered, with Segment's four times."""
-    body = {name: value for name, value in raw.items() if name not in _NEVER_KEPT}
-    received = envelope.received_at
-    corrected = received if claimed is None else claimed
-    if claimed is not None and sent is not None and abs(sent - claimed) <= LONGEST_QUEUED:
-        corrected = received - (sent - claimed)
-    if corrected > received + FUTURE_TOLERANCE or corrected < 0:
-        corrected = received
+    """The event as it is told to destinations, with Segment's four times.
+
+    The stamp stands in it in its current form, so that the receiver reads what was decided.
+    """
+    body = dict(message)
     body["type"] = kind
     body["messageId"] = message_id
-    body["timestamp"] = moment.format_rfc3339(corrected)
-    body["receivedAt"] = moment.format_rfc3339(received)
-    if claimed is not None and raw.get("timestamp") is not None:
-        body["originalTimestamp"] = raw["timestamp"]
-    if sent is not None and "sentAt" not in raw:
-        body["sentAt"] = moment.format_rfc3339(sent)
-    if context is not None:
-        body["context"] = context
+    if message.get("timestamp") is not None:
+        body["originalTimestamp"] = message["timestamp"]
+    body["timestamp"] = moment.format_rfc3339(corrected_at)
+    body["receivedAt"] = moment.format_rfc3339(received_at)
+    if sent_at is not None and "sentAt" not in message:
+        body["sentAt"] = moment.format_rfc3339(sent_at)
+    if stamp is not None:
+        context = message.get("context") or {}
+        consent = context.get("consent")
+        kept = consent if isinstance(consent, dict) else {}
+        told = {category: category in stamp.granted for category in sorted(stamp.stated)}
+        body["context"] = {**context, "consent": {**kept, "categoryPreferences": told}}
     if integrations is not None:
         body["integrations"] = dict(integrations)
     return body

@@ -8,6 +8,7 @@ written at the door; in between there are only these.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TypeAlias
 
 Moment: TypeAlias = int
@@ -49,11 +50,17 @@ def parse(text: str) -> Moment:
 
 def format_rfc3339(moment: Moment) -> str:
     """RFC 3339 in UTC with milliseconds, as Segment writes it."""
-    value = _EPOCH + timedelta(microseconds=moment)
-    return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}Z"
+    second, rest = divmod(moment, SECOND)
+    return f"{_to_the_second(second)}.{rest // 1000:03d}Z"
 
 
 def format_exact(moment: Moment) -> str:
     """RFC 3339 in UTC with microseconds: for records, where order matters."""
-    value = _EPOCH + timedelta(microseconds=moment)
-    return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond:06d}Z"
+    second, rest = divmod(moment, SECOND)
+    return f"{_to_the_second(second)}.{rest:06d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _to_the_second(second: int) -> str:
+    """What is written now is mostly of the second in which the last was."""
+    return f"{_EPOCH + timedelta(seconds=second):%Y-%m-%dT%H:%M:%S}"

@@ -106,6 +106,8 @@ class Masks(NamedTuple):
 
 
 def _masks_of(found: dict[str, Found], bits: Bits) -> Masks:
+    if all(one is NOTHING_FOUND for one in found.values()):
+        return _SILENCE
     blocked = bits.of(c for c, f in found.items() if f.block is not None)
     signalled = bits.of(c for c, f in found.items() if f.signal is not None)
     faded = bits.of(c for c, f in found.items() if f.grant is None and f.silent in _FADED)
@@ -115,11 +117,15 @@ def _masks_of(found: dict[str, Found], bits: Bits) -> Masks:
 
 
 _FADED = (Why.STALE, Why.EXPIRED)
+_SILENCE = Masks(0, 0, 0, 0, FOREVER)
 
 
 def stand(history: History, policy: Policy, as_of: Moment) -> Standing:
     """Fold a subject's history into what holds at ``as_of``."""
     everything = history.all_facts()
+    if not everything and not history.all_merges():
+        # Most who come for the first time: silence, whenever it is asked.
+        return Standing(as_of, found=dict.fromkeys(policy.category, NOTHING_FOUND))
     facts = [fact for fact in everything if fact.received_at <= as_of]
     reader = Reader(policy, as_of, _last_unsuppressed(facts))
     for at in (*(f.received_at for f in everything), *(m.at for m in history.all_merges())):

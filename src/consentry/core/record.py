@@ -19,6 +19,8 @@ from consentry.core.moment import Moment
 class NodeKind(StrEnum):
     """What kind of identifier. One letter each, for they are stored by the million."""
 
+    __hash__ = str.__hash__  # Enum's own is a call; identifiers are looked up all the time
+
     DEVICE = "d"
     ACCOUNT = "u"
     EMAIL = "e"

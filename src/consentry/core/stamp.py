@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
+import msgspec
+
 from consentry.core.bits import Bits
+
+LONGEST_REMEMBERED = 1024  # bytes
+_encode = msgspec.json.Encoder().encode
 
 
 class Invalid(Exception):
@@ -23,7 +29,7 @@ class Invalid(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stamp:
     """What an event says of consent. A category in ``stated`` but not in ``granted`` is denied."""
 
@@ -41,12 +47,29 @@ class Stamp:
         granted: int = known[1]
         return granted
 
+    @cached_property
+    def written(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Granted and stated as they are stored, in order."""
+        return tuple(sorted(self.granted)), tuple(sorted(self.stated))
+
     def joined(self, other: Stamp) -> Stamp:
         """Both must grant."""
         return Stamp(self.granted & other.granted, self.stated | other.stated)
 
 
 EMPTY_STAMP = Stamp(frozenset(), frozenset())
+
+
+def stamp_of_written(granted: tuple[str, ...], stated: tuple[str, ...]) -> Stamp:
+    """The stamp that was ``written`` so; an event is asked about several times."""
+    if sum(map(len, stated)) > LONGEST_REMEMBERED:
+        return Stamp(frozenset(granted), frozenset(stated))
+    return _remembered_pair(granted, stated)
+
+
+@lru_cache(maxsize=4096)
+def _remembered_pair(granted: tuple[str, ...], stated: tuple[str, ...]) -> Stamp:
+    return Stamp(frozenset(granted), frozenset(stated))
 
 
 def read_stamp(
@@ -57,18 +80,12 @@ def read_stamp(
     ``has_integrations`` is whether a non-empty integrations object stands beside it, which
     turns ``consent: {}`` into a stamp that grants nothing. Raises Invalid with the field.
     """
-    if context is None:
+    if not context:
         return None
-    stamps = [
-        stamp
-        for stamp in (
-            _current_form(context, has_integrations, at),
-            _draft_form(context, at),
-            _rudderstack_form(context, at),
-        )
-        if stamp is not None
-    ]
-    return join_stamps(stamps)
+    current = _current_form(context, has_integrations, at) if "consent" in context else None
+    if "consentCategories" not in context and "consentManagement" not in context:
+        return current
+    return join_stamps((current, _draft_form(context, at), _rudderstack_form(context, at)))
 
 
 def join_stamps(stamps: Iterable[Stamp | None]) -> Stamp | None:
@@ -84,6 +101,25 @@ def category_preferences(value: Any, field: str) -> Stamp:
     """Read an object of category id to boolean. Raises Invalid naming the category."""
     if not isinstance(value, Mapping):
         raise Invalid(field, f"{field} must be an object of category to true or false")
+    try:
+        text = _encode(value)
+        if len(text) <= LONGEST_REMEMBERED:
+            return _remembered(text)
+    except (Invalid, ValueError, TypeError, RecursionError):
+        pass  # read it below, to say what is wrong and where
+    return _read_preferences(value, field)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(text: bytes) -> Stamp:
+    """The stamp in this JSON text: senders repeat a few of them all day.
+
+    By the text and not by the values, because to Python 1 is True, and 1 is no answer.
+    """
+    return _read_preferences(msgspec.json.decode(text), "")
+
+
+def _read_preferences(value: Mapping[str, Any], field: str) -> Stamp:
     for category, answer in value.items():
         if answer is not True and answer is not False:
             raise Invalid(f"{field}.{category}", f"{field}.{category} must be true or false")
@@ -91,8 +127,6 @@ def category_preferences(value: Any, field: str) -> Stamp:
 
 
 def _current_form(context: Mapping[str, Any], has_integrations: bool, at: str) -> Stamp | None:
-    if "consent" not in context:
-        return None
     consent = context["consent"]
     if not isinstance(consent, Mapping):
         raise Invalid(f"{at}.consent", f"{at}.consent must be an object")

@@ -27,6 +27,7 @@ from consentry.core.record import Node, NodeKind
 from consentry.demo import views
 from consentry.demo.stand_ins import VENDORS, StandIns
 from consentry.web.app import create_app
+from consentry.web.call import Answer
 from consentry.web.problems import Problem, json_response
 from consentry.web.site import Site, read_body
 
@@ -70,7 +71,7 @@ class Demo:
     run: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
-Handler = Callable[[Demo, Request], Awaitable[Response]]
+Handler = Callable[[Demo, Request], Awaitable[Answer]]
 
 
 def create_front(
@@ -117,7 +118,7 @@ def _check_place(request: Request, hosts: frozenset[str]) -> None:
         raise Problem(403, "forbidden", "the demo answers its own pages only")
 
 
-async def _answer(demo: Demo, request: Request) -> Response | None:
+async def _answer(demo: Demo, request: Request) -> Answer | None:
     path = request.url.path
     if path in FILES and request.method in ("GET", "HEAD"):
         return _file(*FILES[path])
@@ -129,12 +130,12 @@ async def _answer(demo: Demo, request: Request) -> Response | None:
     return await handler(demo, request)
 
 
-def _file(name: str, media_type: str) -> Response:
+def _file(name: str, media_type: str) -> Answer:
     content = resources.files("consentry.demo").joinpath("pages", name).read_bytes()
     return Response(content, media_type=media_type, headers=PAGE_HEADERS)
 
 
-async def get_setting(demo: Demo, request: Request) -> Response:
+async def get_setting(demo: Demo, request: Request) -> Answer:
     """GET /demo/setting: what a page must know of the workspace. All of it is public."""
     config, policy = demo.site.config, demo.site.world.policy
     public = next(source for source in config.sources if not source.trusted)
@@ -156,7 +157,7 @@ async def get_setting(demo: Demo, request: Request) -> Response:
     )
 
 
-async def post_sign_in(demo: Demo, request: Request) -> Response:
+async def post_sign_in(demo: Demo, request: Request) -> Answer:
     """POST /demo/sign-in: the shop's back end says, signed, who is signed in.
 
     A real one checks a password first. Without the token a page could not grant for an account.
@@ -174,7 +175,7 @@ async def post_sign_in(demo: Demo, request: Request) -> Response:
     return json_response({"token": token})
 
 
-async def post_ads(demo: Demo, request: Request) -> Response:
+async def post_ads(demo: Demo, request: Request) -> Answer:
     """POST /demo/ads: ads fails from now on, or recovers; then what waits for it is tried."""
     failing = (await _body(request, Ads)).failing
     await demo.stand_ins.let_ads_fail(failing)
@@ -185,7 +186,7 @@ async def post_ads(demo: Demo, request: Request) -> Response:
     return json_response({"adsFailing": failing})
 
 
-async def get_received(demo: Demo, request: Request) -> Response:
+async def get_received(demo: Demo, request: Request) -> Answer:
     """GET /demo/received: what each stand-in was sent, newest first."""
     return json_response(
         {
@@ -195,7 +196,7 @@ async def get_received(demo: Demo, request: Request) -> Response:
     )
 
 
-async def get_subject(demo: Demo, request: Request) -> Response:
+async def get_subject(demo: Demo, request: Request) -> Answer:
     """GET /demo/subject?anonymousId=: one subject's preferences, history and the ledger's size."""
     anonymous_id = request.query_params.get("anonymousId", "")
     if not 1 <= len(anonymous_id) <= LONGEST_ID:
@@ -203,7 +204,7 @@ async def get_subject(demo: Demo, request: Request) -> Response:
     return json_response(views.subject(demo.site.world, Node(NodeKind.DEVICE, anonymous_id)))
 
 
-async def get_feed(demo: Demo, request: Request) -> Response:
+async def get_feed(demo: Demo, request: Request) -> Answer:
     """GET /demo/feed: what happened lately, then what happens, one JSON document a line."""
     return StreamingResponse(
         views.feed_lines(demo.site, demo.closing),

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import msgspec
 
 from consentry.core.choice import Answer, answer_of_update, subject_of
 from consentry.core.decision import Decisions, decide, question_of
 from consentry.core.event import Envelope, Event, Malformed, parse_event
-from consentry.core.record import FactKind, Node
+from consentry.core.record import Node
 from consentry.flow.records import (
     Origin,
     Said,
@@ -23,12 +24,12 @@ from consentry.flow.records import (
     merge_record,
     signal_record,
 )
-from consentry.flow.subjects import Asking
 from consentry.flow.world import World
 from consentry.ledger.entry import Record
 from consentry.ports import Commit, StoredEvent
 
 GPC = "gpc"
+LINKING = frozenset({"identify", "alias"})
 LONGEST_TURN_S = 0.01  # of the event loop, for one request
 
 
@@ -36,7 +37,8 @@ LONGEST_TURN_S = 0.01  # of the event loop, for one request
 class Incoming:
     """One tracking request, after its bytes were read and its sender known.
 
-    ``gpc`` is whether a browser sent Sec-GPC: 1, or None where no browser spoke.
+    ``texts`` are the messages as JSON, where the door has them written. ``gpc`` is whether a
+    browser sent Sec-GPC: 1, or None where no browser spoke.
     """
 
     origin: Origin
@@ -44,13 +46,14 @@ class Incoming:
     envelope: Envelope
     expected_type: str | None = None
     gpc: bool | None = None
+    texts: Sequence[bytes | None] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """An event with what was decided about it, for each destination."""
 
     event: Event
+    nodes: tuple[Node, ...]
     decisions: Decisions
     suppressed: bool
     record_id: str | None = None
@@ -60,9 +63,9 @@ class Decided:
 class Accepted:
     """What came of a request. ``refused`` pairs an index with why; ``repeated`` are message ids."""
 
-    decided: tuple[Decided, ...] = ()
-    refused: tuple[tuple[int, Malformed], ...] = ()
-    records: tuple[Record, ...] = ()
+    decided: Sequence[Decided] = ()
+    refused: Sequence[tuple[int, Malformed]] = ()
+    records: Sequence[Record] = ()
     repeated: int = 0
     positions: tuple[int | None, ...] = field(default=())
 
@@ -73,25 +76,25 @@ async def accept(world: World, incoming: Incoming) -> Accepted:
     Raises StoreUnavailable when nothing could be written; then nothing was accepted.
     """
     events, refused = _parse(world, incoming)
-    landing = world.subjects.landing(node for event in events for node in nodes_of(event))
+    subjects = [nodes_of(event) for event in events]
+    landing = world.subjects.landing(node for nodes in subjects for node in nodes)
     records, record_ids = records_of(world, incoming, events)
     with world.subjects.in_flight(records):
         for landed in landing:
             await landed.wait()
-        decided = await _decide_all(world, incoming, events, records, record_ids)
-        kept = [one for one in decided if not one.suppressed]
-        stored = tuple(_stored(world, incoming.origin, one) for one in kept)
-        committed = await world.store.commit(Commit(records=tuple(records), events=stored))
+        decided = await _decide_all(world, incoming, events, subjects, records, record_ids)
+        stored = [_stored(world, incoming.origin, one) for one in decided if not one.suppressed]
+        committed = await world.store.commit(Commit(records=tuple(records), events=tuple(stored)))
     if stored:
         world.notify()
-    repeated = sum(position is None for position in committed.positions)
-    return Accepted(tuple(decided), tuple(refused), tuple(records), repeated, committed.positions)
+    repeated = committed.positions.count(None)
+    return Accepted(decided, refused, records, repeated, committed.positions)
 
 
 def _parse(world: World, incoming: Incoming) -> tuple[list[Event], list[tuple[int, Malformed]]]:
     events: list[Event] = []
     refused: list[tuple[int, Malformed]] = []
-    for index, raw in enumerate(incoming.messages):
+    for index, (raw, text) in enumerate(zip_longest(incoming.messages, incoming.texts)):
         if isinstance(raw, Malformed):
             refused.append((index, raw))
             continue
@@ -101,6 +104,7 @@ def _parse(world: World, incoming: Incoming) -> tuple[list[Event], list[tuple[in
             # Chance costs more than parsing does, and nearly everybody sends an id.
             fallback_id="" if _has_id(raw) else world.new_id("msg"),
             expected_type=incoming.expected_type,
+            text=text,
         )
         if isinstance(parsed, Event):
             events.append(parsed)
@@ -121,9 +125,16 @@ def records_of(
     """All that the request puts on the ledger, before any of its events is decided."""
     records: list[Record] = _signals(world, incoming, events)
     record_ids: dict[int, str] = {}
+    telling = [
+        (n, event)
+        for n, event in enumerate(events)
+        if event.type in LINKING or event.is_preference_update
+    ]
+    if not telling:
+        return records, record_ids
     reading = world.subjects.reading()
     linked: set[tuple[Node, Node]] = set()
-    for n, event in enumerate(events):
+    for n, event in telling:
         links = [
             link
             for link in links_of(event, incoming.origin)
@@ -154,14 +165,15 @@ def _answer(world: World, event: Event, origin: Origin, earlier: list[Event]) ->
 
 
 def _said(event: Event, answer: Answer) -> Said:
-    consent = event.body.get("context", {}).get("consent", {})
+    stamp = event.stamp
+    stated = {} if stamp is None else {c: c in stamp.granted for c in sorted(stamp.stated)}
     evidence = {
         "action": "save",
         "surface": "event",
         "messageId": event.message_id,
-        "stated": consent.get("categoryPreferences", {}),
+        "stated": stated,
     }
-    page = event.body.get("context", {}).get("page")
+    page = event.context.get("page")
     if isinstance(page, dict) and isinstance(page.get("url"), str):
         evidence["page"] = page["url"][:2000]
     return Said(
@@ -178,17 +190,8 @@ def _signals(world: World, incoming: Incoming, events: list[Event]) -> list[Reco
     return [
         signal_record(world, GPC, incoming.gpc, node, incoming.origin, received_at)
         for node in nodes
-        if _signal_present(world, node) != incoming.gpc
+        if world.subjects.signal_present(node, GPC) != incoming.gpc
     ]
-
-
-def _signal_present(world: World, node: Node) -> bool:
-    seen = [
-        (fact.received_at, fact.present)
-        for fact in world.subjects.facts(node)
-        if fact.kind is FactKind.SIGNAL and fact.signal == GPC
-    ]
-    return max(seen)[1] if seen else False
 
 
 def _merge(world: World, event: Event, origin: Origin) -> list[Record]:
@@ -209,50 +212,46 @@ async def _decide_all(
     world: World,
     incoming: Incoming,
     events: list[Event],
+    subjects: list[tuple[Node, ...]],
     records: list[Record],
     record_ids: dict[int, str],
 ) -> list[Decided]:
     """Decide each event; a long request lets others have their turn in between."""
     loop = asyncio.get_running_loop()
     asking = world.subjects.asking(world.policy, records) if records else None
+    regime = world.regimes.get(incoming.origin.source)
     decided, began = [], loop.time()
-    for n, event in enumerate(events):
-        decided.append(_decide(world, incoming, event, asking, record_ids.get(n)))
+    for n, (event, nodes) in enumerate(zip(events, subjects, strict=True)):
+        if asking is None:
+            standing = world.subjects.standing(nodes, world.policy, event.received_at)
+        else:
+            standing = asking.standing(nodes, event.received_at)
+        decisions = decide(world.policy, question_of(event, regime), standing)
+        decided.append(Decided(event, nodes, decisions, standing.suppressed, record_ids.get(n)))
         if loop.time() - began > LONGEST_TURN_S:
             await asyncio.sleep(0)
             began = loop.time()
     return decided
 
 
-def _decide(
-    world: World, incoming: Incoming, event: Event, asking: Asking | None, record_id: str | None
-) -> Decided:
-    nodes = nodes_of(event)
-    if asking is None:
-        standing = world.subjects.standing(nodes, world.policy, event.received_at)
-    else:
-        standing = asking.standing(nodes, event.received_at)
-    question = question_of(event, world.regimes.get(incoming.origin.source))
-    decisions = decide(world.policy, question, standing)
-    return Decided(event, decisions, standing.suppressed, record_id)
-
-
 def _stored(world: World, origin: Origin, decided: Decided) -> StoredEvent:
-    event = decided.event
-    stamp = event.stamp
+    event, nodes, decisions, _, record_id = decided
+    granted, stated = (None, None) if event.stamp is None else event.stamp.written
     return StoredEvent(
-        message_id=event.message_id,
-        source=origin.source,
-        type=event.type,
-        name=event.name,
-        nodes=nodes_of(event),
-        received_at=event.received_at,
-        made_at=event.made_at,
-        granted=None if stamp is None else tuple(sorted(stamp.granted)),
-        stated=None if stamp is None else tuple(sorted(stamp.stated)),
-        policy_id=world.policy_id,
-        allowed=decided.decisions.allowed,
-        record_id=decided.record_id,
-        integrations=None if event.integrations is None else dict(event.integrations),
-        body=msgspec.json.encode(event.body),
+        event.message_id,
+        origin.source,
+        event.type,
+        event.name,
+        nodes,
+        event.received_at,
+        event.made_at,
+        granted,
+        stated,
+        world.policy_id,
+        decisions.allowed,
+        record_id,
+        None if event.integrations is None else dict(event.integrations),
+        event.text or msgspec.json.encode(event.message),
+        event.corrected_at,
+        event.sent_at,
     )

@@ -12,7 +12,7 @@ from consentry.core.decision import Decision, Question, Reason, decide, verdicts
 from consentry.core.event import PREFERENCE_UPDATE
 from consentry.core.policy import Policy
 from consentry.core.record import FactKind, Node, NodeKind
-from consentry.core.stamp import Stamp
+from consentry.core.stamp import Stamp, stamp_of_written
 from consentry.flow.world import World
 from consentry.ports import StoredEvent
 
@@ -59,17 +59,19 @@ def decide_then(world: World, event: StoredEvent, destination: str) -> Decision 
 
 def question_of_stored(world: World, event: StoredEvent) -> Question:
     """The question that a stored event poses, as of its acceptance: its choice was the latest."""
-    stamp = None
-    if event.granted is not None:
-        stamp = Stamp(frozenset(event.granted), frozenset(event.stated or ()))
     return Question(
         accepted_at=event.received_at,
         made_at=event.made_at,
-        stamp=stamp,
+        stamp=stamp_of_stored(event),
         integrations=event.integrations,
         preference_update=is_update(event),
         regime=world.regimes.get(event.source),
     )
+
+
+def stamp_of_stored(event: StoredEvent) -> Stamp | None:
+    """The stamp of a stored event; None when it is unstamped."""
+    return None if event.granted is None else stamp_of_written(event.granted, event.stated or ())
 
 
 def is_update(event: StoredEvent) -> bool:

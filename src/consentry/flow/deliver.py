@@ -11,12 +11,13 @@ import msgspec
 
 from consentry.core.decision import Decision
 from consentry.core.delivery import NEXT, Grade, Outcome, State
+from consentry.core.event import delivered_body
 from consentry.core.moment import format_rfc3339
 from consentry.core.record import NodeKind
 from consentry.destinations.message import Attempted, LastLookRefused, Message
 from consentry.destinations.registry import Connected
 from consentry.flow import describe
-from consentry.flow.asked import consent_of, decide_now, is_update, shares
+from consentry.flow.asked import consent_of, decide_now, is_update, shares, stamp_of_stored
 from consentry.flow.world import World
 from consentry.ports import Attempt, Positioned, StoredEvent, StoreUnavailable
 
@@ -152,7 +153,7 @@ def _crossed(world: World, destination: str, event: StoredEvent) -> bool:
 def message_of(world: World, event: StoredEvent, destination: str) -> Message:
     """What the destination is handed: never more consent than holds at this moment."""
     consent = _told(world, event, destination)
-    body: dict[str, Any] = msgspec.json.decode(event.body)
+    body = _body_of(event)
     if _is_shared_choice(world, event, destination):
         body = _shared_choice(body, consent)
     elif event.granted is None:
@@ -168,6 +169,19 @@ def message_of(world: World, event: StoredEvent, destination: str) -> Message:
         received_at=format_rfc3339(event.received_at),
         body=body,
         consent=consent,
+    )
+
+
+def _body_of(event: StoredEvent) -> dict[str, Any]:
+    return delivered_body(
+        msgspec.json.decode(event.body),
+        event.type,
+        event.message_id,
+        received_at=event.received_at,
+        corrected_at=event.corrected_at,
+        sent_at=event.sent_at,
+        stamp=stamp_of_stored(event),
+        integrations=event.integrations,
     )
 
 

@@ -159,6 +159,7 @@ class Subjects:
         self._store = store
         self._standing: OrderedDict[Key, tuple[str, Standing]] = OrderedDict()
         self._depends: dict[Node, set[Key]] = defaultdict(set)
+        self._present: dict[tuple[Node, str], bool] = {}
         self._in_flight: dict[str, Overlay] = {}
         self._landing: list[tuple[set[Node], asyncio.Event]] = []
 
@@ -215,6 +216,21 @@ class Subjects:
     def facts(self, node: Node) -> Facts:
         """Everything received about one identifier, durable or not."""
         return self.reading().facts(node)
+
+    def signal_present(self, node: Node, signal: str) -> bool:
+        """Whether this identifier's latest word about a signal is that it is there."""
+        known = self._present.get((node, signal))
+        if known is None:
+            seen = [
+                (fact.received_at, fact.present)
+                for fact in self.facts(node)
+                if fact.kind is FactKind.SIGNAL and fact.signal == signal
+            ]
+            known = max(seen)[1] if seen else False
+            if len(self._present) >= REMEMBERED:
+                self._present.clear()
+            self._present[node, signal] = known
+        return known
 
     def linked(self, nodes: Key) -> list[Node]:
         """These identifiers and all that decisions about them read; alone, if they are too many."""
@@ -274,6 +290,9 @@ class Subjects:
 
     def _forget(self, records: Iterable[Record]) -> None:
         for record in records:
+            for node, fact in record.facts:
+                if fact.kind is FactKind.SIGNAL:
+                    self._present.pop((node, fact.signal), None)
             for node in _touched(record):
                 for key in self._depends.pop(node, ()):
                     self._standing.pop(key, None)

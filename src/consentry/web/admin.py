@@ -16,6 +16,7 @@ from consentry.destinations.registry import KINDS
 from consentry.flow import describe
 from consentry.ports import Delivery
 from consentry.web import bodies
+from consentry.web.call import Answer
 from consentry.web.consent import LARGEST_BODY
 from consentry.web.decisions import find_event
 from consentry.web.problems import Problem, json_response, whole_number
@@ -26,7 +27,7 @@ NDJSON = "application/x-ndjson"
 HEARTBEAT_S = 15.0
 
 
-async def get_destinations(site: Site, request: Request) -> Response:
+async def get_destinations(site: Site, request: Request) -> Answer:
     """GET /v1/destinations: what each is, and how it is doing."""
     site.require_admin(request)
     return json_response({"destinations": [_destination(site, m.name) for m in _mappings(site)]})
@@ -81,7 +82,7 @@ def oldest_s(site: Site, name: str) -> float:
     return max(0.0, (site.world.clock.now() - event.received_at) / SECOND)
 
 
-async def get_deliveries(site: Site, request: Request) -> Response:
+async def get_deliveries(site: Site, request: Request) -> Answer:
     """GET /v1/deliveries: rows, that is what is retried, held back or dead."""
     site.require_admin(request)
     state = request.query_params.get("state")
@@ -92,7 +93,7 @@ async def get_deliveries(site: Site, request: Request) -> Response:
     return json_response({"deliveries": rows, "next": following})
 
 
-async def get_dead_letters(site: Site, request: Request) -> Response:
+async def get_dead_letters(site: Site, request: Request) -> Answer:
     """GET /v1/dead-letters."""
     site.require_admin(request)
     rows, following = _rows(site, request, "dead")
@@ -129,7 +130,7 @@ def _row(site: Site, row: Delivery) -> dict[str, Any]:
     }
 
 
-async def post_retry(site: Site, request: Request) -> Response:
+async def post_retry(site: Site, request: Request) -> Answer:
     """POST /v1/deliveries/retry: what waits is tried now; a paused destination is resumed."""
     site.require_admin(request)
     raw = await read_body(request, LARGEST_BODY, site.choice_room)
@@ -144,7 +145,7 @@ async def post_retry(site: Site, request: Request) -> Response:
     return json_response({"retried": len(rows), "resumed": resumed})
 
 
-async def post_replay(site: Site, request: Request) -> Response:
+async def post_replay(site: Site, request: Request) -> Answer:
     """POST /v1/dead-letters/replay: decided again now, then sent if allowed."""
     site.require_admin(request)
     raw = await read_body(request, LARGEST_BODY, site.choice_room)
@@ -177,7 +178,7 @@ async def _chosen(site: Site, which: bodies.Which, state: State) -> list[Deliver
 
 
 # -- the ledger -----------------------------------------------------------------------------------
-async def get_ledger(site: Site, request: Request) -> Response:
+async def get_ledger(site: Site, request: Request) -> Answer:
     """GET /v1/ledger: every leaf from ``first`` on, one JSON document a line."""
     site.require_admin(request)
     first = whole_number(request.query_params.get("first", "0"), "first")
@@ -201,7 +202,7 @@ async def get_ledger(site: Site, request: Request) -> Response:
     return StreamingResponse(lines(), media_type=NDJSON, headers={"Cache-Control": "no-store"})
 
 
-async def get_checkpoint(site: Site, request: Request) -> Response:
+async def get_checkpoint(site: Site, request: Request) -> Answer:
     """GET /v1/ledger/checkpoint: the signed tree head. It says nothing about anybody."""
     note = site.world.store.checkpoint()
     if note is None:
@@ -209,12 +210,12 @@ async def get_checkpoint(site: Site, request: Request) -> Response:
     return Response(note, media_type="text/plain", headers={"Cache-Control": "no-store"})
 
 
-async def get_key(site: Site, request: Request) -> Response:
+async def get_key(site: Site, request: Request) -> Answer:
     """GET /v1/ledger/key: the public key that checkpoints are verified with."""
     return Response(f"{site.ledger_key}\n", media_type="text/plain")
 
 
-async def get_notice(site: Site, request: Request) -> Response:
+async def get_notice(site: Site, request: Request) -> Answer:
     """GET /v1/notices/{hash}: the text that people were shown."""
     site.require_admin(request)
     text = site.world.store.notice(request.path_params["digest"])
@@ -224,7 +225,7 @@ async def get_notice(site: Site, request: Request) -> Response:
 
 
 # -- watching ---------------------------------------------------------------------------------------
-async def get_tail(site: Site, request: Request) -> Response:
+async def get_tail(site: Site, request: Request) -> Answer:
     """GET /v1/tail: what happens, as it happens, one JSON document a line."""
     site.require_admin(request)
     return StreamingResponse(

@@ -13,13 +13,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from consentry.ports import StoreConflict, StoreError, StoreRefused
 from consentry.web import admin, consent, decisions, faults, ingest, openapi, ops
+from consentry.web.call import Answer, Call, Reply
 from consentry.web.problems import Problem
 from consentry.web.site import Site
 
-Handler = Callable[[Site, Request], Awaitable[Response]]
+Handler = Callable[[Site, Request], Awaitable[Answer]]
 log = structlog.get_logger()
 
-HOT: dict[tuple[str, str], Handler] = {
+HOT: dict[tuple[str, str], Callable[[Site, Call], Awaitable[Answer]]] = {
     **{("POST", f"/v1/{name}"): ingest.single(name) for name in ingest.SHORT_PATHS.values()},
     **{("POST", f"/v1/{short}"): ingest.single(n) for short, n in ingest.SHORT_PATHS.items()},
     **{("POST", path): ingest.batch for path in ("/v1/batch", "/v1/import", "/v1/b")},
@@ -78,35 +79,46 @@ def create_app(site: Site, stop: Callable[[], Awaitable[None]] | None = None) ->
             return
         if scope["type"] != "http":
             return
-        request = Request(scope, receive)
-        response = await _answer(site, request, routes)
-        _add_cors(site, request, response)
+        hot = HOT.get((scope["method"], scope["path"]))
+        if hot is not None:
+            call = Call(scope, receive)
+            response = await _guarded(hot(site, call), call.path)
+            origin = call.headers.get("origin")
+        else:
+            request = Request(scope, receive)
+            response = await _guarded(_routed(site, request, routes), scope["path"])
+            origin = request.headers.get("origin")
+        _add_cors(site, scope["path"], origin, response)
         await response(scope, receive, send)
 
     return app
 
 
-async def _answer(site: Site, request: Request, routes: list[Any]) -> Response:
+async def _routed(site: Site, request: Request, routes: list[Any]) -> Answer:
+    if request.method == "OPTIONS":
+        return _preflight(request)
+    return await _find(request, routes)(site, request)
+
+
+async def _guarded(answering: Awaitable[Answer], path: str) -> Answer:
+    """The answer, or what is answered when there is none."""
     try:
-        if request.method == "OPTIONS":
-            return _preflight(request)
-        handler = HOT.get((request.method, request.url.path)) or _find(request, routes)
-        return await handler(site, request)
+        return await answering
     except Problem as problem:
         return problem.as_response()
     except (StoreConflict, StoreRefused) as fault:
-        faults.say(fault, path=_route_name(request))
+        faults.say(fault, path=_route_name(path))
         return _fault()
     except StoreError as error:
         log.error("store_failed", error=type(error).__name__)
         message = "the store cannot be read; nothing is sent until it can"
         return Problem(503, "unavailable", message, retry_after_s=2).as_response()
     except Exception as fault:
-        faults.say(fault, path=_route_name(request))
+        faults.say(fault, path=_route_name(path))
         return _fault()
 
 
-def _fault() -> Response:
+def _fault() -> Reply:
     return Problem(500, "internal_error", "this is a fault of the server").as_response()
 
 
@@ -127,9 +139,9 @@ def _find(request: Request, routes: list[Any]) -> Handler:
     raise Problem(404, "not_found", "there is nothing at this path")
 
 
-def _route_name(request: Request) -> str:
+def _route_name(path: str) -> str:
     """The path without what may identify somebody."""
-    parts = request.url.path.split("/")
+    parts = path.split("/")
     return "/".join(parts[:3])
 
 
@@ -145,16 +157,14 @@ def _preflight(request: Request) -> Response:
     )
 
 
-def _add_cors(site: Site, request: Request, response: Response) -> None:
+def _add_cors(site: Site, path: str, origin: str | None, response: Answer) -> None:
     """Browsers of an allowed origin may read answers, and how long to wait before a retry."""
-    path = request.url.path
     if path not in _TRACKING and not path.startswith(_CROSS_ORIGIN):
         return
-    response.headers["Vary"] = "Origin"
-    origin = request.headers.get("origin")
+    response.raw_headers.append((b"vary", b"Origin"))
     if origin and _known_origin(site, origin, path):
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Expose-Headers"] = "Retry-After"
+        allowed = (b"access-control-allow-origin", origin.encode("latin-1"))
+        response.raw_headers += [allowed, (b"access-control-expose-headers", b"Retry-After")]
 
 
 def _known_origin(site: Site, origin: str, path: str) -> bool:

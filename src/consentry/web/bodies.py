@@ -13,7 +13,7 @@ from msgspec import Meta
 from consentry.core.event import LONGEST_ID, normal_email, normal_phone
 from consentry.core.record import Node, NodeKind
 from consentry.web.problems import Problem
-from consentry.web.strict_json import flaw, read_object
+from consentry.web.strict_json import read_checked
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)]
 CategoryId = Annotated[str, Meta(min_length=1, max_length=100)]
@@ -149,11 +149,7 @@ class Which(Body):
 
 def read_bytes(body: bytes, type_: type[T]) -> T:
     """Parse a body. Raises Problem 400 naming the field."""
-    value = read_object(body)
-    found = flaw(value)
-    if found is not None:
-        raise Problem(400, found.code, found.message, found.field)
-    return convert(value, type_)
+    return convert(read_checked(body), type_)
 
 
 def convert(value: Any, type_: type[T]) -> T:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from consentry.core.choice import Answer
 from consentry.core.event import made_at, read_time
@@ -30,6 +29,7 @@ from consentry.flow.records import Origin, Said
 from consentry.ledger.entry import RecordType
 from consentry.ports import StoreUnavailable
 from consentry.web import bodies
+from consentry.web.call import Asked, Call, Reply
 from consentry.web.ingest import tell_record
 from consentry.web.problems import Problem, json_response, whole_number
 from consentry.web.site import ADMIN, CHOICES, Site, read_body, request_key
@@ -66,7 +66,7 @@ class Caller:
         )
 
 
-def caller(site: Site, request: Request, body_key: str | None) -> Caller:
+def caller(site: Site, request: Asked, body_key: str | None) -> Caller:
     """Admin, server or public, by the key. Raises Problem 401, 400 or 403."""
     key = request_key(request)
     if key is not None and site.is_admin(key):
@@ -79,7 +79,7 @@ def caller(site: Site, request: Request, body_key: str | None) -> Caller:
     return Caller(site.origin_of(source, request, site.world.clock.now()))
 
 
-def trusted_caller(site: Site, request: Request) -> Caller:
+def trusted_caller(site: Site, request: Asked) -> Caller:
     """A server source or the admin. Raises Problem 401 or 403."""
     who = caller(site, request, None)
     if not who.trusted:
@@ -87,7 +87,7 @@ def trusted_caller(site: Site, request: Request) -> Caller:
     return who
 
 
-async def post_consent(site: Site, request: Request) -> Response:
+async def post_consent(site: Site, request: Call) -> Reply:
     """POST /v1/consent."""
     raw = await read_body(request, LARGEST_BODY, site.choice_room)
     body = bodies.read_bytes(raw, bodies.Consent)
@@ -100,7 +100,7 @@ async def post_consent(site: Site, request: Request) -> Response:
     return await _record(site, request, raw, who, said, body.evidence)
 
 
-async def post_withdraw(site: Site, request: Request) -> Response:
+async def post_withdraw(site: Site, request: Call) -> Reply:
     """POST /v1/consent/withdraw."""
     raw = await read_body(request, LARGEST_BODY, site.choice_room)
     body = bodies.read_bytes(raw, bodies.Withdraw)
@@ -134,12 +134,12 @@ def _said(
 
 async def _record(
     site: Site,
-    request: Request,
+    request: Call,
     raw: bytes,
     who: Caller,
     said: Said,
     evidence: bodies.Evidence | None,
-) -> Response:
+) -> Reply:
     once = _once(request, who, raw)
     try:
         answered = await record_choice(
@@ -203,7 +203,7 @@ def _told(site: Site, answered: Answered, type_: RecordType) -> None:
         tell_record(site, entry.record)
 
 
-def _once(request: Request, who: Caller, raw: bytes) -> Once | None:
+def _once(request: Call, who: Caller, raw: bytes) -> Once | None:
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
@@ -211,7 +211,7 @@ def _once(request: Request, who: Caller, raw: bytes) -> Once | None:
         message = "Idempotency-Key has 1 to 200 characters"
         raise Problem(400, "invalid_key", message, "Idempotency-Key")
     scope = f"{who.origin.trust}/{who.origin.source}"
-    digest = hashlib.sha256(request.url.path.encode() + b"\0" + raw).digest()
+    digest = hashlib.sha256(request.path.encode() + b"\0" + raw).digest()
     return Once(f"{scope}/{key}", digest)
 
 
@@ -263,7 +263,7 @@ def _unavailable() -> Problem:
 
 
 # -- subjects ---------------------------------------------------------------------------------
-async def get_subject(site: Site, request: Request) -> Response:
+async def get_subject(site: Site, request: Request) -> Reply:
     """GET /v1/subjects/{user_id:ID|anonymous_id:ID}."""
     kind, _, value = request.path_params["subject"].partition(":")
     kinds = {"user_id": NodeKind.ACCOUNT, "anonymous_id": NodeKind.DEVICE}
@@ -275,7 +275,7 @@ async def get_subject(site: Site, request: Request) -> Response:
     return _subject(site, who, nodes, history, request.query_params.get("cursor"))
 
 
-async def post_lookup(site: Site, request: Request) -> Response:
+async def post_lookup(site: Site, request: Request) -> Reply:
     """POST /v1/subjects/lookup: as GET, for identifiers that may not stand in a URL."""
     body = bodies.read_bytes(
         await read_body(request, LARGEST_BODY, site.choice_room), bodies.Lookup
@@ -286,7 +286,7 @@ async def post_lookup(site: Site, request: Request) -> Response:
 
 def _subject(
     site: Site, who: Caller, nodes: tuple[Node, ...], history: bool, cursor: str | None
-) -> Response:
+) -> Reply:
     if not who.may_read(nodes):
         raise Problem(403, "forbidden", "this key may not read that subject")
     world = site.world
@@ -344,17 +344,17 @@ def _history(
 
 
 # -- suppression --------------------------------------------------------------------------------
-async def post_suppress(site: Site, request: Request) -> Response:
+async def post_suppress(site: Site, request: Request) -> Reply:
     """POST /v1/subjects/suppress."""
     return await _suppression(site, request, on=True)
 
 
-async def post_unsuppress(site: Site, request: Request) -> Response:
+async def post_unsuppress(site: Site, request: Request) -> Reply:
     """POST /v1/subjects/unsuppress."""
     return await _suppression(site, request, on=False)
 
 
-async def _suppression(site: Site, request: Request, *, on: bool) -> Response:
+async def _suppression(site: Site, request: Request, *, on: bool) -> Reply:
     who = trusted_caller(site, request)
     body = bodies.read_bytes(
         await read_body(request, LARGEST_BODY, site.choice_room), bodies.Suppress
@@ -369,7 +369,7 @@ async def _suppression(site: Site, request: Request, *, on: bool) -> Response:
     return json_response({"recordId": record.record_id, "suppressed": on})
 
 
-async def get_suppressions(site: Site, request: Request) -> Response:
+async def get_suppressions(site: Site, request: Request) -> Reply:
     """GET /v1/suppressions."""
     site.require_admin(request)
     cursor = request.query_params.get("cursor")
@@ -392,7 +392,7 @@ async def get_suppressions(site: Site, request: Request) -> Response:
 
 
 # -- imports --------------------------------------------------------------------------------------
-async def post_imports(site: Site, request: Request) -> Response:
+async def post_imports(site: Site, request: Request) -> Reply:
     """POST /v1/imports: choices that were made elsewhere, each taken or refused by itself."""
     site.require_admin(request)
     body = bodies.read_bytes(await read_body(request, LARGEST_BULK, site.room), bodies.Imports)

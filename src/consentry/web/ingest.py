@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from consentry.config import Enforcement, Source
 from consentry.core.event import Envelope, Malformed, read_time
@@ -14,14 +15,16 @@ from consentry.core.stamp import Invalid
 from consentry.flow import describe
 from consentry.flow.accept import Accepted, Decided, Incoming, accept
 from consentry.ports import StoreUnavailable
-from consentry.web.problems import Problem, json_response
+from consentry.web.call import Asked, Call, Reply
+from consentry.web.problems import Problem, json_reply, json_response
 from consentry.web.site import Site, read_body
-from consentry.web.strict_json import flaw, read_object, weigh
+from consentry.web.strict_json import flaw, read_messages
 
 LARGEST_EVENT = 32 * 1024
 LARGEST_BATCH = 500 * 1024
 MOST_EVENTS = 2500
 LONGEST_LIST = 20_000  # more real messages fit no batch; each would cost a line of the reply
+SUCCESS = b'{"success":true}'
 MOST_AT_ONCE = 2000  # requests that may wait for the disk together
 
 SHORT_PATHS = {
@@ -33,51 +36,53 @@ SHORT_PATHS = {
     "a": "alias",
 }
 
-Handler = Callable[[Site, Request], Awaitable[Response]]
+Handler = Callable[[Site, Call], Awaitable[Reply]]
 
 
 def single(type_: str) -> Handler:
     """POST of one message; the path names its type."""
 
-    async def handle(site: Site, request: Request) -> Response:
-        body = await _read(site, request)
-        return await _take(site, request, body, [body], type_)
+    async def handle(site: Site, call: Call) -> Reply:
+        body, messages, texts = read_messages(await _read(site, call), single=True)
+        return await _take(site, call, body, _checked(messages, texts), texts, type_)
 
     return handle
 
 
-async def batch(site: Site, request: Request) -> Response:
+async def batch(site: Site, call: Call) -> Reply:
     """POST of many messages. What is malformed is refused by itself; the rest is taken."""
-    body = await _read(site, request)
-    messages = body.get("batch")
-    if not isinstance(messages, list):
-        raise Problem(400, "invalid_batch", "batch must be a list of messages", "batch")
+    body, messages, texts = read_messages(await _read(site, call), single=False)
     if len(messages) > LONGEST_LIST:
         raise Problem(400, "too_many", f"a batch holds at most {MOST_EVENTS} messages", "batch")
-    return await _take(site, request, body, messages, None)
+    return await _take(site, call, body, _checked(messages, texts), texts, None)
 
 
-async def metrics(site: Site, request: Request) -> Response:
+async def metrics(site: Site, call: Call) -> Reply:
     """analytics.js' own metrics: accepted and forgotten."""
-    await read_body(request, LARGEST_BATCH, site.room, too_large=400)
-    return json_response({"success": True})
+    await read_body(call, LARGEST_BATCH, site.room, too_large=400)
+    return json_reply(SUCCESS)
 
 
-async def _read(site: Site, request: Request) -> dict[str, Any]:
+async def _read(site: Site, call: Call) -> bytes:
     if site.in_progress >= MOST_AT_ONCE:
         raise Problem(429, "overloaded", "too many requests at once", retry_after_s=1)
-    return read_object(await read_body(request, LARGEST_BATCH, site.room, too_large=400))
+    return await read_body(call, LARGEST_BATCH, site.room, too_large=400)
 
 
 async def _take(
-    site: Site, request: Request, body: dict[str, Any], messages: list[Any], type_: str | None
-) -> Response:
-    source = site.tracking_source(request, body.get("writeKey"))
+    site: Site,
+    call: Call,
+    body: dict[str, Any],
+    messages: list[Any],
+    texts: list[bytes],
+    type_: str | None,
+) -> Reply:
+    source = site.tracking_source(call, body.get("writeKey"))
     if source is None:
         return _unknown_key(site)
-    site.check_origin(source, request)
+    site.check_origin(source, call)
     site.check_rate(source, max(1, len(messages)))
-    incoming = _incoming(site, request, source, body, messages, type_)
+    incoming = _incoming(site, call, source, body, messages, texts, type_)
     site.in_progress += 1
     try:
         accepted = await accept(site.world, incoming)
@@ -91,34 +96,36 @@ async def _take(
     return _reply(accepted, single=type_ is not None)
 
 
-def _unknown_key(site: Site) -> Response:
+def _unknown_key(site: Site) -> Reply:
     """Segment answers 200 and keeps nothing; the strict profile says so aloud."""
     site.meters.unknown_keys.inc()
     if site.config.enforcement is Enforcement.SEGMENT:
-        return json_response({"success": True})
+        return json_reply(SUCCESS)
     raise Problem(401, "unknown_key", "no source has this write key", authenticate=True)
 
 
 def _incoming(
     site: Site,
-    request: Request,
+    call: Call,
     source: Source,
     body: dict[str, Any],
     messages: list[Any],
+    texts: list[bytes],
     type_: str | None,
 ) -> Incoming:
     now = site.world.clock.now()
-    ip = site.client_ip(request)
+    ip = site.client_ip(call)
     try:
         envelope = Envelope(now, ip=ip) if type_ is not None else _envelope(body, now, ip)
     except Invalid as error:
         raise Problem(400, error.code, error.message, error.field) from None
     return Incoming(
-        origin=site.origin_of(source, request, now),
-        messages=[_checked(message, n) for n, message in enumerate(messages)],
+        origin=site.origin_of(source, call, now),
+        messages=messages,
         envelope=envelope,
         expected_type=type_,
-        gpc=None if source.trusted else read_gpc(request),
+        gpc=None if source.trusted else read_gpc(call),
+        texts=texts,
     )
 
 
@@ -139,14 +146,22 @@ def _envelope(body: dict[str, Any], now: int, ip: str | None) -> Envelope:
     )
 
 
-def _checked(message: Any, index: int) -> Any:
-    """The message, or why it is refused before it is read any further."""
+def _checked(messages: list[Any], texts: list[Any]) -> list[Any]:
+    """The messages; in place of one that is not read any further, why it is refused."""
+    if len(messages) <= MOST_EVENTS and all(
+        type(text) is bytes and len(text) <= LARGEST_EVENT for text in texts
+    ):
+        return messages
+    return [_refused(*one) or one[1] for one in zip(count(), messages, texts)]
+
+
+def _refused(index: int, message: Any, text: bytes | Malformed) -> Malformed | None:
+    found = text
     if index >= MOST_EVENTS:
         return Malformed("too_many", f"a batch holds at most {MOST_EVENTS} messages")
-    found = weigh(message)
-    if isinstance(found, int):
-        if found <= LARGEST_EVENT:
-            return message
+    if isinstance(found, bytes):
+        if len(found) <= LARGEST_EVENT:
+            return None
         found = Malformed("event_too_large", f"a message has at most {LARGEST_EVENT} bytes")
     if isinstance(message, dict):
         message_id = message.get("messageId")
@@ -155,7 +170,7 @@ def _checked(message: Any, index: int) -> Any:
     return found
 
 
-def read_gpc(request: Request) -> bool | None:
+def read_gpc(request: Asked) -> bool | None:
     """Sec-GPC, only exactly ``1`` (w3c/gpc). None where no browser speaks."""
     values = request.headers.getlist("sec-gpc")
     if "1" in (value.strip() for value in values):
@@ -164,32 +179,32 @@ def read_gpc(request: Request) -> bool | None:
     return False if browser else None
 
 
-def _reply(accepted: Accepted, *, single: bool) -> Response:
-    if single and accepted.refused:
+def _reply(accepted: Accepted, *, single: bool) -> Reply:
+    if not accepted.refused:
+        return json_reply(SUCCESS)
+    if single:
         _, why = accepted.refused[0]
         raise Problem(400, why.code, why.message, why.field)
-    body: dict[str, Any] = {"success": True}
-    if accepted.refused:
-        body["rejected"] = [
-            {
-                "index": index,
-                "messageId": why.message_id,
-                "code": why.code,
-                "message": why.message,
-                **({"field": why.field} if why.field else {}),
-            }
-            for index, why in accepted.refused
-        ]
-    return json_response(body)
+    rejected = [
+        {
+            "index": index,
+            "messageId": why.message_id,
+            "code": why.code,
+            "message": why.message,
+            **({"field": why.field} if why.field else {}),
+        }
+        for index, why in accepted.refused
+    ]
+    return json_response({"success": True, "rejected": rejected})
 
 
 def tell(site: Site, incoming: Incoming, accepted: Accepted) -> None:
     """Those who watch hear of choices and of every decision."""
     known = site.world.policy.category
-    for one in accepted.decided:
-        stamp = one.event.stamp
+    stamps = Counter([one.event.stamp for one in accepted.decided])
+    for stamp, times in stamps.items():
         if stamp is not None and not stamp.stated <= known.keys():
-            site.meters.unknown_categories.inc()
+            site.meters.unknown_categories.inc(times)
     if not site.world.feed.watched:
         return
     for record in accepted.records:
@@ -231,7 +246,7 @@ def _told(incoming: Incoming, one: Decided) -> dict[str, Any]:
     }
 
 
-async def settings(site: Site, request: Request) -> Response:
+async def settings(site: Site, request: Request) -> Reply:
     """What analytics.js loads first: where to send, and each integration's categories."""
     key = request.path_params["write_key"]
     source = site.source_of(key)

@@ -43,7 +43,7 @@ async def overloaded(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers 503 to every request."""
     message = "too many connections at once"
     response = Problem(503, "overloaded", message, retry_after_s=1).as_response()
-    response.headers["Connection"] = "close"
+    response.raw_headers.append((b"connection", b"close"))
     await response(scope, receive, send)
 
 

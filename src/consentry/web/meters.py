@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from consentry.core.decision import MOST_RULINGS, Ruling
 from consentry.flow.accept import Accepted
 from consentry.flow.deliver import Settled
 
@@ -13,6 +16,7 @@ class Meters:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._rulings: Counts[Ruling] = Counts()
         make = self._counter
         self.accepted = make("events_accepted", "Events accepted and durable", "source", "type")
         self.refused = make("events_refused", "Messages refused", "source", "code")
@@ -81,17 +85,25 @@ class Meters:
 
     def count_accepted(self, source: str, accepted: Accepted) -> None:
         """What came of one request."""
-        for one in accepted.decided:
-            self.accepted.labels(source, one.event.type).inc()
-            for decision in one.decisions:
-                word = "allow" if decision.allow else "withhold"
-                self.decided.labels(decision.destination, word, decision.reason).inc()
+        self._rulings.update([one.decisions.ruling for one in accepted.decided])
+        if len(self._rulings) > MOST_RULINGS:
+            self._count_rulings()
+        for type_, count in Counts(one.event.type for one in accepted.decided).items():
+            self.accepted.labels(source, type_).inc(count)
         for _, malformed in accepted.refused:
             self.refused.labels(source, malformed.code).inc()
         if accepted.repeated:
             self.repeated.labels(source).inc(accepted.repeated)
         for record in accepted.records:
             self.choices.labels(record.type).inc()
+
+    def _count_rulings(self) -> None:
+        """A ruling is counted once for each event; its destinations only when it is asked for."""
+        for ruling, count in self._rulings.items():
+            for ruled in ruling.each:
+                word = "allow" if ruled.allow else "withhold"
+                self.decided.labels(ruled.destination, word, ruled.reason).inc(count)
+        self._rulings.clear()
 
     def count_attempt(self, destination: str, settled: Settled) -> None:
         """What one attempt came to."""
@@ -105,4 +117,5 @@ class Meters:
 
     def exposition(self) -> bytes:
         """The text format."""
+        self._count_rulings()
         return generate_latest(self.registry)

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 
 from consentry import __version__
 from consentry.core.event import LONGEST_ID, LONGEST_MESSAGE_ID, TYPES
 from consentry.web import bodies
+from consentry.web.call import Answer
 from consentry.web.problems import LONGEST_NUMBER, json_response
 from consentry.web.replies import REPLIES
 from consentry.web.site import Site
@@ -48,7 +48,7 @@ _QUERY: dict[str, dict[str, Any]] = {
 }
 
 
-async def document(site: Site, request: Request) -> Response:
+async def document(site: Site, request: Request) -> Answer:
     """GET /openapi.json."""
     return json_response(describe(), headers={"Cache-Control": "public, max-age=300"})
 

@@ -11,16 +11,17 @@ from consentry.flow import describe
 from consentry.flow.records import workspace_node
 from consentry.ports import StoreError
 from consentry.web.admin import oldest_s
+from consentry.web.call import Answer
 from consentry.web.problems import json_response
 from consentry.web.site import Site
 
 
-async def healthz(site: Site, request: Request) -> Response:
+async def healthz(site: Site, request: Request) -> Answer:
     """GET /healthz: the process answers."""
     return json_response({"status": "ok"})
 
 
-async def readyz(site: Site, request: Request) -> Response:
+async def readyz(site: Site, request: Request) -> Answer:
     """GET /readyz: whether consent can be read and written; otherwise nothing is sent."""
     ready = enforcing(site)
     return json_response({"ready": ready, "enforcing": ready}, 200 if ready else 503)
@@ -35,7 +36,7 @@ def enforcing(site: Site) -> bool:
     return site.world.store.available
 
 
-async def metrics(site: Site, request: Request) -> Response:
+async def metrics(site: Site, request: Request) -> Answer:
     """GET /metrics: Prometheus text. Names of destinations and sources, nothing of people."""
     meters = site.meters
     meters.enforcing.set(enforcing(site))
@@ -50,7 +51,7 @@ async def metrics(site: Site, request: Request) -> Response:
     return Response(meters.exposition(), media_type="text/plain; version=0.0.4")
 
 
-async def gpc(site: Site, request: Request) -> Response:
+async def gpc(site: Site, request: Request) -> Answer:
     """GET /.well-known/gpc.json: this site honours Global Privacy Control (w3c/gpc)."""
     covers = any(c.gpc and not c.essential for c in site.world.policy.categories)
     body: dict[str, object] = {"gpc": covers}

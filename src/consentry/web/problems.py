@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
+
+from consentry.web.call import Reply
 
 LONGEST_NUMBER = 18  # digits; any number of so many fits 64 bits
 
@@ -37,7 +38,7 @@ class Problem(Exception):
         self.authenticate = authenticate
         self.allow = allow
 
-    def as_response(self) -> Response:
+    def as_response(self) -> Reply:
         body = {"code": self.code, "message": self.message}
         if self.field is not None:
             body["field"] = self.field
@@ -58,11 +59,18 @@ def whole_number(text: str, field: str) -> int:
     raise Problem(400, "invalid_cursor", f"{field} is the value of next, or a number", field)
 
 
-def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
     """JSON that no cache keeps: every answer here is about somebody."""
-    return Response(
-        msgspec.json.encode(body),
-        status,
-        {"Cache-Control": "no-store", **(headers or {})},
-        media_type="application/json",
-    )
+    return json_reply(msgspec.json.encode(body), status, headers)
+
+
+def json_reply(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
+    """As ``json_response``, of what is written already."""
+    if not headers:
+        return Reply(body, status, [*_HEADERS])
+    told = {"Content-Type": "application/json", "Cache-Control": "no-store", **headers}
+    raw = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in told.items()]
+    return Reply(body, status, raw)
+
+
+_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))

@@ -15,7 +15,7 @@ from typing import Protocol
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 
 from consentry.config import Config, Source
 from consentry.core.moment import SECOND, Moment
@@ -23,6 +23,7 @@ from consentry.flow.records import Origin
 from consentry.flow.world import World
 from consentry.ports import Delivery
 from consentry.secret import Secret
+from consentry.web.call import Asked
 from consentry.web.meters import Meters
 from consentry.web.problems import Problem
 from consentry.web.strict_json import gunzip
@@ -139,7 +140,7 @@ class Site:
         return any(matches)
 
     # -- who speaks ---------------------------------------------------------------------------
-    def tracking_source(self, request: Request, body_key: object) -> Source | None:
+    def tracking_source(self, request: Asked, body_key: object) -> Source | None:
         """The source by Basic, Bearer or body key. None when the key is not known.
 
         Raises Problem: 401 without any key, 400 where two keys contradict each other.
@@ -158,7 +159,7 @@ class Site:
             raise Problem(400, "key_conflict", "the header and the body name different keys")
         return sources[0]
 
-    def check_origin(self, source: Source, request: Request) -> None:
+    def check_origin(self, source: Source, request: Asked) -> None:
         """A browser's origin must be one that the source allows. Raises Problem 403."""
         origin = request.headers.get("origin")
         if origin and source.origins and origin not in source.origins:
@@ -175,13 +176,13 @@ class Site:
             message = f"source {source.name} is over its rate limit"
             raise Problem(429, "rate_limited", message, retry_after_s=seconds)
 
-    def origin_of(self, source: Source, request: Request, now: Moment) -> Origin:
+    def origin_of(self, source: Source, request: Asked, now: Moment) -> Origin:
         """The door: a server source is trusted; a public one may carry a subject token."""
         if source.trusted:
             return Origin(source.name, "server")
         return Origin(source.name, "public", self._proven_user(source, request, now))
 
-    def _proven_user(self, source: Source, request: Request, now: Moment) -> str | None:
+    def _proven_user(self, source: Source, request: Asked, now: Moment) -> str | None:
         token = request.headers.get(SUBJECT_TOKEN)
         if not token:
             return None
@@ -193,7 +194,7 @@ class Site:
             self.meters.refused_tokens.labels(source.name).inc()
         return user
 
-    def require_admin(self, request: Request) -> None:
+    def require_admin(self, request: Asked) -> None:
         """Raises Problem 401, or 403 for a key that is known but not the admin's."""
         key = request_key(request)
         if key is not None and self.is_admin(key):
@@ -203,7 +204,7 @@ class Site:
             raise Problem(403, "forbidden", f"a source's key may not do this: {message}")
         raise Problem(401, "unauthorized", message)
 
-    def client_ip(self, request: Request) -> str | None:
+    def client_ip(self, request: Asked) -> str | None:
         """The caller, or what a trusted proxy says of it: the last hop that is no proxy.
 
         What stands before something that is no IP address was said by nobody that is known.
@@ -233,12 +234,12 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def is_bearer(request: Request) -> bool:
+def is_bearer(request: Asked) -> bool:
     """Whether the Authorization header is of the Bearer scheme."""
     return request.headers.get("authorization", "").lower().startswith("bearer ")
 
 
-def request_key(request: Request) -> str | None:
+def request_key(request: Asked) -> str | None:
     """The key in the Authorization header: Bearer, or the user name of Basic."""
     header = request.headers.get("authorization")
     if not header:
@@ -273,7 +274,7 @@ def read_token(token: str, secret: Secret, source: Source, now: Moment) -> str |
 
 
 async def read_body(
-    request: Request, longest: int, room: Room | None = None, *, too_large: int = 413
+    request: Asked, longest: int, room: Room | None = None, *, too_large: int = 413
 ) -> bytes:
     """The body, unpacked, at most ``longest`` bytes, within 30 seconds. Raises Problem.
 
@@ -288,7 +289,7 @@ async def read_body(
         raise
 
 
-async def _unpacked(request: Request, longest: int, room: Room) -> bytes:
+async def _unpacked(request: Asked, longest: int, room: Room) -> bytes:
     body = await _read(request, longest, room)
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding == "gzip":
@@ -298,7 +299,7 @@ async def _unpacked(request: Request, longest: int, room: Room) -> bytes:
     return body
 
 
-async def _read(request: Request, longest: int, room: Room) -> bytes:
+async def _read(request: Asked, longest: int, room: Room) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > longest:
         raise Problem(400, "too_large", f"the body is larger than {longest} bytes")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ DEEPEST = 64
 # What MessagePack, and with it the event log, can hold.
 SMALLEST, LARGEST = -(1 << 63), (1 << 64) - 1
 _QUOTE_ESCAPED = b"\\u0022"
+_encode = msgspec.json.Encoder().encode
 
 
 class _Repeated(dict[str, Any]):
@@ -36,8 +37,88 @@ def read_object(body: bytes) -> dict[str, Any]:
     Objects inside it that repeat a member, text that is not Unicode and numbers beyond what a
     float holds are marked; ``flaw`` finds them. So one bad message does not take its batch along.
     """
+    plain = _read_plainly(body, _whole)
+    return _read_carefully(body) if plain is None else plain[0]
+
+
+def read_checked(body: bytes) -> dict[str, Any]:
+    """The object that a body holds, all of it sound. Raises Problem 400."""
+    plain = _read_plainly(body, _whole)
+    if plain is not None:
+        value, texts = plain
+        found = flaw(value) if _suspicious(texts[0]) else None
+    else:
+        value = _read_carefully(body)
+        found = flaw(value)
+    if found is not None:
+        raise Problem(400, found.code, found.message, found.field)
+    return value
+
+
+def read_messages(body: bytes, *, single: bool) -> tuple[dict[str, Any], list[Any], list[Any]]:
+    """A tracking body with its messages, and each of them as JSON, or as the flaw in it.
+
+    Of a single one the body itself is the message. Raises Problem 400.
+    """
+    plain = _read_plainly(body, _whole if single else _parted)
+    if plain is not None:
+        value, texts = plain
+        messages = [value] if single else value["batch"]
+        return (
+            value,
+            messages,
+            [
+                weigh(message) if _suspicious(text) else text
+                for message, text in zip(messages, texts, strict=False)
+            ],
+        )
+    value = _read_carefully(body)
+    messages = [value] if single else value.get("batch")
+    if not isinstance(messages, list):
+        raise Problem(400, "invalid_batch", "batch must be a list of messages", "batch")
+    return value, messages, [weigh(message) for message in messages]
+
+
+def _read_plainly(
+    body: bytes, texts_of: Callable[[dict[str, Any]], list[bytes]]
+) -> tuple[dict[str, Any], list[bytes]] | None:
+    """The object and the parts of it as JSON again; None if readers may disagree about it.
+
+    Written again, a value has as many quotation marks as the body, unless a member was dropped
+    because it stood twice, or the body spells a mark as an escape.
+    """
     try:
-        value = _read(body)
+        value = msgspec.json.decode(body)
+        if type(value) is not dict or _QUOTE_ESCAPED in body:
+            return None
+        texts = texts_of(value)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None  # the careful reader says what is wrong, and in which message
+    marks = sum([text.count(b'"') for text in texts])
+    return (value, texts) if marks == body.count(b'"') else None
+
+
+def _whole(value: dict[str, Any]) -> list[bytes]:
+    return [_encode(value)]
+
+
+def _parted(value: dict[str, Any]) -> list[bytes]:
+    """Each message of a batch, and at the end what stands around them."""
+    messages = value.get("batch")
+    if not isinstance(messages, list):
+        raise ValueError("no batch")
+    return [*map(_encode, messages), _encode({**value, "batch": None})]
+
+
+def _read_carefully(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(
+            body.decode("utf-8", "surrogateescape"),
+            object_pairs_hook=_object,
+            parse_float=_number,
+            parse_int=_number,
+            parse_constant=_no_constant,
+        )
     except RecursionError:
         raise Problem(400, "too_deep", f"nested deeper than {DEEPEST} levels") from None
     except ValueError as error:
@@ -47,22 +128,6 @@ def read_object(body: bytes) -> dict[str, Any]:
     if isinstance(value, _Repeated):
         raise Problem(400, "repeated_member", f"the member {value.repeated!r} stands twice")
     return value
-
-
-def _read(body: bytes) -> Any:
-    try:
-        value = msgspec.json.decode(body)
-        if not _may_repeat(body, value):
-            return value
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass  # the careful reader says what is wrong, and in which message
-    return json.loads(
-        body.decode("utf-8", "surrogateescape"),
-        object_pairs_hook=_object,
-        parse_float=_number,
-        parse_int=_number,
-        parse_constant=_no_constant,
-    )
 
 
 def flaw(value: Any) -> Malformed | None:
@@ -75,15 +140,28 @@ def flaw(value: Any) -> Malformed | None:
     return found if isinstance(found, Malformed) else None
 
 
-def weigh(value: Any) -> Malformed | int:
-    """How many bytes a message takes as JSON, or its ``flaw``."""
+def weigh(value: Any) -> Malformed | bytes:
+    """A message as JSON, or its ``flaw``."""
     found = _structure(value)
     if found is not None:
         return found
     try:
-        return len(msgspec.json.encode(value))
+        return _encode(value)
     except (ValueError, TypeError, RecursionError):
         return Malformed("invalid_value", "holds text that is not Unicode, or no JSON number")
+
+
+# Digits as one character and brackets as another: what is long or deep shows at once.
+_SHAPE = bytes.maketrans(b"0123456789{[", b"0000000000((")
+
+
+def _suspicious(text: bytes) -> bool:
+    """Whether it may hold an integer beyond 64 bits, or be nested too deeply."""
+    shape = text.translate(_SHAPE)
+    return _MANY_DIGITS in shape or shape.count(b"(") > DEEPEST
+
+
+_MANY_DIGITS = b"0" * 19
 
 
 def _structure(value: Any) -> Malformed | None:
@@ -122,15 +200,6 @@ def gunzip(body: bytes, longest: int) -> bytes:
         # A second member could hold what the first one's reader never sees.
         raise Problem(400, "invalid_gzip", "something follows the gzip body")
     return plain
-
-
-def _may_repeat(body: bytes, value: Any) -> bool:
-    """Whether a member may have been lost in reading.
-
-    Written again, the value has as many quotation marks as the body, unless a member was
-    dropped, or the body spells a mark as an escape.
-    """
-    return _QUOTE_ESCAPED in body or msgspec.json.encode(value).count(b'"') != body.count(b'"')
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
