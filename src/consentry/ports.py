@@ -43,7 +43,7 @@ class StoreUnavailable(StoreError):
     """Nothing was written: the disk is full, or the database failed. The caller may try again."""
 
 
-class StoredEvent(msgspec.Struct, frozen=True, array_like=True):
+class StoredEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One accepted event, as it lies in the event log.
 
     ``nodes`` are its identifiers: device, account, e-mail, phone, as far as it has them.
@@ -119,7 +119,7 @@ class Committed(msgspec.Struct, frozen=True):
     positions: tuple[int | None, ...]
 
 
-class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One try at one delivery, or the decision not to try.
 
     ``grade`` is a Grade's value, or ``withheld`` when the decision asked just before the
@@ -138,7 +138,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     decision: bytes | None = None
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """A delivery that is not simply waiting its turn: retried, held back, or dead.
 
     ``state`` is ``waiting`` or ``dead``. ``attempts`` counts the tries; one that waits behind
@@ -210,6 +210,9 @@ class Store(Protocol):
         """
 
     # -- what a decision reads ------------------------------------------------------------
+    def knows(self, node: Node) -> bool:
+        """Whether any record names this identifier. If not, it has no facts, links or merges."""
+
     def facts_of(self, node: Node) -> Facts:
         """Every fact about one identifier; empty when there is none. Order is not promised."""
 

@@ -100,7 +100,8 @@ class Worker:
     # -- from outside -----------------------------------------------------------------------
     def wake(self) -> None:
         """Something may be due."""
-        self._wake.set()
+        if self.paused is None or self._stopping:
+            self._wake.set()
 
     async def resume(self) -> None:
         """Take up a paused destination again."""

@@ -66,6 +66,7 @@ def test_the_store_is_found_by_the_configuration(store: Path, tmp_path: Path) ->
     assert run("ledger", "verify", "--config", str(config)).exit_code == 0
 
 
+ROWS = ("record_node", "fact", "link", "merge")
 ALTERATIONS = {
     "a record": (
         "UPDATE record SET body = (SELECT body FROM record WHERE seq = 3) WHERE seq = 5",
@@ -101,6 +102,14 @@ ALTERATIONS = {
         "INSERT INTO fact SELECT node, seq, 9, body FROM fact WHERE seq = 1 AND n = 0",
         {(None, "1 fact rows that decisions read belong to no record")},
     ),
+    "an identifier taken out": (
+        "DELETE FROM record_node WHERE seq = 3",
+        {(3, "the identifier row that decisions read is not what the record says")},
+    ),
+    "an identifier put in": (
+        "INSERT INTO record_node SELECT x'00', seq FROM record WHERE seq = 3",
+        {(None, "1 identifier rows that decisions read belong to no record")},
+    ),
     "a link taken out": (
         "DELETE FROM link WHERE seq = 0",
         {(0, "the link row that decisions read is not what the record says")},
@@ -135,7 +144,7 @@ def test_a_cut_end_is_found_by_a_saved_checkpoint(
     assert verify(store, "--checkpoint", str(saved))[1]["savedCheckpoints"] == 1
     alter(store, "DELETE FROM record WHERE seq > 7", "DELETE FROM checkpoint WHERE size > 8")
     assert verify(store)[0] == 1  # rows that were made of the records are still there
-    alter(store, *(f"DELETE FROM {name} WHERE seq > 7" for name in ("fact", "link", "merge")))
+    alter(store, *(f"DELETE FROM {name} WHERE seq > 7" for name in ROWS))
     assert verify(store)[0] == 0
     code, found = verify(store, "--checkpoint", str(saved))
     assert code == 1

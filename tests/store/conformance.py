@@ -183,6 +183,16 @@ class StoreConformance:
         assert ids(store.records_of([DEV])) == ["link"]
         assert ids(store.records_of([TAB])) == ids(store.records_of([])) == []
 
+    async def test_whoever_a_record_names_is_known(self, store: Store) -> None:
+        assert not any(map(store.knows, (ANN, DEV, BEN, TAB)))
+        await put_records(store, choice("fact", ANN), link("link", (DEV, ANN)))
+        assert store.knows(ANN)
+        assert store.knows(DEV)
+        assert not store.knows(BEN)
+        await put_records(store, merge("merge", "ben", "carl"))
+        assert store.knows(BEN)
+        assert not store.knows(TAB)
+
     async def test_records_are_listed_in_pages_newest_first(self, store: Store) -> None:
         nodes = [(ANN,), (DEV,), (ANN, DEV), (BEN,), (DEV,), (ANN,)]
         await put_records(store, *(record(f"r{n}", *named) for n, named in enumerate(nodes)))

@@ -19,9 +19,11 @@ from consentry.cli.group import UNREACHABLE, CliError
 from consentry.core.record import Facts, Merge, Node
 from consentry.ledger.entry import LedgerRecord, Record
 from consentry.ledger.verify import Entry, Fault
+from consentry.ports import StoreError
 from consentry.store import codec
 from consentry.store.codec import RowKeys
-from consentry.store.naming import account
+from consentry.store.known import KnownRecords
+from consentry.store.naming import account, nodes_named
 from consentry.store.sqlite_open import READ
 from consentry.store.statements import migrations
 
@@ -36,8 +38,10 @@ _NOTES = "SELECT size, note FROM checkpoint WHERE size > ? AND size <= ? ORDER B
 _FACT = "SELECT body FROM fact WHERE node = ? AND seq = ? AND n = ?"
 _LINK = "SELECT seq FROM link WHERE node = ? AND other = ?"
 _MERGE = "SELECT 1 FROM merge WHERE node = ? AND seq = ?"
+_NAMED = "SELECT 1 FROM record_node WHERE node = ? AND seq = ?"
 _COUNTS = """
-SELECT (SELECT count(*) FROM fact WHERE seq < ?1),
+SELECT (SELECT count(*) FROM record_node WHERE seq < ?1),
+       (SELECT count(*) FROM fact WHERE seq < ?1),
        (SELECT count(*) FROM link WHERE seq < ?1),
        (SELECT count(*) FROM merge WHERE seq < ?1)
 """
@@ -45,7 +49,8 @@ SELECT (SELECT count(*) FROM fact WHERE seq < ?1),
 
 _BEYOND = """
 WITH ends AS (SELECT coalesce(max(seq), -1) AS last FROM record)
-SELECT (SELECT count(*) FROM fact WHERE seq > last),
+SELECT (SELECT count(*) FROM record_node WHERE seq > last),
+       (SELECT count(*) FROM fact WHERE seq > last),
        (SELECT count(*) FROM link WHERE seq > last),
        (SELECT count(*) FROM merge WHERE seq > last)
 FROM ends
@@ -70,6 +75,7 @@ class LedgerFile:
             self.end: int = row[0]
             self._newest_head: int = row[1]
             self.keys = RowKeys(self._db.execute(READ["meta"], ("row_key",)).get or b"")
+            self._known = KnownRecords(self._rows, self.keys)
 
     def row(self, sql: str, bindings: tuple[Any, ...] = ()) -> Any:
         """The first row of a query; None when it has none."""
@@ -81,41 +87,29 @@ class LedgerFile:
         self._db.close()
 
     # -- what a decision reads ----------------------------------------------------------------
+    def knows(self, node: Node) -> bool:
+        """As ``ports.Store.knows``."""
+        with self._readable():
+            return self._known.knows(node)
+
     def facts_of(self, node: Node) -> Facts:
         """As ``ports.Store.facts_of``."""
         with self._readable():
-            rows = self._db.execute(READ["facts_of"], (self.keys.node(node),))
-            return tuple(codec.decode_fact(body) for (body,) in rows)
+            return self._known.facts_of(node)
 
     def links_of(self, node: Node) -> tuple[Node, ...]:
         """As ``ports.Store.links_of``."""
         with self._readable():
-            rows = self._db.execute(READ["links_of"], (self.keys.node(node),)).fetchall()
-            return tuple(self._linked(other, body) for other, body in rows)
+            return self._known.links_of(node)
 
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
         """As ``ports.Store.merges_of``."""
-        found: dict[Merge, None] = {}
-        seen, todo = {user_id}, [user_id]
         with self._readable():
-            while todo:
-                key = self.keys.node(account(todo.pop()))
-                for (body,) in self._db.execute(READ["merges_of"], (key,)).fetchall():
-                    merge = codec.decode_joined(body).merge
-                    if merge is None:
-                        raise self._damaged("a record lost its merge")
-                    found[merge] = None
-                    new = {merge.left, merge.right} - seen
-                    seen |= new
-                    todo += new
-        return tuple(found)
+            return self._known.merges_of(user_id)
 
-    def _linked(self, key: bytes, body: bytes) -> Node:
-        for pair in codec.decode_joined(body).links:
-            for node in pair:
-                if self.keys.node(node) == key:
-                    return node
-        raise self._damaged("a record does not have the link it is found by")
+    def _rows(self, query: str, *bindings: Any) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = self._db.execute(READ[query], bindings).fetchall()
+        return rows
 
     # -- the ledger -----------------------------------------------------------------------------
     def entries(self, first: int = 0) -> Iterator[Entry]:
@@ -159,17 +153,15 @@ class LedgerFile:
                 UNREACHABLE,
             )
 
-    def _damaged(self, what: str) -> CliError:
-        return CliError(
-            f"{self.path} is damaged: {what}: run `consentry ledger verify`", UNREACHABLE
-        )
-
     @contextmanager
     def _readable(self) -> Iterator[None]:
         try:
             yield
         except (apsw.Error, msgspec.MsgspecError) as error:
             raise CliError(f"{self.path} cannot be read: {error}", UNREACHABLE) from None
+        except StoreError as error:
+            text = f"{self.path}: {error}: run `consentry ledger verify`"
+            raise CliError(text, UNREACHABLE) from None
 
     def index_check(self) -> IndexCheck:
         """A check that what decisions read is what the records say."""
@@ -186,11 +178,15 @@ class IndexCheck:
     def __init__(self, file: LedgerFile) -> None:
         self._file = file
         self._keys = file.keys
-        self._facts = self._links = self._merges = 0
+        self._names = self._facts = self._links = self._merges = 0
         self.faults: list[Fault] = []
 
     def take(self, seq: int, record: Record) -> None:
         """The next record."""
+        for node in nodes_named(record):
+            self._names += 1
+            if self._one(_NAMED, (self._keys.node(node), seq)) is None:
+                self._fault("identifier", seq)
         for n, (node, fact) in enumerate(record.facts):
             self._facts += 1
             row = self._one(_FACT, (self._keys.node(node), seq, n))
@@ -216,8 +212,8 @@ class IndexCheck:
         """All faults, after a look for rows that no record makes."""
         counts = self._file.row(_COUNTS, (end,))
         beyond = self._file.row(_BEYOND)
-        expected = (self._facts, self._links, self._merges)
-        names = ("fact", "link", "merge")
+        expected = (self._names, self._facts, self._links, self._merges)
+        names = ("identifier", "fact", "link", "merge")
         for name, there, more, made in zip(names, counts, beyond, expected, strict=True):
             if there + more > made:
                 text = f"{there + more - made} {name} rows that decisions read belong to no record"

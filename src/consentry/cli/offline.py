@@ -26,6 +26,8 @@ from consentry.ports import Store
 class Records(Protocol):
     """What a decision reads of a store, and nothing more."""
 
+    def knows(self, node: Node) -> bool: ...
+
     def facts_of(self, node: Node) -> Facts: ...
 
     def links_of(self, node: Node) -> tuple[Node, ...]: ...
@@ -35,6 +37,9 @@ class Records(Protocol):
 
 class NoRecords:
     """Nothing was ever recorded: what a decision is without a store."""
+
+    def knows(self, node: Node) -> bool:
+        return False
 
     def facts_of(self, node: Node) -> Facts:
         return ()

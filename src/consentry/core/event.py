@@ -47,7 +47,7 @@ class Envelope:
     ip: str | None = None
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One parsed message. ``made_at`` is None when its time cannot be true.
 
     ``message`` is what was sent, less what serves the transport alone, with what its batch says

@@ -120,12 +120,16 @@ _FADED = (Why.STALE, Why.EXPIRED)
 _SILENCE = Masks(0, 0, 0, 0, FOREVER)
 
 
+def silence(policy: Policy, as_of: Moment) -> Standing:
+    """The standing of somebody of whom nothing is recorded, whenever it is asked."""
+    return Standing(as_of, found=dict.fromkeys(policy.category, NOTHING_FOUND))
+
+
 def stand(history: History, policy: Policy, as_of: Moment) -> Standing:
     """Fold a subject's history into what holds at ``as_of``."""
     everything = history.all_facts()
     if not everything and not history.all_merges():
-        # Most who come for the first time: silence, whenever it is asked.
-        return Standing(as_of, found=dict.fromkeys(policy.category, NOTHING_FOUND))
+        return silence(policy, as_of)
     facts = [fact for fact in everything if fact.received_at <= as_of]
     reader = Reader(policy, as_of, _last_unsuppressed(facts))
     for at in (*(f.received_at for f in everything), *(m.at for m in history.all_merges())):

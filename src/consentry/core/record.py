@@ -43,7 +43,7 @@ class FactKind(StrEnum):
     UNSUPPRESS = "unsuppress"
 
 
-class Fact(msgspec.Struct, frozen=True, array_like=True):
+class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one record says of one identifier.
 
     ``made_at`` is None when the claimed time cannot be true; such a grant lifts nothing.

@@ -43,7 +43,7 @@ class Verdict:
     ground: Ground
 
 
-class Question(msgspec.Struct, frozen=True):
+class Question(msgspec.Struct, frozen=True, gc=False):
     """What is asked about one event.
 
     ``made_at`` is None when the event's time cannot be true. ``accepted_at`` is when it was

@@ -23,6 +23,7 @@ from consentry.core.preference import (
     Standing,
     Why,
     narrower,
+    silence,
     stand,
 )
 from consentry.core.record import Account, Fact, FactKind, Facts, History, Merge, Node, NodeKind
@@ -170,10 +171,21 @@ class Subjects:
             version, standing = remembered
             if version == policy.version and standing.holds_at(now):
                 return standing
-        asking = Asking(self, policy, ())
-        standing = asking.standing(nodes, now)
-        self._remember(nodes, policy.version, standing, asking.looked_at)
+        if self._never_heard_of(nodes):
+            standing, looked_at = silence(policy, now), list(nodes)
+        else:
+            asking = Asking(self, policy, ())
+            standing = asking.standing(nodes, now)
+            looked_at = asking.looked_at
+        self._remember(nodes, policy.version, standing, looked_at)
         return standing
+
+    def _never_heard_of(self, nodes: Key) -> bool:
+        """Whether no record, durable or on its way, names any of these: most who come do so anew."""
+        for overlay in self._in_flight.values():
+            if overlay.merges or any(n in overlay.facts or n in overlay.links for n in nodes):
+                return False
+        return not any(map(self._store.knows, nodes))
 
     def asking(self, policy: Policy, own: Sequence[Record] = ()) -> Asking:
         """For one request: each identifier is read once, with what the request itself records."""

@@ -86,6 +86,9 @@ class MemoryStore:
         return self._newest
 
     # -- what a decision reads ------------------------------------------------------------
+    def knows(self, node: Node) -> bool:
+        return node in self._naming
+
     def facts_of(self, node: Node) -> Facts:
         return tuple(fact for _, fact in self._facts.get(node, ()))
 

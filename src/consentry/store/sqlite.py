@@ -36,15 +36,16 @@ from consentry.ports import (
 )
 from consentry.store import codec, sqlite_open, sqlite_write
 from consentry.store.codec import RowKeys
+from consentry.store.known import KnownRecords
 from consentry.store.lock import StoreLock
 from consentry.store.messages import MOST_KEYS
-from consentry.store.naming import account
 from consentry.store.recent import Group, RecentGroups
-from consentry.store.sqlite_read import SqliteReader, reading
+from consentry.store.sqlite_read import SnapshotReader, SqliteReader, reading
 from consentry.store.sqlite_write import SqliteWriter
 from consentry.store.writer import GroupWriter
 
 _LEDGER_PAGE = 500
+LONGEST_SNAPSHOT_S = 1.0
 _LAST = (1 << 63) - 1
 _EVENT_BYTES = 200  # what an event takes beside its body, roughly
 
@@ -79,12 +80,14 @@ class SqliteStore:
                 self._write_db, self._keys, head.end, keys_in_memory
             )
             self._read = SqliteReader(path)
+            self._facts = SnapshotReader(path)
         except BaseException:
             self._write_db.close()
             raise
         self._writer = SqliteWriter(
             self._write_db, self._keys, notary, head, self._recent, self._messages
         )
+        self._known = KnownRecords(self._durable_rows, self._keys)
         self._group = GroupWriter(self._writer.run, self._writer.probe)
         self._closed = False
 
@@ -120,6 +123,7 @@ class SqliteStore:
         self._closed = True
         self._group.close()
         self._read.close()
+        self._facts.close()
         try:
             self._write_db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except apsw.Error:
@@ -142,57 +146,50 @@ class SqliteStore:
         return self._group.groups
 
     # -- what a decision reads ------------------------------------------------------------
+    def _durable_rows(self, query: str, *bindings: Any) -> list[tuple[Any, ...]]:
+        """Of a snapshot that shows everything in the ledger that is durable at this moment."""
+        return self._facts.at(self._writer.head.frontier.size).rows(query, *bindings)
+
+    async def _submit(self, task: Any, count: int = 1, size: int = 0, urgent: bool = False) -> Any:
+        result = await self._group.submit(task, count, size, urgent=urgent)
+        if not self._closed:
+            self._facts.let_go(LONGEST_SNAPSHOT_S)
+        return result
+
+    @reading
+    def knows(self, node: Node) -> bool:
+        return self._known.knows(node)
+
     @reading
     def facts_of(self, node: Node) -> Facts:
-        rows = self._read.rows("facts_of", self._keys.node(node))
-        return tuple([codec.decode_fact(row[0]) for row in rows])
+        return self._known.facts_of(node)
 
     @reading
     def links_of(self, node: Node) -> tuple[Node, ...]:
-        rows = self._read.rows("links_of", self._keys.node(node))
-        return tuple([self._linked(other, body) for other, body in rows])
-
-    def _linked(self, key: bytes, body: bytes) -> Node:
-        for pair in codec.decode_joined(body).links:
-            for node in pair:
-                if self._keys.node(node) == key:
-                    return node
-        raise StoreError("the store is damaged: a record does not have the link it is found by")
+        return self._known.links_of(node)
 
     @reading
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
-        found: dict[Merge, None] = {}
-        seen, todo = {user_id}, [user_id]
-        while todo:
-            key = self._keys.node(account(todo.pop()))
-            for (body,) in self._read.rows("merges_of", key):
-                merge = codec.decode_joined(body).merge
-                if merge is None:
-                    raise StoreError("the store is damaged: a record lost its merge")
-                found[merge] = None
-                new = [user for user in (merge.left, merge.right) if user not in seen]
-                seen.update(new)
-                todo.extend(new)
-        return tuple(found)
+        return self._known.merges_of(user_id)
 
     # -- writes ---------------------------------------------------------------------------
     async def commit(self, commit: Commit) -> Committed:
         size = sum(len(event.body) + _EVENT_BYTES for event in commit.events)
         count = len(commit.events) + len(commit.records)
         urgent = bool(commit.records) and not commit.events
-        committed: Committed = await self._group.submit(commit, count, size, urgent=urgent)
+        committed: Committed = await self._submit(commit, count, size, urgent=urgent)
         return committed
 
     async def record_progress(self, progress: Progress) -> None:
         task = partial(sqlite_write.write_progress, progress=progress)
-        await self._group.submit(task, len(progress.attempts))
+        await self._submit(task, len(progress.attempts))
 
     async def put_pause(self, pause: Pause) -> None:
-        await self._group.submit(partial(sqlite_write.write_pause, pause=pause))
+        await self._submit(partial(sqlite_write.write_pause, pause=pause))
 
     async def end_pause(self, destination: str) -> None:
         task = partial(sqlite_write.write_end_of_pause, destination=destination)
-        await self._group.submit(task)
+        await self._submit(task)
 
     # -- events ---------------------------------------------------------------------------
     @reading
@@ -306,7 +303,7 @@ class SqliteStore:
     async def policy_id(self, policy: Policy) -> int:
         known = self._policy_ids.get(policy.version)
         if known is None:
-            known = await self._group.submit(partial(sqlite_write.write_policy, policy=policy))
+            known = await self._submit(partial(sqlite_write.write_policy, policy=policy))
             self._policy_ids[policy.version] = known
         return known
 
@@ -398,7 +395,7 @@ class SqliteStore:
         rows = partial(
             sqlite_write.prune_rows, attempts_before=attempts_before, dead_before=dead_before
         )
-        while not await self._group.submit(rows):
+        while not await self._submit(rows):
             pass  # one part at a time, so that callers who wait get their turn in between
         before = min(events_before, self._clock() - moment.DAY)
         events = partial(
@@ -409,7 +406,7 @@ class SqliteStore:
         )
         gone, done = 0, False
         while not done:
-            pruned: sqlite_write.Pruned = await self._group.submit(events)
+            pruned: sqlite_write.Pruned = await self._submit(events)
             gone, done = gone + pruned.events, pruned.done
         return gone
 

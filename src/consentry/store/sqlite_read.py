@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -54,3 +55,31 @@ class SqliteReader:
         """The first row's first column; None when there is no row."""
         rows = self.rows(query, *bindings)
         return rows[0][0] if rows else None
+
+
+class SnapshotReader(SqliteReader):
+    """Reads that stay in one snapshot for as long as it shows everything they ask for.
+
+    SQLite drops a connection's pages whenever somebody has written, and events are written all
+    the time. What a decision reads changes only with the ledger, so for as long as the ledger
+    does not grow, the old snapshot is as good as a new one, and its pages stay in memory.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._size = -1
+        self._since = 0.0
+
+    def at(self, size: int) -> SnapshotReader:
+        """This reader, with a snapshot that shows a ledger of ``size`` records at least."""
+        if size != self._size:
+            self.let_go()
+            self._db.execute("BEGIN")
+            self._size, self._since = size, time.monotonic()
+        return self
+
+    def let_go(self, older_than_s: float = 0.0) -> None:
+        """End the snapshot: while it is held, the write-ahead log cannot start anew."""
+        if self._size >= 0 and time.monotonic() - self._since >= older_than_s:
+            self._size = -1
+            self._db.execute("COMMIT")

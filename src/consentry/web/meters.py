@@ -17,6 +17,7 @@ class Meters:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._rulings: Counts[Ruling] = Counts()
+        self._types: Counts[tuple[str, str]] = Counts()
         make = self._counter
         self.accepted = make("events_accepted", "Events accepted and durable", "source", "type")
         self.refused = make("events_refused", "Messages refused", "source", "code")
@@ -88,8 +89,7 @@ class Meters:
         self._rulings.update([one.decisions.ruling for one in accepted.decided])
         if len(self._rulings) > MOST_RULINGS:
             self._count_rulings()
-        for type_, count in Counts(one.event.type for one in accepted.decided).items():
-            self.accepted.labels(source, type_).inc(count)
+        self._types.update([(source, one.event.type) for one in accepted.decided])
         for _, malformed in accepted.refused:
             self.refused.labels(source, malformed.code).inc()
         if accepted.repeated:
@@ -98,12 +98,15 @@ class Meters:
             self.choices.labels(record.type).inc()
 
     def _count_rulings(self) -> None:
-        """A ruling is counted once for each event; its destinations only when it is asked for."""
+        """An event is counted under its type and its ruling; what that means, when it is asked."""
         for ruling, count in self._rulings.items():
             for ruled in ruling.each:
                 word = "allow" if ruled.allow else "withhold"
                 self.decided.labels(ruled.destination, word, ruled.reason).inc(count)
         self._rulings.clear()
+        for (source, type_), count in self._types.items():
+            self.accepted.labels(source, type_).inc(count)
+        self._types.clear()
 
     def count_attempt(self, destination: str, settled: Settled) -> None:
         """What one attempt came to."""

@@ -32,6 +32,7 @@ from consentry.worker import Worker
 SUBJECT_TOKEN = "consentry-subject-token"  # noqa: S105 - the name of a header
 LONGEST_TOKEN_LIFE_S = 3600
 BODY_TIMEOUT_S = 30.0
+MOST_HEADERS = 1024
 MOST_BYTES = 64 * 1024 * 1024
 MOST_CHOICE_BYTES = 16 * 1024 * 1024
 ADMIN = Origin("", "admin")
@@ -117,6 +118,7 @@ class Site:
     def take_config(self, config: Config) -> None:
         """Another configuration, already found good."""
         self.config = config
+        self._public_headers: dict[str, Source] = {}
         self._keys = {
             _digest(key): source
             for source in config.sources
@@ -145,6 +147,8 @@ class Site:
 
         Raises Problem: 401 without any key, 400 where two keys contradict each other.
         """
+        if body_key is None and (known := self._known(request)) is not None:
+            return known
         header = request_key(request)
         if body_key is not None and not isinstance(body_key, str):
             raise Problem(400, "invalid_type", "writeKey must be a string", "writeKey")
@@ -157,7 +161,20 @@ class Site:
         sources = [self.source_of(key) for key in keys]
         if len(keys) == 2 and sources[0] is not sources[1]:
             raise Problem(400, "key_conflict", "the header and the body name different keys")
-        return sources[0]
+        source = sources[0]
+        if body_key is None and source is not None and not source.trusted:
+            self._remember(request.headers["authorization"], source)
+        return source
+
+    def _remember(self, header: str, source: Source) -> None:
+        """Few headers name a public key, but what stands after its colon is anybody's."""
+        if len(self._public_headers) >= MOST_HEADERS:
+            self._public_headers.clear()
+        self._public_headers[header] = source
+
+    def _known(self, request: Asked) -> Source | None:
+        """The public source of a header that was read before: a page's header is no secret."""
+        return self._public_headers.get(request.headers.get("authorization", ""))
 
     def check_origin(self, source: Source, request: Asked) -> None:
         """A browser's origin must be one that the source allows. Raises Problem 403."""
@@ -210,7 +227,10 @@ class Site:
         What stands before something that is no IP address was said by nobody that is known.
         """
         address = request.client.host if request.client else None
-        forwarded = request.headers.get("x-forwarded-for", "").split(",")
+        forwarded = request.headers.get("x-forwarded-for", "")
+        return self._behind_proxies(address, forwarded.split(",")) if forwarded else address
+
+    def _behind_proxies(self, address: str | None, forwarded: list[str]) -> str | None:
         while address is not None and forwarded and self._trusted_proxy(address):
             hop = forwarded.pop().strip()
             if not _is_address(hop):

@@ -1,12 +1,16 @@
 -- What SqliteStore reads. A query's name stands before it, then what it is for.
 
+-- name: knows
+-- Whether a record names an identifier; asked of everybody who comes for the first time.
+SELECT 1 FROM record_node WHERE node = ? LIMIT 1;
+
 -- name: facts_of
 -- Every fact about one identifier; asked several times for each decision.
 SELECT body FROM fact WHERE node = ?;
 
 -- name: links_of
 -- The other ends of an identifier's links, with the records that they are read from.
-SELECT l.other, r.body FROM link AS l JOIN record AS r ON r.seq = l.seq WHERE l.node = ? ORDER BY l.seq;
+SELECT seq, other FROM link WHERE node = ?;
 
 -- name: merges_of
 -- The records that merged one account with another.

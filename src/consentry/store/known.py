@@ -1,0 +1,59 @@
+"""What a decision reads of a SQLite store, by whichever connection it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from consentry.core.record import Facts, Merge, Node
+from consentry.ports import StoreError
+from consentry.store import codec
+from consentry.store.codec import RowKeys
+from consentry.store.naming import account
+
+Rows = Callable[..., list[tuple[Any, ...]]]
+
+
+class KnownRecords:
+    """``knows``, ``facts_of``, ``links_of`` and ``merges_of`` of ``consentry.ports.Store``.
+
+    ``rows`` runs a query of ``sqlite_read.sql`` with its bindings. Raises StoreError where the
+    rows that decisions read and the records do not agree, and whatever ``rows`` raises.
+    """
+
+    def __init__(self, rows: Rows, keys: RowKeys) -> None:
+        self._rows = rows
+        self._keys = keys
+
+    def knows(self, node: Node) -> bool:
+        return bool(self._rows("knows", self._keys.node(node)))
+
+    def facts_of(self, node: Node) -> Facts:
+        rows = self._rows("facts_of", self._keys.node(node))
+        return tuple([codec.decode_fact(body) for (body,) in rows])
+
+    def links_of(self, node: Node) -> tuple[Node, ...]:
+        rows = self._rows("links_of", self._keys.node(node))
+        return tuple([self._linked(other, seq) for seq, other in sorted(rows)])
+
+    def _linked(self, key: bytes, seq: int) -> Node:
+        for _, body, _ in self._rows("record_at", seq):
+            for pair in codec.decode_joined(body).links:
+                for node in pair:
+                    if self._keys.node(node) == key:
+                        return node
+        raise StoreError("the store is damaged: a record does not have the link it is found by")
+
+    def merges_of(self, user_id: str) -> tuple[Merge, ...]:
+        found: dict[Merge, None] = {}
+        seen, todo = {user_id}, [user_id]
+        while todo:
+            for (body,) in self._rows("merges_of", self._keys.node(account(todo.pop()))):
+                merge = codec.decode_joined(body).merge
+                if merge is None:
+                    raise StoreError("the store is damaged: a record lost its merge")
+                found[merge] = None
+                new = [user for user in (merge.left, merge.right) if user not in seen]
+                seen.update(new)
+                todo.extend(new)
+        return tuple(found)
