@@ -287,7 +287,7 @@ async def serve(config_path: str, host: str, port: int) -> None:
     """
     import uvicorn
 
-    from consentry.web.listener import Listener
+    from consentry.web.listener import Limits, Listener
 
     log_set_up.set_up()
     faults.quote_nobody(asyncio.get_running_loop())
@@ -322,9 +322,9 @@ async def serve(config_path: str, host: str, port: int) -> None:
             proxy_headers=False,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=10,
-            limit_concurrency=5000,
         ),
         running.site.closing.set,
+        Limits.of_process(),
     )
     log.info("serving", workspace=config.workspace, port=port, shadow=config.shadow)
     await server.serve()

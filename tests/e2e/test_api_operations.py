@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import json
 import random
 import resource
-import socket
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from consentry.compose import load_config, start
 from consentry.ports import StoreRefused, StoreUnavailable
 from consentry.store.memory import MemoryStore
 from consentry.web.app import create_app
-from consentry.web.listener import Listener
 from tests.e2e.asking import (
     BOTH,
     acme_with,
@@ -127,27 +123,6 @@ def test_metrics_count_what_happened(acme: Server) -> None:
     assert after[("consentry_enforcing",)] == 1
     for gauge in ("lag_events", "queue_age_seconds", "waiting_rows", "destination_paused"):
         assert after[(f"consentry_{gauge}", "warehouse")] == 0
-
-
-async def test_too_many_connections_are_told_so_in_json() -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        raise AssertionError("nobody gets this far")
-
-    settings = uvicorn.Config(
-        app, http="httptools", lifespan="off", limit_concurrency=1, log_config=None
-    )
-    server = Listener(settings, lambda: None)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        serving = asyncio.create_task(server.serve([listening]))
-        reader, writer = await asyncio.open_connection(*listening.getsockname())
-        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
-        writer.close()
-        server.should_exit = True
-        await serving
-    assert head.startswith(b"HTTP/1.1 503 ")
-    assert b"retry-after: 1" in head
-    assert json.loads(body)["code"] == "overloaded"
 
 
 FAILURES: dict[str, tuple[Exception, int, str]] = {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from consentry.ports import StoreConflict, StoreError, StoreRefused
 from consentry.web import admin, consent, decisions, faults, ingest, openapi, ops
@@ -18,9 +18,10 @@ from consentry.web.problems import Problem
 from consentry.web.site import Site
 
 Handler = Callable[[Site, Request], Awaitable[Answer]]
+T = TypeVar("T", bound=Answer)
 log = structlog.get_logger()
 
-HOT: dict[tuple[str, str], Callable[[Site, Call], Awaitable[Answer]]] = {
+HOT: dict[tuple[str, str], Callable[[Site, Call], Awaitable[Reply]]] = {
     **{("POST", f"/v1/{name}"): ingest.single(name) for name in ingest.SHORT_PATHS.values()},
     **{("POST", f"/v1/{short}"): ingest.single(n) for short, n in ingest.SHORT_PATHS.items()},
     **{("POST", path): ingest.batch for path in ("/v1/batch", "/v1/import", "/v1/b")},
@@ -66,32 +67,48 @@ _ALLOW_HEADERS = (
 )
 
 
-def create_app(site: Site, stop: Callable[[], Awaitable[None]] | None = None) -> ASGIApp:
+class App:
     """The ASGI application. ``stop`` is awaited when the server shuts down."""
-    routes = [
-        (method, Route(path, endpoint=_unused, methods=[method]), handler)
-        for method, path, handler in COLD
-    ]
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, site: Site, stop: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._site = site
+        self._stop = stop
+        self._routes = [
+            (method, Route(path, endpoint=_unused, methods=[method]), handler)
+            for method, path, handler in COLD
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send, stop)
-            return
-        if scope["type"] != "http":
-            return
-        hot = HOT.get((scope["method"], scope["path"]))
-        if hot is not None:
-            call = Call(scope, receive)
-            response = await _guarded(hot(site, call), call.path)
-            origin = call.headers.get("origin")
-        else:
-            request = Request(scope, receive)
-            response = await _guarded(_routed(site, request, routes), scope["path"])
-            origin = request.headers.get("origin")
-        _add_cors(site, scope["path"], origin, response)
-        await response(scope, receive, send)
+            await _lifespan(receive, send, self._stop)
+        elif scope["type"] == "http":
+            answer: Answer
+            if self.is_direct(scope):
+                answer = await self.answer(Call(scope, receive))
+            else:
+                answer = await self._answer_cold(Request(scope, receive))
+            await answer(scope, receive, send)
 
-    return app
+    def is_direct(self, scope: Scope) -> bool:
+        """Whether ``answer`` answers this: the paths where what a framework costs is felt."""
+        return (scope["method"], scope["path"]) in HOT
+
+    async def answer(self, call: Call) -> Reply:
+        """The answer on a hot path. A server that has the whole body may ask here."""
+        reply = await _guarded(HOT[call.method, call.path](self._site, call), call.path)
+        _add_cors(self._site, call.path, call.headers.get("origin"), reply)
+        return reply
+
+    async def _answer_cold(self, request: Request) -> Answer:
+        path = request.scope["path"]
+        answer = await _guarded(_routed(self._site, request, self._routes), path)
+        _add_cors(self._site, path, request.headers.get("origin"), answer)
+        return answer
+
+
+def create_app(site: Site, stop: Callable[[], Awaitable[None]] | None = None) -> App:
+    """The application of one site."""
+    return App(site, stop)
 
 
 async def _routed(site: Site, request: Request, routes: list[Any]) -> Answer:
@@ -100,7 +117,7 @@ async def _routed(site: Site, request: Request, routes: list[Any]) -> Answer:
     return await _find(request, routes)(site, request)
 
 
-async def _guarded(answering: Awaitable[Answer], path: str) -> Answer:
+async def _guarded(answering: Awaitable[T], path: str) -> T | Reply:
     """The answer, or what is answered when there is none."""
     try:
         return await answering

@@ -6,7 +6,7 @@ what is checked of a caller is checked by the same code everywhere.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from typing import NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
@@ -38,12 +38,16 @@ class Headers(dict[str, str]):
 
 
 class Call:
-    """A request as ASGI describes it. ``stream`` may be read once."""
+    """A request as ASGI describes it.
 
-    __slots__ = ("_receive", "client", "headers", "method", "path")
+    ``body`` is there when all of it has arrived; else ``stream`` may be read, once.
+    """
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
+    __slots__ = ("_receive", "body", "client", "headers", "method", "path")
+
+    def __init__(self, scope: Scope, receive: Receive, body: bytes | None = None) -> None:
         client = scope.get("client")
+        self.body = body
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers = Headers(scope["headers"])
@@ -63,21 +67,20 @@ class Call:
 
 
 class Reply:
-    """An answer that is one piece. ``raw_headers`` may be added to."""
+    """An answer that is one piece. ``raw_headers`` are complete, and may be added to."""
 
     __slots__ = ("body", "raw_headers", "status_code")
 
     def __init__(
-        self, body: bytes, status_code: int, raw_headers: list[tuple[bytes, bytes]]
+        self, body: bytes, status_code: int, raw_headers: Iterable[tuple[bytes, bytes]]
     ) -> None:
         self.body = body
         self.status_code = status_code
-        self.raw_headers = raw_headers
+        self.raw_headers = [*raw_headers, (b"content-length", b"%d" % len(body))]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [*self.raw_headers, (b"content-length", b"%d" % len(self.body))]
-        start = {"type": "http.response.start", "status": self.status_code, "headers": headers}
-        await send(start)
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body})
 
 

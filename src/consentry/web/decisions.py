@@ -13,7 +13,7 @@ from consentry.flow.explain import explain_event, explain_stored, explain_subjec
 from consentry.flow.records import Origin
 from consentry.ports import StoredEvent, StoreError
 from consentry.web import bodies
-from consentry.web.call import Answer, Call
+from consentry.web.call import Call, Reply
 from consentry.web.consent import trusted_caller
 from consentry.web.problems import Problem, json_response
 from consentry.web.site import Site, read_body
@@ -21,7 +21,7 @@ from consentry.web.site import Site, read_body
 LARGEST_QUESTION = 16 * 1024 * 1024  # 10,000 events of some 1.6 KB, as SDKs write them
 
 
-async def post_decisions(site: Site, request: Call) -> Answer:
+async def post_decisions(site: Site, request: Call) -> Reply:
     """POST /v1/decisions: nothing is sent and nothing recorded."""
     who = trusted_caller(site, request)
     raw = await read_body(request, LARGEST_QUESTION, site.room)
@@ -84,7 +84,7 @@ def _door(site: Site, asker: Origin, event: dict[str, Any]) -> Origin:
     return Origin(source.name, "server" if source.trusted else "public")
 
 
-async def get_event(site: Site, request: Request) -> Answer:
+async def get_event(site: Site, request: Request) -> Reply:
     """GET /v1/events/{messageId}."""
     site.require_admin(request)
     found = find_event(site, request.path_params["message_id"])

@@ -67,7 +67,7 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
 def json_reply(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
     """As ``json_response``, of what is written already."""
     if not headers:
-        return Reply(body, status, [*_HEADERS])
+        return Reply(body, status, _HEADERS)
     told = {"Content-Type": "application/json", "Cache-Control": "no-store", **headers}
     raw = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in told.items()]
     return Reply(body, status, raw)
