@@ -43,6 +43,10 @@ WINDOW_PER_SLOT = 4
 SMALLEST_WINDOW = 64
 LARGEST_WINDOW = 20_000
 LOOKED_AT_PER_TURN = 1_000  # events; others have to have their turn in between
+WRITE_EVERY_S = 0.02
+"""How long what was tried may wait to be written with what is tried meanwhile. A crash within it
+makes a destination see again what it took since: at least once is what is promised."""
+MOST_UNWRITTEN = 2_000
 UNWRITABLE = "the store cannot be written"
 
 Told = Callable[[str, Settled], None]
@@ -86,6 +90,7 @@ class Worker:
         self._attempts: list[Attempt] = []
         self._writing = asyncio.Lock()
         self._writes: set[asyncio.Task[bool]] = set()
+        self._soon: asyncio.TimerHandle | None = None
         self._timer = Timer(world.clock)
         self._opened = False
         self._unwritten = False
@@ -156,6 +161,8 @@ class Worker:
             for task in left:
                 task.cancel()
             await asyncio.wait(left, timeout=grace_s)
+        if self._soon is not None:
+            self._soon.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._write()
@@ -315,7 +322,8 @@ class Worker:
 
     def _slot_free(self) -> bool:
         most = 1 if self.lane.ill else self.pace.concurrency
-        return len(self._tasks) < most and not self._stopping
+        written = len(self._attempts) < MOST_UNWRITTEN
+        return len(self._tasks) < most and written and not self._stopping
 
     # -- one attempt --------------------------------------------------------------------------
     def _start(self, batch: list[Positioned]) -> None:
@@ -350,7 +358,7 @@ class Worker:
         finally:
             self.lane.put_back(positions)
         self.wake()
-        await self._write()
+        self._write_soon()
 
     async def _deliver(self, batch: list[Positioned]) -> list[Settled]:
         """As the flow says; a fault of our own is a failed attempt, said aloud and retried later."""
@@ -404,16 +412,29 @@ class Worker:
         await asyncio.sleep(start - loop.time())
 
     # -- writing ------------------------------------------------------------------------------
+    def _write_soon(self) -> None:
+        """Write what was tried: at once if nothing is on the wire, else with what comes of that."""
+        if self._soon is None:
+            wait_s = WRITE_EVERY_S if len(self._tasks) > 1 else 0.0
+            self._soon = asyncio.get_running_loop().call_later(wait_s, self._write_due)
+
+    def _write_due(self) -> None:
+        self._soon = None
+        self._begin_write().add_done_callback(lambda _write: self.wake())
+
     async def _write(self) -> bool:
         """Write what is new; False when it could not be written, and is still to be.
 
         Whoever comes while a write is under way joins the next one. Whoever is cancelled
         does not take the write along: whether it happened would not be known.
         """
+        return await asyncio.shield(self._begin_write())
+
+    def _begin_write(self) -> asyncio.Task[bool]:
         write = asyncio.ensure_future(self._write_new())
         self._writes.add(write)
         write.add_done_callback(self._writes.discard)
-        return await asyncio.shield(write)
+        return write
 
     async def _write_again(self) -> None:
         await self._write()

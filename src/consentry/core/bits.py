@@ -11,6 +11,10 @@ class Bits(dict[str, int]):
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__((name, 1 << n) for n, name in enumerate(dict.fromkeys(names)))
 
+    def read(self, found: int, names: Iterable[str]) -> dict[str, bool]:
+        """For each of these names, whether it is in a set."""
+        return {name: bool(self.get(name, 0) & found) for name in names}
+
     def of(self, names: Iterable[str]) -> int:
         """The set of these names."""
         found = 0

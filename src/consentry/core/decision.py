@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, overload
 from consentry.core.event import Event, narrowed
 from consentry.core.policy import Category, Mapping, Match, Policy, Regime, Unmapped
 from consentry.core.preference import Standing
-from consentry.core.verdict import Ground, Judged, Question, Verdict, verdict, verdicts
+from consentry.core.verdict import Ground, Judged, Question, Verdict, granted, verdict, verdicts
 
 __all__ = [
     "Decision",
@@ -31,6 +31,7 @@ __all__ = [
     "Ruling",
     "Verdict",
     "decide",
+    "granted",
     "question_of",
     "verdict",
     "verdicts",

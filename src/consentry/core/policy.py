@@ -159,6 +159,16 @@ class Policy:
         return found
 
     @cached_property
+    def named(self) -> tuple[str, ...]:
+        """Ids of its own categories, turned off or not."""
+        return tuple(c.id for c in self.categories)
+
+    @cached_property
+    def enabled(self) -> tuple[str, ...]:
+        """Ids of its own categories that are turned on."""
+        return tuple(c.id for c in self.categories if c.enabled)
+
+    @cached_property
     def asked(self) -> tuple[str, ...]:
         """Ids of the categories that a person answers: not the essential ones, not topics."""
         return tuple(c.id for c in self.categories if not c.essential)

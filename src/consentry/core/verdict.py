@@ -157,6 +157,13 @@ def verdicts(
     return tuple(map(judged.verdict, categories))
 
 
+def granted(policy: Policy, question: Question, standing: Standing) -> int:
+    """The categories of which ``verdict`` says yes; none of somebody who is suppressed."""
+    if standing.suppressed:
+        return 0
+    return Judged(policy, question, standing, every_denial=True).granted
+
+
 def _asks_later_denials_alone(policy: Policy, stamp: Stamp | None) -> bool:
     """Where the stamp decides alone, only denials received after acceptance are asked."""
     if stamp is not None:

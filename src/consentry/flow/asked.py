@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from consentry.core.decision import Decision, Question, Reason, decide, verdicts
+from consentry.core.decision import Decision, Question, Reason, decide, granted
 from consentry.core.event import PREFERENCE_UPDATE
 from consentry.core.policy import Policy
 from consentry.core.record import FactKind, Node, NodeKind
@@ -17,13 +17,21 @@ from consentry.flow.world import World
 from consentry.ports import StoredEvent
 
 
+def allowed_now(world: World, event: StoredEvent, destination: str) -> bool:
+    """Whether ``decide_now`` allows it. Says no more, and so costs less."""
+    now = world.clock.now()
+    standing = world.subjects.standing(event.nodes, world.policy, now)
+    question = _question_now(world, event, destination)
+    return decide(world.policy, question, standing).allows(destination) and allowed_at_acceptance(
+        world, event, destination
+    )
+
+
 def decide_now(world: World, event: StoredEvent, destination: str) -> Decision | None:
     """The decision that holds at this instant; None when the destination is no longer there."""
     now = world.clock.now()
     standing = world.subjects.standing(event.nodes, world.policy, now)
-    question = question_of_stored(world, event)
-    if question.preference_update and shares(world.policy, destination):
-        question = msgspec.structs.replace(question, superseded=_superseded(world, event))
+    question = _question_now(world, event, destination)
     decided = decide(world.policy, question, standing).of(destination)
     if decided is None:
         return None
@@ -55,6 +63,13 @@ def decide_then(world: World, event: StoredEvent, destination: str) -> Decision 
         policy = world.policy
     standing = world.subjects.standing_as_of(event.nodes, policy, event.received_at)
     return decide(policy, question_of_stored(world, event), standing).of(destination)
+
+
+def _question_now(world: World, event: StoredEvent, destination: str) -> Question:
+    question = question_of_stored(world, event)
+    if question.preference_update and shares(world.policy, destination):
+        return msgspec.structs.replace(question, superseded=_superseded(world, event))
+    return question
 
 
 def question_of_stored(world: World, event: StoredEvent) -> Question:
@@ -117,8 +132,6 @@ def consent_of(world: World, event: StoredEvent) -> dict[str, bool]:
     """What may be said of this event's consent now, per category: never more than holds."""
     now = world.clock.now()
     standing = world.subjects.standing(event.nodes, world.policy, now)
-    question = question_of_stored(world, event)
+    holds = granted(world.policy, question_of_stored(world, event), standing)
     # Those that are turned off too: the receiver may still act on them.
-    names = tuple(c.id for c in world.policy.categories)
-    judged = verdicts(world.policy, question, standing, names)
-    return {v.id: v.granted and not standing.suppressed for v in judged}
+    return world.policy.bits.read(holds, world.policy.named)

@@ -17,7 +17,14 @@ from consentry.core.record import NodeKind
 from consentry.destinations.message import Attempted, LastLookRefused, Message
 from consentry.destinations.registry import Connected
 from consentry.flow import describe
-from consentry.flow.asked import consent_of, decide_now, is_update, shares, stamp_of_stored
+from consentry.flow.asked import (
+    allowed_now,
+    consent_of,
+    decide_now,
+    is_update,
+    shares,
+    stamp_of_stored,
+)
 from consentry.flow.world import World
 from consentry.ports import Attempt, Positioned, StoredEvent, StoreUnavailable
 
@@ -77,10 +84,10 @@ def _withhold(
     """Settle what may not go now; return what may."""
     going = []
     for one in batch:
-        decision = decide_now(world, one.event, destination)
-        if decision is None or not decision.allow:
-            settled.append(_withheld(world, one, decision))
+        if not allowed_now(world, one.event, destination):
+            settled.append(_withheld(world, one, decide_now(world, one.event, destination)))
         elif one.event.type not in connected.spec.events:
+            decision = decide_now(world, one.event, destination)
             settled.append(_untried(world, one, UNSUPPORTED, State.WITHHELD, decision))
         else:
             going.append(one)
@@ -98,8 +105,7 @@ def _last_look(
     if not world.store.available:
         raise StoreUnavailable("withdrawals cannot be recorded, so nothing is sent")
     for one, message in zip(batch, messages, strict=True):
-        decision = decide_now(world, one.event, destination)
-        if world.shadow or decision is None or not decision.allow:
+        if world.shadow or not allowed_now(world, one.event, destination):
             raise LastLookRefused
         holds = _told(world, one.event, destination)
         if any(granted and not holds.get(c, False) for c, granted in message.consent.items()):
@@ -135,19 +141,14 @@ def _judged(
             ended_at=ended,
             grade=outcome.grade.value,
             status=outcome.status,
-            crossed=_crossed(world, destination, one.event),
+            # Consent went while the attempt was on the wire.
+            crossed=not allowed_now(world, one.event, destination),
             request_digest=attempted.request_digest,
             response_digest=attempted.response_digest,
             detail=outcome.detail,
         )
         settled.append(Settled(one, NEXT[Grade(outcome.grade)], attempt, outcome))
     return settled
-
-
-def _crossed(world: World, destination: str, event: StoredEvent) -> bool:
-    """Whether consent went while the attempt was on the wire."""
-    decision = decide_now(world, event, destination)
-    return decision is None or not decision.allow
 
 
 def message_of(world: World, event: StoredEvent, destination: str) -> Message:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from consentry.core.decision import Decision, Question, Verdict, verdicts
+from consentry.core.decision import Decision, Question, Verdict, granted, verdicts
 from consentry.core.moment import Moment, format_exact
 from consentry.core.policy import Policy, Regime, topic_key
 from consentry.core.preference import Found, Standing, Why
@@ -43,9 +43,7 @@ def effective(
 ) -> dict[str, bool]:
     """For each category of the workspace, whether it is granted for something done now."""
     question = Question(accepted_at=now, made_at=now, regime=regime)
-    names = tuple(c.id for c in policy.categories if c.enabled)
-    judged = verdicts(policy, question, standing, names)
-    return {v.id: v.granted and not standing.suppressed for v in judged}
+    return policy.bits.read(granted(policy, question, standing), policy.enabled)
 
 
 def preferences(
@@ -53,8 +51,7 @@ def preferences(
 ) -> dict[str, Any]:
     """PREFS: per category its recorded state, what it comes to now, and why."""
     question = Question(accepted_at=now, made_at=now, regime=regime)
-    names = tuple(c.id for c in policy.categories if c.enabled)
-    judged = verdicts(policy, question, standing, names)
+    judged = verdicts(policy, question, standing, policy.enabled)
     return {v.id: _preference(standing, v) for v in judged}
 
 
