@@ -12,7 +12,7 @@ from consentry.core.choice import Answer
 from consentry.core.policy import topic_key
 from consentry.core.record import Node
 from consentry.flow import describe
-from consentry.flow.records import Origin, Said, choice_record, suppression_record
+from consentry.flow.records import Made, Origin, Said, choice_made, suppression_record
 from consentry.flow.world import World
 from consentry.ledger.entry import Record, RecordType
 from consentry.ports import Commit, Reply
@@ -32,10 +32,14 @@ class Once:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The reply to a choice; ``again`` when it had been given before."""
+    """The reply to a choice; ``again`` when it had been given before.
+
+    ``alone``: it tells of nobody but the identifiers that the choice names.
+    """
 
     body: dict[str, Any]
     again: bool
+    alone: bool = False
 
 
 async def record_choice(
@@ -53,17 +57,16 @@ async def record_choice(
     StoreUnavailable when nothing was written.
     """
     if once is None:
-        return Answered(await _record(world, said, origin, None, type_, notice), False)
+        return await _record(world, said, origin, None, type_, notice)
     known = await _answered_before(world, once)
     if known is not None:
         return Answered(known, True)
     answering = world.answering[once.key] = asyncio.get_running_loop().create_future()
     try:
-        body = await _record(world, said, origin, once, type_, notice)
+        return await _record(world, said, origin, once, type_, notice)
     finally:
         del world.answering[once.key]
         answering.set_result(None)
-    return Answered(body, False)
 
 
 async def _answered_before(world: World, once: Once) -> dict[str, Any] | None:
@@ -85,21 +88,23 @@ async def _record(
     once: Once | None,
     type_: RecordType,
     notice: tuple[str, str] | None,
-) -> dict[str, Any]:
-    record = choice_record(world, said, origin, type_)
+) -> Answered:
+    made = choice_made(world, said, origin, type_)
+    record = made.record
     with world.subjects.in_flight([record]):
-        body = _reply(world, said, record)
+        body = _reply(world, said, made)
         replies: tuple[Reply, ...] = ()
         if once is not None:
             replies = (Reply(once.key, once.digest, 201, msgspec.json.encode(body)),)
         notices = () if notice is None else (notice,)
-        await world.store.commit(Commit(records=(record,), replies=replies, notices=notices))
+        commit = Commit(records=(record,), replies=replies, notices=notices)
+        committed = await world.store.commit(commit)
     world.notify()
-    return _with_seq(world, body)
+    return Answered({**body, "seq": committed.seqs[0]}, False, made.alone)
 
 
-def _reply(world: World, said: Said, record: Record) -> dict[str, Any]:
-    standing = world.subjects.standing_with(said.subject, world.policy, said.received_at, [record])
+def _reply(world: World, said: Said, made: Made) -> dict[str, Any]:
+    record, standing, _ = made
     regime = world.regimes.get(record.source)
     return {
         "recordId": record.record_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -49,6 +49,24 @@ def choice_record(
     world: World, said: Said, origin: Origin, type_: RecordType = RecordType.CHOICE
 ) -> Record:
     """The record of one answer, with the preferences before and after it."""
+    return choice_made(world, said, origin, type_).record
+
+
+class Made(NamedTuple):
+    """A record with what its subject's preferences come to with it.
+
+    ``alone``: nobody but the identifiers it names was looked at.
+    """
+
+    record: Record
+    standing: Standing
+    alone: bool
+
+
+def choice_made(
+    world: World, said: Said, origin: Origin, type_: RecordType = RecordType.CHOICE
+) -> Made:
+    """As ``choice_record``, with the standing that it leads to."""
     record_id = world.new_id("rec")
     facts = facts_of(
         said.answer,
@@ -75,8 +93,10 @@ def choice_record(
     )
     named = sorted(said.answer.granted | said.answer.denied)
     before = world.subjects.standing(said.subject, world.policy, said.received_at)
-    after = world.subjects.standing_with(said.subject, world.policy, said.received_at, [record])
-    return msgspec.structs.replace(record, before=states(before, named), after=states(after, named))
+    asking = world.subjects.asking(world.policy, [record])
+    after = asking.standing(said.subject, said.received_at)
+    told = msgspec.structs.replace(record, before=states(before, named), after=states(after, named))
+    return Made(told, after, set(asking.looked_at) <= set(said.subject))
 
 
 def signal_record(

@@ -11,6 +11,7 @@ import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import msgspec
 
@@ -31,6 +32,7 @@ from consentry.ledger.entry import Record
 from consentry.ports import Store
 
 Key = tuple[Node, ...]
+T = TypeVar("T")
 REMEMBERED = 50_000
 
 
@@ -52,6 +54,26 @@ class Overlay:
             self.links[right].append(left)
         if record.merge is not None:
             self.merges.append(record.merge)
+
+    def remove(self, record: Record) -> None:
+        """Take back what ``add`` added of this very record."""
+        for node, fact in record.facts:
+            _take_out(self.facts, node, fact)
+        for left, right in record.links:
+            _take_out(self.links, left, right)
+            _take_out(self.links, right, left)
+        if record.merge is not None:
+            self.merges.remove(record.merge)
+
+    def names(self, node: Node) -> bool:
+        """Whether it may say something of this identifier."""
+        return bool(self.merges) or node in self.facts or node in self.links
+
+
+def _take_out(lists: dict[Node, list[T]], node: Node, value: T) -> None:
+    lists[node].remove(value)
+    if not lists[node]:
+        del lists[node]
 
 
 NO_OVERLAY = Overlay()
@@ -76,25 +98,36 @@ class Reading:
         self._facts: dict[Node, Facts] = {}
         self._links: dict[Node, tuple[Node, ...]] = {}
         self._accounts: dict[Node, Account] = {}
+        self._known: dict[Node, bool] = {}
+
+    def _knows(self, node: Node) -> bool:
+        """Whether the store has anything to read about it: of most it has not."""
+        known = self._known.get(node)
+        if known is None:
+            known = self._known[node] = self._store.knows(node)
+        return known
 
     def facts(self, node: Node) -> Facts:
         known = self._facts.get(node)
         if known is None:
             pending = [f for o in self._overlays for f in o.facts.get(node, ())]
-            known = self._facts[node] = (*self._store.facts_of(node), *pending)
+            stored = self._store.facts_of(node) if self._knows(node) else ()
+            known = self._facts[node] = (*stored, *pending)
         return known
 
     def links(self, node: Node) -> tuple[Node, ...]:
         known = self._links.get(node)
         if known is None:
             pending = [other for o in self._linking for other in o.links.get(node, ())]
-            known = self._links[node] = (*self._store.links_of(node), *pending)
+            stored = self._store.links_of(node) if self._knows(node) else ()
+            known = self._links[node] = (*stored, *pending)
         return known
 
     def account(self, node: Node) -> Account:
         known = self._accounts.get(node)
         if known is None:
-            merges = {m.record_id: m for m in self._store.merges_of(node.value)}
+            stored = self._store.merges_of(node.value) if self._knows(node) else ()
+            merges = {m.record_id: m for m in stored}
             merges.update((m.record_id, m) for o in self._overlays for m in o.merges)
             group = _group(node.value, merges.values())
             members = {m: self.facts(Node(NodeKind.ACCOUNT, m)) for m in group}
@@ -161,7 +194,7 @@ class Subjects:
         self._standing: OrderedDict[Key, tuple[str, Standing]] = OrderedDict()
         self._depends: dict[Node, set[Key]] = defaultdict(set)
         self._present: dict[tuple[Node, str], bool] = {}
-        self._in_flight: dict[str, Overlay] = {}
+        self._pending = Overlay()  # what is on its way to the disk, as far as it counts already
         self._landing: list[tuple[set[Node], asyncio.Event]] = []
 
     def standing(self, nodes: Key, policy: Policy, now: Moment) -> Standing:
@@ -182,10 +215,7 @@ class Subjects:
 
     def _never_heard_of(self, nodes: Key) -> bool:
         """Whether no record, durable or on its way, names any of these: most who come do so anew."""
-        for overlay in self._in_flight.values():
-            if overlay.merges or any(n in overlay.facts or n in overlay.links for n in nodes):
-                return False
-        return not any(map(self._store.knows, nodes))
+        return not any(self._pending.names(node) or self._store.knows(node) for node in nodes)
 
     def asking(self, policy: Policy, own: Sequence[Record] = ()) -> Asking:
         """For one request: each identifier is read once, with what the request itself records."""
@@ -218,12 +248,12 @@ class Subjects:
 
     def reading(self, own: Overlay = NO_OVERLAY, *, links_in_flight: bool = True) -> Reading:
         """What is known now. Links in flight may be left out: they could lift something."""
-        overlays = (*self._in_flight.values(), own)
+        overlays = (self._pending, own)
         return Reading(self._store, overlays, overlays if links_in_flight else (own,))
 
     @property
     def links_in_flight(self) -> bool:
-        return any(overlay.links for overlay in self._in_flight.values())
+        return bool(self._pending.links)
 
     def facts(self, node: Node) -> Facts:
         """Everything received about one identifier, durable or not."""
@@ -260,18 +290,20 @@ class Subjects:
         if not records:
             yield
             return
-        token = records[0].record_id
-        self._in_flight[token] = Overlay(map(_denials_of, records))
         landed = asyncio.Event()
         about = self._about([record for record in records if _may_loosen(record)])
         landing = (about, landed)
+        denials = list(map(_denials_of, records))
+        for record in denials:
+            self._pending.add(record)
         if about:
             self._landing.append(landing)
         self._forget(records)
         try:
             yield
         finally:
-            del self._in_flight[token]
+            for record in denials:
+                self._pending.remove(record)
             if about:
                 self._landing.remove(landing)
             self._forget(records)
@@ -292,6 +324,8 @@ class Subjects:
     def _about(self, records: Iterable[Record]) -> set[Node]:
         """Every identifier that decisions read together with those of the records."""
         touched = {node for record in records for node in _touched(record)}
+        if not touched or self._never_heard_of(tuple(touched)):
+            return touched
         reading = self.reading()
         for node in tuple(touched):
             try:

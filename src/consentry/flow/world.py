@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,8 +16,11 @@ from consentry.ports import Store
 
 
 def new_id(prefix: str) -> str:
-    """An opaque id: 128 bits of chance."""
-    return f"{prefix}_{secrets.token_hex(16)}"
+    """An opaque id: the time in milliseconds, and 80 bits of chance.
+
+    Ids that follow each other in time lie beside each other in an index.
+    """
+    return f"{prefix}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
 @dataclass

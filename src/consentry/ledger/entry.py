@@ -7,7 +7,6 @@ erases the person while every proof still verifies (RFC 6962 tree; GDPR Art. 17 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from enum import StrEnum
 from typing import Any
@@ -99,7 +98,7 @@ def leaf_of(record: Record, seq: int, workspace: str) -> bytes:
 def commit(salt: bytes, value: str | bytes) -> str:
     """HMAC-SHA-256 of a value under the record's salt, in hex."""
     message = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
-    return hmac.new(salt, message, hashlib.sha256).hexdigest()
+    return hmac.digest(salt, message, "sha256").hex()
 
 
 def _private(record: Record) -> bytes:

@@ -189,28 +189,37 @@ class _CommitGroup:
             for seq, (r, leaf) in enumerate(zip(records, sealed.leaves, strict=True), first)
         ]
         self._db.executemany(SQL["add_record"], rows)
-        for seq, record in enumerate(records, first):
-            self._index(seq, record)
+        self._index(first, records)
         root = sealed.frontier.root()
         self._db.execute(SQL["add_checkpoint"], (sealed.frontier.size, root, sealed.checkpoint))
         self._db.execute(SQL["put_meta"], ("frontier", sealed.frontier.to_bytes()))
         newest = max(self.head.newest, *(record.received_at for record in records))
         self.head = self.head._replace(frontier=sealed.frontier, newest=newest)
 
-    def _index(self, seq: int, record: Record) -> None:
-        keys = {node: self._keys.node(node) for node in nodes_named(record)}
-        self._db.executemany(SQL["add_record_node"], [(key, seq) for key in keys.values()])
-        facts = [(keys[n], seq, i, codec.encode(f)) for i, (n, f) in enumerate(record.facts)]
-        self._db.executemany(SQL["add_fact"], facts)
-        for left, right in record.links:
-            both = [(keys[left], keys[right], seq), (keys[right], keys[left], seq)]
-            self._db.executemany(SQL["add_link"], both)
-        if record.merge is not None:
-            sides = (account(record.merge.left), account(record.merge.right))
-            self._db.executemany(SQL["add_merge"], [(keys[side], seq) for side in sides])
-        for node, fact in record.facts:
-            if fact.kind in suppression.WORDS:
-                self._list_or_unlist(keys[node])
+    def _index(self, first: int, records: Sequence[Record]) -> None:
+        """What decisions read: rows of a group together, so that each page is met once."""
+        names: list[tuple[bytes, int]] = []
+        facts: list[tuple[bytes, int, int, bytes]] = []
+        links: list[tuple[bytes, bytes, int]] = []
+        merges: list[tuple[bytes, int]] = []
+        words: list[bytes] = []
+        for seq, record in enumerate(records, first):
+            keys = {node: self._keys.node(node) for node in nodes_named(record)}
+            names += [(key, seq) for key in keys.values()]
+            facts += [(keys[n], seq, i, codec.encode(f)) for i, (n, f) in enumerate(record.facts)]
+            for left, right in record.links:
+                links += [(keys[left], keys[right], seq), (keys[right], keys[left], seq)]
+            if record.merge is not None:
+                sides = (account(record.merge.left), account(record.merge.right))
+                merges += [(keys[side], seq) for side in sides]
+            words += [keys[n] for n, fact in record.facts if fact.kind in suppression.WORDS]
+        self._db.executemany(SQL["add_record_node"], sorted(names))
+        self._db.executemany(SQL["add_fact"], sorted(facts))
+        # Of two records that say the same link, the first is kept.
+        self._db.executemany(SQL["add_link"], links)
+        self._db.executemany(SQL["add_merge"], merges)
+        for key in words:
+            self._list_or_unlist(key)
 
     def _list_or_unlist(self, node: bytes) -> None:
         rows = self._db.execute(SQL["seqs_and_facts_of"], (node,))

@@ -151,21 +151,22 @@ async def _record(
     except StoreUnavailable:
         raise _unavailable() from None
     _told(site, answered, RecordType.CHOICE)
-    body = _shown(site, who, said, answered.body)
+    body = _shown(site, who, said, answered)
     return json_response(body, 200 if answered.again else 201)
 
 
-def _shown(site: Site, who: Caller, said: Said, body: dict[str, Any]) -> dict[str, Any]:
+def _shown(site: Site, who: Caller, said: Said, answered: Answered) -> dict[str, Any]:
     """The reply without what this caller may not read.
 
     Anybody may say no for anybody, so the reply to it may not tell what that person chose. It
     tells of the named identifiers that the caller may read, else only of what was said. So it
     is on a repetition too: the first request may have come with a token.
     """
-    if who.trusted:
+    body = answered.body
+    readable = who.readable(said.subject)
+    if who.trusted or (answered.alone and readable == said.subject):
         return body
     policy, at = site.world.policy, read_time(body["receivedAt"], "receivedAt")
-    readable = who.readable(said.subject)
     if readable:
         standing = site.world.subjects.alone(readable, policy, at)
     else:
@@ -198,8 +199,10 @@ def _told(site: Site, answered: Answered, type_: RecordType) -> None:
     site.meters.choices.labels(type_).inc()
     if answered.body["unknown"]:
         site.meters.unknown_categories.inc()
+    if not site.world.feed.watched:
+        return
     entry = site.world.store.record(answered.body["recordId"])
-    if entry is not None and site.world.feed.watched:
+    if entry is not None:
         tell_record(site, entry.record)
 
 
