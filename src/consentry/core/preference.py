@@ -142,8 +142,11 @@ def stand(history: History, policy: Policy, as_of: Moment) -> Standing:
         contacts=[reader.fold(contact) for contact in history.contacts],
         contact=None if history.contact is None else reader.fold(history.contact),
     )
+    heard = people.heard
     found = {
         category: _combine(people, category, policy.settings.devices)
+        if category in heard
+        else NOTHING_FOUND
         for category in policy.category
     }
     suppressed = _is_suppressed(history, as_of)
@@ -213,6 +216,13 @@ class _People:
     siblings: list[Folded]
     contacts: list[Folded]
     contact: Folded | None
+
+    @property
+    def heard(self) -> set[str]:
+        """The categories of which anybody said anything."""
+        lists = (*self.others, *self.siblings, *self.contacts)
+        named = (self.device, self.account, self.contact)
+        return set().union(*lists, *(one for one in named if one is not None))
 
 
 def _combine(people: _People, category: str, devices: Devices) -> Found:

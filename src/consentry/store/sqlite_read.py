@@ -82,4 +82,5 @@ class SnapshotReader(SqliteReader):
         """End the snapshot: while it is held, the write-ahead log cannot start anew."""
         if self._size >= 0 and time.monotonic() - self._since >= older_than_s:
             self._size = -1
-            self._db.execute("COMMIT")
+            if self._db.in_transaction:  # SQLite ends one by itself where reading failed
+                self._db.execute("COMMIT")

@@ -12,9 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import OctKey
 from starlette.requests import ClientDisconnect
 
 from consentry.config import Config, Source
@@ -278,6 +275,11 @@ def request_key(request: Asked) -> str | None:
 
 def read_token(token: str, secret: Secret, source: Source, now: Moment) -> str | None:
     """The user that a subject token proves at ``now``, or None for any doubt at all."""
+    # Loaded with the first token: a start does not wait for it.
+    from joserfc import jwt
+    from joserfc.errors import JoseError
+    from joserfc.jwk import OctKey
+
     try:
         claims = jwt.decode(token, OctKey.import_key(secret.reveal()), algorithms=["HS256"]).claims
     except (JoseError, ValueError):
