@@ -390,18 +390,18 @@ async def test_close_writes_what_was_queued(path: str) -> None:
 # -- the cache of groups ------------------------------------------------------------------
 def test_recent_groups_are_bounded_and_the_least_asked_goes() -> None:
     recent = RecentGroups(most_events=6, most_bytes=1 << 30)
-    groups = [Group(first, (event(), event())) for first in (0, 2, 4)]
+    groups = [Group(first, (event(), event()), 0) for first in (0, 2, 4)]
     for group in groups:
         recent.add(group)
     assert recent.at(0) is recent.at(1) is groups[0]
-    recent.add(Group(6, (event(),)))
+    recent.add(Group(6, (event(),), 0))
     assert (recent.at(2), recent.at(3)) == (None, None)
     assert recent.at(4) is groups[2]
     assert recent.at(7) is None
     recent.forget(4)
     recent.forget(4)
     assert recent.at(5) is None
-    big = Group(10, tuple(event() for _ in range(9)))
+    big = Group(10, tuple(event() for _ in range(9)), 0)
     recent.add(big)
     assert recent.at(18) is big
     assert recent.at(0) is None

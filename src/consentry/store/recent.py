@@ -19,10 +19,16 @@ class Group(NamedTuple):
 
     first: int
     events: tuple[StoredEvent, ...]
+    size: int  # bytes in the row
 
     @property
     def end(self) -> int:
         return self.first + len(self.events)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes in memory, roughly."""
+        return self.size + _EVENT_BYTES * len(self.events)
 
 
 class RecentGroups:
@@ -48,7 +54,7 @@ class RecentGroups:
             self._groups[group.first] = group
             insort(self._firsts, group.first)
             self._events += len(group.events)
-            self._bytes += _bytes_of(group)
+            self._bytes += group.memory
             while len(self._groups) > 1 and (
                 self._events > self._most_events or self._bytes > self._most_bytes
             ):
@@ -76,8 +82,4 @@ class RecentGroups:
         group = self._groups.pop(first)
         del self._firsts[bisect_right(self._firsts, first) - 1]
         self._events -= len(group.events)
-        self._bytes -= _bytes_of(group)
-
-
-def _bytes_of(group: Group) -> int:
-    return sum(len(event.body) for event in group.events) + _EVENT_BYTES * len(group.events)
+        self._bytes -= group.memory

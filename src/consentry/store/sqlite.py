@@ -239,7 +239,7 @@ class SqliteStore:
         return None if row is None else self._recent.at(row[0]) or self._decoded(row)
 
     def _decoded(self, row: tuple[Any, ...]) -> Group:
-        group = Group(row[0], codec.decode_events(row[2]))
+        group = Group(row[0], codec.decode_events(row[2]), len(row[2]))
         self._recent.add(group)
         return group
 

@@ -99,7 +99,7 @@ class SqliteWriter:
     def _publish(self, writing: _CommitGroup, results: Sequence[Any]) -> None:
         """It is durable: let the others see it."""
         if writing.events:
-            self._recent.add(Group(self.head.end, tuple(writing.events)))
+            self._recent.add(Group(self.head.end, tuple(writing.events), writing.size))
             self._messages.committed(writing.due, writing.places.items())
         for result in results:
             if isinstance(result, Pruned):
@@ -132,6 +132,7 @@ class _CommitGroup:
     ) -> None:
         self.head = head
         self.events: list[StoredEvent] = []
+        self.size = 0
         self.places: dict[bytes, int] = {}
         self.due = Due((), [], head.end, None)
         self._db = db
@@ -242,8 +243,9 @@ class _CommitGroup:
             self._move_keys()
             first, count = self.head.end, len(self.events)
             newest = max(event.received_at for event in self.events)
-            row = (first, count, newest, codec.encode(self.events))
-            self._db.execute(SQL["add_group"], row)
+            blob = codec.encode(self.events)
+            self.size = len(blob)
+            self._db.execute(SQL["add_group"], (first, count, newest, blob))
             self.head = self.head._replace(end=first + count, newest=max(self.head.newest, newest))
         return positions
 
