@@ -13,13 +13,22 @@ class Clock:
 
     The ledger is ordered by reception, so two receptions may not share a moment, and a wall
     clock that is set back may not let a withdrawal count as older than what it withdraws.
+    ``wall_ns`` is the wall clock, ``elapsed_ns`` one that nobody can set; both in nanoseconds.
     """
 
-    def __init__(self, not_before: Moment = 0) -> None:
+    def __init__(
+        self,
+        not_before: Moment = 0,
+        *,
+        wall_ns: Callable[[], int] = time.time_ns,
+        elapsed_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.elapsed_ns = elapsed_ns
+        self._wall_ns = wall_ns
         self._last = not_before
 
     def now(self) -> Moment:
-        self._last = max(time.time_ns() // 1000, self._last + 1)
+        self._last = max(self._wall_ns() // 1000, self._last + 1)
         return self._last
 
 
@@ -30,10 +39,10 @@ class Timer:
     may take a year. A retry in two seconds is due in two seconds all the same.
     """
 
-    def __init__(self, clock: Clock, elapsed_ns: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, clock: Clock, elapsed_ns: Callable[[], int] | None = None) -> None:
         self._clock = clock
-        self._elapsed_ns = elapsed_ns
-        self._seen_ns = elapsed_ns()
+        self._elapsed_ns = elapsed_ns or clock.elapsed_ns
+        self._seen_ns = self._elapsed_ns()
         self._at = clock.now()
 
     def now(self) -> Moment:

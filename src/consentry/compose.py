@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import gc
 import os
-from collections.abc import Iterable
+import random
+from collections.abc import Callable, Iterable
+from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from consentry.config import Config, ConfigError, DestinationConfig, load_config
 from consentry.core.delivery import State
 from consentry.core.moment import DAY, SECOND
 from consentry.core.policy import Mapping, Policy, Regime
-from consentry.destinations.registry import KINDS, Connected
+from consentry.destinations.registry import KINDS, Connected, Kind
 from consentry.destinations.transport import OutboundClient
 from consentry.flow import describe
 from consentry.flow.configure import take_policy
@@ -50,11 +52,16 @@ class BadStore(Exception):
 
 @dataclass
 class Running:
-    """A serving workspace: its site and its workers. ``Crew`` for the admin API."""
+    """A serving workspace: its site and its workers. ``Crew`` for the admin API.
+
+    ``kinds`` are the kinds of destination there are; ``chance`` in [0, 1) spreads retries.
+    """
 
     config: Config
     world: World
     client: OutboundClient
+    kinds: Dict[str, Kind] = field(default_factory=lambda: KINDS)
+    chance: Callable[[], float] = random.random
     site: Site = field(init=False)
     workers: dict[str, Worker] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -128,9 +135,9 @@ class Running:
         if "needs" in options.__struct_fields__ and not getattr(options, "needs", ()):
             # A warehouse filters by what the destination is mapped to, unless told otherwise.
             options = msgspec.structs.replace(options, needs=mapping.categories)
-        connected: Connected = KINDS[given.kind].connect(options, self.client)
+        connected: Connected = self.kinds[given.kind].connect(options, self.client)
         pace = Pace(given.concurrency, given.rate_limit, given.backoff)
-        worker = Worker(self.world, name, connected, pace, told=self._told)
+        worker = Worker(self.world, name, connected, pace, told=self._told, chance=self.chance)
         self.workers[name] = worker
         self._given[name] = (given, mapping)
         self._tasks[name] = asyncio.create_task(worker.run(), name=f"worker {name}")
@@ -210,10 +217,16 @@ async def start(config: Config) -> Running:
         ports=config.server.destination_ports,
     )
     running = Running(config, world, client)
-    running.site = Site(config, world, running, Meters(), ledger_key=key.verify_key.to_text())
+    await begin(running, key.verify_key.to_text())
+    return running
+
+
+async def begin(running: Running, ledger_key: str) -> None:
+    """Give it its site, put its configuration into force, and start its workers."""
+    config, world = running.config, running.world
+    running.site = Site(config, world, running, Meters(), ledger_key=ledger_key)
     world.notify = running.notify
     await running.take_config(config)
-    return running
 
 
 def open_store(config: Config, clock: Clock) -> tuple[Store, SigningKey]:
