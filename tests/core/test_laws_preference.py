@@ -191,3 +191,20 @@ def test_a_category_that_the_workspace_lacks_is_not_in_the_standing(
     found = s.standing(past.with_facts(("device", choice)), policy, as_of).found
 
     assert set(found) == set(s.KNOWN)
+
+
+def test_a_grant_of_a_linked_device_takes_no_cover_away() -> None:
+    """What was made under a grant stays covered, whoever else grants something later."""
+
+    def grant(record_id: str, second: int) -> tuple[Fact, ...]:
+        at = second * SECOND
+        return (Fact(FactKind.CHOICE, record_id, at, at, granted=("ad",)),)
+
+    policy = Policy("shop", Settings(), ONE_CATEGORY)
+    account = Account("u1", {"u1": grant("r3", 60)})
+    alone = History(device=grant("r1", 10), account=account)
+    linked = replace(alone, siblings=(grant("r2", 50),))
+
+    covers = [stand(h, policy, 100 * SECOND).of("ad").covers_from for h in (alone, linked)]
+
+    assert covers == [10 * SECOND, 10 * SECOND]

@@ -92,8 +92,10 @@ class Own:
         )
 
     def free_from(self) -> Moment:
-        """From when on this identifier refused no more."""
+        """From when on this identifier refused no more; 0 if it never did."""
         denied_until = self.denied_until()
+        if denied_until < 0:
+            return 0
         lifting = (grant.counts_at for grant in self.grants if grant.lifts(denied_until))
         return min(lifting, default=denied_until + 1)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ import msgspec
 from consentry.core.choice import Answer, answer_of_update, subject_of
 from consentry.core.decision import Decisions, decide, question_of
 from consentry.core.event import Envelope, Event, Malformed, parse_event
+from consentry.core.moment import Moment
+from consentry.core.policy import Policy, Regime
 from consentry.core.record import Node
 from consentry.flow.records import (
     Origin,
@@ -24,6 +27,7 @@ from consentry.flow.records import (
     merge_record,
     signal_record,
 )
+from consentry.flow.subjects import Asking
 from consentry.flow.world import World
 from consentry.ledger.entry import Record
 from consentry.ports import Commit, StoredEvent
@@ -79,12 +83,17 @@ async def accept(world: World, incoming: Incoming) -> Accepted:
     subjects = [nodes_of(event) for event in events]
     landing = world.subjects.landing(node for nodes in subjects for node in nodes)
     records, record_ids = records_of(world, incoming, events)
-    with world.subjects.in_flight(records):
+    with world.subjects.in_flight(records), _on_its_way(world, incoming, events):
         for landed in landing:
             await landed.wait()
-        decided = await _decide_all(world, incoming, events, subjects, records, record_ids)
-        stored = [_stored(world, incoming.origin, one) for one in decided if not one.suppressed]
-        committed = await world.store.commit(Commit(records=tuple(records), events=tuple(stored)))
+        # One policy decides and is named, whatever is configured meanwhile.
+        terms = Terms(world.policy, world.policy_id, world.regimes.get(incoming.origin.source))
+        as_of = incoming.envelope.received_at if landing else None
+        asking = world.subjects.asking(terms.policy, records, as_of) if records or landing else None
+        decided = await _decide_all(world, terms, events, subjects, asking, record_ids)
+        kept = [one for one in decided if not one.suppressed]
+        stored = tuple([_stored(terms, incoming.origin, one) for one in kept])
+        committed = await world.store.commit(Commit(records=tuple(records), events=stored))
     if stored:
         world.notify()
     repeated = committed.positions.count(None)
@@ -132,7 +141,8 @@ def records_of(
     ]
     if not telling:
         return records, record_ids
-    reading = world.subjects.reading()
+    # A link on its way to the disk may never be there: only one that is there need not be written.
+    reading = world.subjects.reading(links_in_flight=False)
     linked: set[tuple[Node, Node]] = set()
     for n, event in telling:
         links = [
@@ -148,7 +158,8 @@ def records_of(
         if event.is_preference_update:
             answer = _answer(world, event, incoming.origin, events[:n])
             if answer is not None:
-                record = choice_record(world, _said(event, answer), incoming.origin)
+                made_at = _first_made(world, event, incoming.origin)
+                record = choice_record(world, _said(event, answer, made_at), incoming.origin)
                 records.append(record)
                 record_ids[n] = record.record_id
     return records, record_ids
@@ -164,7 +175,30 @@ def _answer(world: World, event: Event, origin: Origin, earlier: list[Event]) ->
     return answer
 
 
-def _said(event: Event, answer: Answer) -> Said:
+def _first_made(world: World, event: Event, origin: Origin) -> Moment | None:
+    """When the choice was made. A message that comes again while it is being written says
+    nothing newer: its grant may not lift a denial that was received in between."""
+    others = world.updating.get((origin.source, event.message_id), ())
+    return None if event.made_at is None else min((event.made_at, *others))
+
+
+@contextmanager
+def _on_its_way(world: World, incoming: Incoming, events: list[Event]) -> Iterator[None]:
+    """While preference updates are being written, it is known when they were received."""
+    source, received_at = incoming.origin.source, incoming.envelope.received_at
+    keys = [(source, event.message_id) for event in events if event.is_preference_update]
+    for key in keys:
+        world.updating.setdefault(key, []).append(received_at)
+    try:
+        yield
+    finally:
+        for key in keys:
+            world.updating[key].remove(received_at)
+            if not world.updating[key]:
+                del world.updating[key]
+
+
+def _said(event: Event, answer: Answer, made_at: Moment | None) -> Said:
     stamp = event.stamp
     stated = {} if stamp is None else {c: c in stamp.granted for c in sorted(stamp.stated)}
     evidence = {
@@ -176,9 +210,7 @@ def _said(event: Event, answer: Answer) -> Said:
     page = event.context.get("page")
     if isinstance(page, dict) and isinstance(page.get("url"), str):
         evidence["page"] = page["url"][:2000]
-    return Said(
-        subject_of(event), answer, event.received_at, event.made_at, event.claimed_at, evidence
-    )
+    return Said(subject_of(event), answer, event.received_at, made_at, event.claimed_at, evidence)
 
 
 def _signals(world: World, incoming: Incoming, events: list[Event]) -> list[Record]:
@@ -190,7 +222,7 @@ def _signals(world: World, incoming: Incoming, events: list[Event]) -> list[Reco
     return [
         signal_record(world, GPC, incoming.gpc, node, incoming.origin, received_at)
         for node in nodes
-        if world.subjects.signal_present(node, GPC) != incoming.gpc
+        if not world.subjects.signal_known(node, GPC, incoming.gpc)
     ]
 
 
@@ -208,25 +240,31 @@ def nodes_of(event: Event) -> tuple[Node, ...]:
     return (*subject_of(event), *contacts_of(event))
 
 
+class Terms(NamedTuple):
+    """What a request is decided by."""
+
+    policy: Policy
+    policy_id: int
+    regime: Regime | None
+
+
 async def _decide_all(
     world: World,
-    incoming: Incoming,
+    terms: Terms,
     events: list[Event],
     subjects: list[tuple[Node, ...]],
-    records: list[Record],
+    asking: Asking | None,
     record_ids: dict[int, str],
 ) -> list[Decided]:
     """Decide each event; a long request lets others have their turn in between."""
     loop = asyncio.get_running_loop()
-    asking = world.subjects.asking(world.policy, records) if records else None
-    regime = world.regimes.get(incoming.origin.source)
     decided, began = [], loop.time()
     for n, (event, nodes) in enumerate(zip(events, subjects, strict=True)):
         if asking is None:
-            standing = world.subjects.standing(nodes, world.policy, event.received_at)
+            standing = world.subjects.standing(nodes, terms.policy, event.received_at)
         else:
             standing = asking.standing(nodes, event.received_at)
-        decisions = decide(world.policy, question_of(event, regime), standing)
+        decisions = decide(terms.policy, question_of(event, terms.regime), standing)
         decided.append(Decided(event, nodes, decisions, standing.suppressed, record_ids.get(n)))
         if loop.time() - began > LONGEST_TURN_S:
             await asyncio.sleep(0)
@@ -234,7 +272,7 @@ async def _decide_all(
     return decided
 
 
-def _stored(world: World, origin: Origin, decided: Decided) -> StoredEvent:
+def _stored(terms: Terms, origin: Origin, decided: Decided) -> StoredEvent:
     event, nodes, decisions, _, record_id = decided
     granted, stated = (None, None) if event.stamp is None else event.stamp.written
     return StoredEvent(
@@ -247,7 +285,7 @@ def _stored(world: World, origin: Origin, decided: Decided) -> StoredEvent:
         event.made_at,
         granted,
         stated,
-        world.policy_id,
+        terms.policy_id,
         decisions.allowed,
         record_id,
         None if event.integrations is None else dict(event.integrations),

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
 
 import msgspec
 
@@ -27,157 +26,19 @@ from consentry.core.preference import (
     silence,
     stand,
 )
-from consentry.core.record import Account, Fact, FactKind, Facts, History, Merge, Node, NodeKind
+from consentry.core.record import FactKind, Facts, History, Node, NodeKind
+from consentry.flow.reading import (
+    NO_OVERLAY,
+    Key,
+    Overlay,
+    Reading,
+    TooManyIdentifiers,
+    first,
+)
 from consentry.ledger.entry import Record
 from consentry.ports import Store
 
-Key = tuple[Node, ...]
-T = TypeVar("T")
 REMEMBERED = 50_000
-
-
-class Overlay:
-    """Facts, links and merges that are not in the store yet."""
-
-    def __init__(self, records: Iterable[Record] = ()) -> None:
-        self.facts: dict[Node, list[Fact]] = defaultdict(list)
-        self.links: dict[Node, list[Node]] = defaultdict(list)
-        self.merges: list[Merge] = []
-        for record in records:
-            self.add(record)
-
-    def add(self, record: Record) -> None:
-        for node, fact in record.facts:
-            self.facts[node].append(fact)
-        for left, right in record.links:
-            self.links[left].append(right)
-            self.links[right].append(left)
-        if record.merge is not None:
-            self.merges.append(record.merge)
-
-    def remove(self, record: Record) -> None:
-        """Take back what ``add`` added of this very record."""
-        for node, fact in record.facts:
-            _take_out(self.facts, node, fact)
-        for left, right in record.links:
-            _take_out(self.links, left, right)
-            _take_out(self.links, right, left)
-        if record.merge is not None:
-            self.merges.remove(record.merge)
-
-    def names(self, node: Node) -> bool:
-        """Whether it may say something of this identifier."""
-        return bool(self.merges) or node in self.facts or node in self.links
-
-
-def _take_out(lists: dict[Node, list[T]], node: Node, value: T) -> None:
-    lists[node].remove(value)
-    if not lists[node]:
-        del lists[node]
-
-
-NO_OVERLAY = Overlay()
-MOST_IDENTIFIERS = 1_000
-"""How many identifiers one decision reads. Beyond it nothing is granted: whoever holds a public
-key can link any number of devices to an account, and reading them all would stop the server."""
-
-
-class TooManyIdentifiers(Exception):
-    """A subject has more identifiers than a decision may read."""
-
-
-class Reading:
-    """What the store and the overlays say, each identifier read once."""
-
-    def __init__(
-        self, store: Store, overlays: Sequence[Overlay], linking: Sequence[Overlay]
-    ) -> None:
-        self._store = store
-        self._overlays = overlays
-        self._linking = linking
-        self._facts: dict[Node, Facts] = {}
-        self._links: dict[Node, tuple[Node, ...]] = {}
-        self._accounts: dict[Node, Account] = {}
-        self._known: dict[Node, bool] = {}
-
-    def _knows(self, node: Node) -> bool:
-        """Whether the store has anything to read about it: of most it has not."""
-        known = self._known.get(node)
-        if known is None:
-            known = self._known[node] = self._store.knows(node)
-        return known
-
-    def facts(self, node: Node) -> Facts:
-        known = self._facts.get(node)
-        if known is None:
-            pending = [f for o in self._overlays for f in o.facts.get(node, ())]
-            stored = self._store.facts_of(node) if self._knows(node) else ()
-            known = self._facts[node] = (*stored, *pending)
-        return known
-
-    def links(self, node: Node) -> tuple[Node, ...]:
-        known = self._links.get(node)
-        if known is None:
-            pending = [other for o in self._linking for other in o.links.get(node, ())]
-            stored = self._store.links_of(node) if self._knows(node) else ()
-            known = self._links[node] = (*stored, *pending)
-        return known
-
-    def account(self, node: Node) -> Account:
-        known = self._accounts.get(node)
-        if known is None:
-            stored = self._store.merges_of(node.value) if self._knows(node) else ()
-            merges = {m.record_id: m for m in stored}
-            merges.update((m.record_id, m) for o in self._overlays for m in o.merges)
-            group = _group(node.value, merges.values())
-            members = {m: self.facts(Node(NodeKind.ACCOUNT, m)) for m in group}
-            kept = tuple(m for m in merges.values() if m.left in group or m.right in group)
-            known = self._accounts[node] = Account(node.value, members, kept)
-        return known
-
-    def subject(self, nodes: Key) -> tuple[History, list[Node]]:
-        """The subject of these identifiers, and every identifier that was looked at.
-
-        A subject is its devices, its accounts, the further devices of those accounts, and
-        the addresses linked to any of them: not the further accounts of further devices.
-        Raises TooManyIdentifiers.
-        """
-        device = _first(nodes, NodeKind.DEVICE)
-        named = _first(nodes, NodeKind.ACCOUNT)
-        contacts = {n for n in nodes if n.kind in (NodeKind.EMAIL, NodeKind.PHONE)}
-        accounts = [named] if named is not None else []
-        for node in (device, *contacts):
-            if node is not None:
-                accounts += [n for n in self.links(node) if n.kind is NodeKind.ACCOUNT]
-        _bound(accounts)
-        groups = {node: self.account(node) for node in dict.fromkeys(accounts)}
-        members = [Node(NodeKind.ACCOUNT, m) for a in groups.values() for m in a.members]
-        devices: dict[Node, None] = {}
-        for node in (*members, *([device] if device else [])):
-            for link in self.links(node):
-                if link.kind is NodeKind.DEVICE:
-                    devices[link] = None
-                elif link.kind is not NodeKind.ACCOUNT:
-                    contacts.add(link)
-            _bound(devices, contacts, members)
-        devices.pop(device, None) if device else None
-        of_named = set(groups[named].members) if named is not None else set()
-        contact = next(iter(nodes), None) if device is None and named is None else None
-        contacts.discard(contact)  # named alone: it speaks for itself
-        history = History(
-            device=self.facts(device) if device is not None else None,
-            account=groups[named] if named is not None else None,
-            others=tuple(a for n, a in groups.items() if n.value not in of_named),
-            siblings=tuple(self.facts(node) for node in devices),
-            contacts=tuple(self.facts(node) for node in contacts),
-            contact=self.facts(contact) if contact is not None else None,
-        )
-        return history, [*nodes, *accounts, *members, *devices, *contacts]
-
-
-def _bound(*identifiers: Collection[Node]) -> None:
-    if sum(map(len, identifiers)) > MOST_IDENTIFIERS:
-        raise TooManyIdentifiers
 
 
 def nothing_granted(policy: Policy, as_of: Moment) -> Standing:
@@ -217,9 +78,14 @@ class Subjects:
         """Whether no record, durable or on its way, names any of these: most who come do so anew."""
         return not any(self._pending.names(node) or self._store.knows(node) for node in nodes)
 
-    def asking(self, policy: Policy, own: Sequence[Record] = ()) -> Asking:
-        """For one request: each identifier is read once, with what the request itself records."""
-        return Asking(self, policy, own)
+    def asking(
+        self, policy: Policy, own: Sequence[Record] = (), as_of: Moment | None = None
+    ) -> Asking:
+        """For one request: each identifier is read once, with what the request itself records.
+
+        ``as_of`` is for a request that had to wait: others have linked and merged meanwhile.
+        """
+        return Asking(self, policy, own, as_of)
 
     def standing_with(
         self, nodes: Key, policy: Policy, now: Moment, own: Sequence[Record]
@@ -229,7 +95,7 @@ class Subjects:
 
     def standing_as_of(self, nodes: Key, policy: Policy, as_of: Moment) -> Standing:
         """As it was at an earlier moment; never remembered."""
-        return Asking(self, policy, ()).standing(nodes, as_of)
+        return Asking(self, policy, (), as_of).standing(nodes, as_of)
 
     def alone(self, nodes: Key, policy: Policy, as_of: Moment) -> Standing:
         """The named identifiers without what is linked to them.
@@ -238,18 +104,24 @@ class Subjects:
         from that device what the account chose. What is sent is decided with the links.
         """
         reading = self.reading()
-        device = _first(nodes, NodeKind.DEVICE)
-        named = _first(nodes, NodeKind.ACCOUNT)
+        device = first(nodes, NodeKind.DEVICE)
+        named = first(nodes, NodeKind.ACCOUNT)
         history = History(
             device=None if device is None else reading.facts(device),
             account=None if named is None else reading.account(named),
         )
         return stand(history, policy, as_of)
 
-    def reading(self, own: Overlay = NO_OVERLAY, *, links_in_flight: bool = True) -> Reading:
+    def reading(
+        self,
+        own: Overlay = NO_OVERLAY,
+        *,
+        links_in_flight: bool = True,
+        as_of: Moment | None = None,
+    ) -> Reading:
         """What is known now. Links in flight may be left out: they could lift something."""
         overlays = (self._pending, own)
-        return Reading(self._store, overlays, overlays if links_in_flight else (own,))
+        return Reading(self._store, overlays, overlays if links_in_flight else (own,), as_of)
 
     @property
     def links_in_flight(self) -> bool:
@@ -259,20 +131,26 @@ class Subjects:
         """Everything received about one identifier, durable or not."""
         return self.reading().facts(node)
 
-    def signal_present(self, node: Node, signal: str) -> bool:
-        """Whether this identifier's latest word about a signal is that it is there."""
+    def signal_known(self, node: Node, signal: str, present: bool) -> bool:
+        """Whether the latest durable word about a signal is that it is there, or is not.
+
+        False while another word is on its way to the disk: it may never be there.
+        """
+        if any(fact.signal == signal for fact in self._pending.facts.get(node, ())):
+            return False
         known = self._present.get((node, signal))
         if known is None:
+            facts = self._store.facts_of(node) if self._store.knows(node) else ()
             seen = [
                 (fact.received_at, fact.present)
-                for fact in self.facts(node)
+                for fact in facts
                 if fact.kind is FactKind.SIGNAL and fact.signal == signal
             ]
             known = max(seen)[1] if seen else False
             if len(self._present) >= REMEMBERED:
                 self._present.clear()
             self._present[node, signal] = known
-        return known
+        return known == present
 
     def linked(self, nodes: Key) -> list[Node]:
         """These identifiers and all that decisions about them read; alone, if they are too many."""
@@ -290,8 +168,9 @@ class Subjects:
         if not records:
             yield
             return
-        landed = asyncio.Event()
+        # Reading may fail: then nothing is written, and nothing of it may stay behind.
         about = self._about([record for record in records if _may_loosen(record)])
+        landed = asyncio.Event()
         landing = (about, landed)
         denials = list(map(_denials_of, records))
         for record in denials:
@@ -364,14 +243,22 @@ class Subjects:
 class Asking:
     """The questions of one request about its subjects, answered from one reading."""
 
-    def __init__(self, subjects: Subjects, policy: Policy, own: Sequence[Record]) -> None:
+    def __init__(
+        self,
+        subjects: Subjects,
+        policy: Policy,
+        own: Sequence[Record],
+        as_of: Moment | None = None,
+    ) -> None:
         overlay = Overlay(own)
         self._policy = policy
         self._subjects = subjects
         self._own = bool(own)
-        self._full = subjects.reading(overlay)
+        self._full = subjects.reading(overlay, as_of=as_of)
         self._unlinked = (
-            subjects.reading(overlay, links_in_flight=False) if subjects.links_in_flight else None
+            subjects.reading(overlay, links_in_flight=False, as_of=as_of)
+            if subjects.links_in_flight
+            else None
         )
         self._answers: dict[tuple[Key, Moment], Standing] = {}
         self.looked_at: list[Node] = []
@@ -395,23 +282,6 @@ class Asking:
         except TooManyIdentifiers:
             self.looked_at = list(nodes)
             return nothing_granted(self._policy, now)
-
-
-def _first(nodes: Key, kind: NodeKind) -> Node | None:
-    return next((node for node in nodes if node.kind is kind), None)
-
-
-def _group(user_id: str, merges: Iterable[Merge]) -> list[str]:
-    """All accounts that merges join to this one, this one first."""
-    known = list(merges)
-    group, grown = {user_id: None}, True
-    while grown:
-        grown = False
-        for merge in known:
-            if (merge.left in group) != (merge.right in group):
-                group.update({merge.left: None, merge.right: None})
-                grown = True
-    return list(group)
 
 
 def _touched(record: Record) -> set[Node]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from consentry.clock import Clock
+from consentry.core.moment import Moment
 from consentry.core.policy import Policy, Regime
 from consentry.flow.feed import Feed
 from consentry.flow.subjects import Subjects
@@ -28,7 +29,8 @@ class World:
     """The running workspace. ``policy`` is replaced whole when the configuration changes.
 
     ``regimes`` holds the default regime of each source that states one. ``notify`` is called
-    when events became durable, so that workers need not poll.
+    when events became durable, so that workers need not poll. ``updating`` holds when preference
+    updates that are on their way to the disk were received, by source and message id.
     """
 
     store: Store
@@ -41,5 +43,6 @@ class World:
     feed: Feed = field(default_factory=Feed)
     notify: Callable[[], None] = lambda: None
     answering: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+    updating: dict[tuple[str, str], list[Moment]] = field(default_factory=dict)
     new_id: Callable[[str], str] = new_id
     new_salt: Callable[[], bytes] = lambda: secrets.token_bytes(32)
