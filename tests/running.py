@@ -137,17 +137,18 @@ class StandIn:
 
     port: int
     process: subprocess.Popen[bytes]
+    host: str = "127.0.0.1"
 
     @property
     def base(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
-    def journal(self, vendor: str = "webhook") -> list[dict[str, Any]]:
-        """Every request that it received."""
+    def journal(self, vendor: str = "webhook", after: int = 0) -> list[dict[str, Any]]:
+        """Every request that it received, or those after a number."""
         entries: list[dict[str, Any]] = []
-        after = 0
         while True:
             page = call(self.base, "GET", f"/_ctl/{vendor}/journal?after={after}").json
+            assert page["lost"] == 0, "the journal was full and forgot"
             entries += page["entries"]
             if not page["entries"] or page["next"] is None:
                 return entries
@@ -171,15 +172,19 @@ class StandIn:
 
 
 @contextlib.contextmanager
-def stand_in() -> Iterator[StandIn]:
-    """Start one; stop it at the end."""
+def stand_in(host: str = "127.0.0.1", within: tuple[str, ...] = ()) -> Iterator[StandIn]:
+    """Start one, elsewhere if ``within`` is a command that does it; stop it at the end."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "consentry", "stand-in", "--port", str(port)],
+        [
+            *within,
+            *(sys.executable, "-m", "consentry", "stand-in"),
+            *("--host", host, "--port", str(port)),
+        ],
         stdout=subprocess.DEVNULL,
     )
     try:
-        running = StandIn(port, process)
+        running = StandIn(port, process, host)
         wait_for(lambda: call(running.base, "GET", "/_ctl").status == 200, what="stand-in")
         yield running
     finally:
@@ -195,10 +200,12 @@ class Server:
     port: int
     process: subprocess.Popen[bytes] | None = None
     environment: dict[str, str] = field(default_factory=lambda: dict(ENVIRONMENT))
+    host: str = "127.0.0.1"
+    within: tuple[str, ...] = ()
 
     @property
     def base(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def config(self) -> Path:
@@ -210,17 +217,26 @@ class Server:
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        log = (self.folder / "server.log").open("ab")
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "consentry", "serve"),
-                *("--config", "consentry.toml", "--port", str(self.port)),
-            ],
-            cwd=self.folder,
-            env={**os.environ, **self.environment},
-            stdout=log,
-            stderr=log,
-        )
+        self.spawn()
+        self.ready()
+
+    def spawn(self) -> None:
+        """Start, and do not wait. ``within`` stands before the command, to run it elsewhere."""
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *self.within,
+                    *(sys.executable, "-m", "consentry", "serve", "--config", "consentry.toml"),
+                    *("--host", self.host, "--port", str(self.port)),
+                ],
+                cwd=self.folder,
+                env={**os.environ, **self.environment},
+                stdout=log,
+                stderr=log,
+            )
+
+    def ready(self) -> None:
+        """Wait until it answers."""
         try:
             wait_for(self._answers, what="server")
         except AssertionError:

@@ -98,6 +98,7 @@ async def test_an_entry_says_when_what_and_about_whom(wire: Wire) -> None:
     (entry,) = await wire.journal("segment")
     assert before < entry["started_monotonic_ns"] < after
     assert entry["started_at"] <= entry["ended_at"]
+    assert entry["started_monotonic_ns"] <= entry["ended_monotonic_ns"]
     assert entry["started_at"].endswith("Z")
     assert entry["body"] == SEGMENT.body
     told = {k: entry[k] for k in ("n", "method", "path", "ids", "mode", "status")}

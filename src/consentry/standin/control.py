@@ -214,6 +214,7 @@ class Entry:
             "started_at": self.started.rfc3339,
             "started_monotonic_ns": self.started.monotonic_ns,
             "ended_at": self.ended.rfc3339 if self.ended else None,
+            "ended_monotonic_ns": self.ended.monotonic_ns if self.ended else None,
             "method": self.method,
             "path": self.path,
             "query": {

@@ -1,0 +1,17 @@
+"""Killed again and again: what was acknowledged is there, what was withheld was not sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.crash.kill import kill_again_and_again
+
+SEED = 20261122
+
+
+async def test_killed_again_and_again_every_promise_is_kept(tmp_path: Path) -> None:
+    found = await kill_again_and_again(tmp_path, cycles=20, seed=SEED)
+    print(found)
+    assert found.acknowledged > 200
+    assert found.owed > 100
+    assert found.withheld > 50
