@@ -79,6 +79,18 @@ def test_a_clock_that_is_fast_does_not_lift_a_denial_that_came_after_the_grant(
     assert s.standing(past, policy, END).of("ad").block is not None
 
 
+@given(st.integers(1, 20), st.integers(1, 20), st.sampled_from(Devices), st.sampled_from(NAMED))
+def test_where_nobody_refused_a_further_grant_takes_no_cover_away(
+    first_s, then_s, devices, slot
+) -> None:
+    first = Fact(FactKind.CHOICE, "", first_s * SECOND, first_s * SECOND, granted=("ad",))
+    then = Fact(FactKind.CHOICE, "", then_s * SECOND, then_s * SECOND, granted=("ad",))
+    past = s.Past(()).with_facts(("device", first), (slot, then))
+    policy = Policy("shop", Settings(devices=devices), ONE_CATEGORY)
+
+    assert s.standing(past, policy, END).of("ad").covers_from <= first_s * SECOND
+
+
 @given(s.pasts(merging=False), s.policies(), s.choices(FactKind.IMPORT), st.data())
 def test_an_import_never_lifts_a_denial(past, policy, imported, data) -> None:
     slot, as_of = data.draw(st.sampled_from(s.SLOTS)), data.draw(s.later_moments)
