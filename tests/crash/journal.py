@@ -18,6 +18,7 @@ class Journal:
         self.path = path
         self.needs = needs
         self.lines: list[dict[str, Any]] = []
+        self.answered = 0
         self._lock = threading.Lock()
         self._file = path.open("a")
         self._operations = 0
@@ -44,6 +45,7 @@ class Journal:
 
     def ok(self, op: int, **more: Any) -> None:
         """Its answer said that it is durable."""
+        self.answered += 1
         self._write({"is": "ok", "op": op, "at": time.monotonic_ns(), **more})
 
     def refused(self, op: int) -> None:

@@ -32,11 +32,16 @@ WEATHER = [
 
 
 async def kill_again_and_again(
-    folder: Path, cycles: int, seed: int, say: Callable[[str], None] = lambda line: None
+    folder: Path,
+    cycles: int,
+    seed: int,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    environment: dict[str, str] | None = None,
 ) -> Audit:
     """The whole run; raises AssertionError for what is not as promised."""
     chance = random.Random(seed)
-    with place(folder, start=False) as here:
+    with place(folder, start=False, environment=environment) as here:
         talk = Talk(random.Random(chance.random()))
         crowd = Crowd(here.server.base, talk, here.journal)
         crowd.start(CLIENTS)

@@ -14,9 +14,11 @@ from tests.crash.place import Place, place
 CLIENTS = 8
 
 
-async def under_load(folder: Path, operations: int, seed: int) -> Audit:
+async def under_load(
+    folder: Path, operations: int, seed: int, *, environment: dict[str, str] | None = None
+) -> Audit:
     """Talk until so many operations are answered; the destination is well or slow meanwhile."""
-    with place(folder) as here:
+    with place(folder, environment=environment) as here:
         crowd = Crowd(here.server.base, Talk(random.Random(seed)), here.journal, pause_s=0.001)
         crowd.up.set()
         crowd.start(CLIENTS)
@@ -27,7 +29,7 @@ async def under_load(folder: Path, operations: int, seed: int) -> Audit:
 
 async def _until(here: Place, crowd: Crowd, operations: int) -> None:
     slow = False
-    while len(here.journal.lines) < 2 * operations:
+    while here.journal.answered < operations:
         crowd.check()
         slow = not slow
         mode, more = ("slow", {"delay_ms": 40}) if slow else ("ok", {})

@@ -69,12 +69,15 @@ class Place:
 
 
 @contextlib.contextmanager
-def place(folder: Path, *, start: bool = True) -> Iterator[Place]:
+def place(
+    folder: Path, *, start: bool = True, environment: dict[str, str] | None = None
+) -> Iterator[Place]:
     """Start everything in this folder; stop it at the end. The journal stays there."""
     journal = Journal(folder / "history.jsonl", NEEDS)
     with stand_in() as vendors:
         tap = Tap(vendors.port, journal.sent)
         server = Server(folder, free_port())
+        server.environment |= environment or {}
         server.config.write_text(config(tap.base))
         try:
             if start:

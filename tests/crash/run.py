@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
 
     say(f"seed {chosen.seed}, {chosen.cycles} cycles")
     try:
-        found = asyncio.run(kill_again_and_again(folder, chosen.cycles, chosen.seed, say))
+        found = asyncio.run(kill_again_and_again(folder, chosen.cycles, chosen.seed, say=say))
     except Exception:
         traceback.print_exc()
         say(f"BROKEN: seed {chosen.seed}; everything is kept in {folder}")
