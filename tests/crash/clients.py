@@ -71,6 +71,7 @@ class Crowd:
         answer = await self._ask(session, request)
         tried = 1
         while answer is None or (answer[0] in (429, 503) and tried > 1):
+            self.journal.lost(op)
             if not request.repeatable or self.talk.chance.random() < 0.15:
                 return
             await asyncio.sleep(0.02)

@@ -52,12 +52,17 @@ class Event(NamedTuple):
 
 @dataclass(slots=True)
 class Operation:
-    """One request of one client, and everything that it says."""
+    """One request of one client, and everything that it says.
+
+    ``lost`` is whether it was tried once without an answer: that copy of it may still be on its
+    way when another copy was answered, and a denial counts each time that it is received.
+    """
 
     op: int
     client: str
     invoke: int
     ok: int | None = None
+    lost: bool = False
     events: tuple[Event, ...] = ()
     denies: tuple[Said, ...] = ()
     grants: tuple[Said, ...] = ()
@@ -221,7 +226,7 @@ def _certain(
     for node in nodes:
         before = [g for g in said.grants[node, category] if g.until < one.invoke]
         for denial in said.denies[node, category]:
-            if not any(denial.until < grant.invoke for grant in before):
+            if denial.lost or not any(denial.until < grant.invoke for grant in before):
                 return False
     named = (said.grants[node, category] for node in event.nodes)
     return event.granted is not None or any(
@@ -242,6 +247,8 @@ def read(lines: Iterable[dict[str, Any]]) -> History:
                 operations[line["op"]] = _operation(line)
             case "ok":
                 operations[line["op"]].ok = line["at"]
+            case "lost":
+                operations[line["op"]].lost = True
             case "refused":
                 del operations[line["op"]]
             case "send":

@@ -48,6 +48,10 @@ class Journal:
         self.answered += 1
         self._write({"is": "ok", "op": op, "at": time.monotonic_ns(), **more})
 
+    def lost(self, op: int) -> None:
+        """No answer came; it may have been done, or be done yet."""
+        self._write({"is": "lost", "op": op, "at": time.monotonic_ns()})
+
     def refused(self, op: int) -> None:
         """Its answer said that nothing was done. Only for what was tried once."""
         self._write({"is": "refused", "op": op, "at": time.monotonic_ns()})

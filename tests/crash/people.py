@@ -109,7 +109,7 @@ class Talk:
         return update
 
     def _identify(self, person: Person) -> Request:
-        body = {"type": "identify", "messageId": self._id("i"), **person.ids, **_stamp(CATEGORIES)}
+        body = {"type": "identify", "messageId": self._id("i"), **person.ids, **stamp(CATEGORIES)}
         event = Event(body["messageId"], person.nodes, CATEGORIES)
         says = _says(events=(event,), links=(person.nodes,))
         return Request("/v1/identify", body, _PUBLIC, says)
@@ -123,7 +123,7 @@ class Talk:
         granted: tuple[str, ...] | None = None
         if self.chance.random() < 0.6:
             granted = CATEGORIES if self.chance.random() < 0.8 else (self._category(),)
-            body.update(_stamp(granted))
+            body.update(stamp(granted))
         return body, Event(body["messageId"], tuple(person.nodes[n] for n in named), granted)
 
     def _update(self, person: Person) -> Request:
@@ -133,7 +133,7 @@ class Talk:
         denied = tuple(c for c in CATEGORIES if c not in granted)
         device = person.nodes[:1]
         body = {"type": "track", "event": UPDATE, "messageId": self._id("p")}
-        body |= {"anonymousId": person.ids["anonymousId"], **_stamp(granted)}
+        body |= {"anonymousId": person.ids["anonymousId"], **stamp(granted)}
         says = _says(
             events=(Event(body["messageId"], device, granted),),
             denies=(Said(device, denied),) if denied else (),
@@ -188,6 +188,7 @@ class Talk:
         return f"{what}-{self.run}-{self._made}"
 
 
-def _stamp(granted: tuple[str, ...]) -> dict[str, Any]:
+def stamp(granted: tuple[str, ...]) -> dict[str, Any]:
+    """The part of an event that says what was granted, of all categories."""
     preferences = {category: category in granted for category in CATEGORIES}
     return {"context": {"consent": {"categoryPreferences": preferences}}}
