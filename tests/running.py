@@ -172,14 +172,19 @@ class StandIn:
 
 
 @contextlib.contextmanager
-def stand_in(host: str = "127.0.0.1", within: tuple[str, ...] = ()) -> Iterator[StandIn]:
-    """Start one, elsewhere if ``within`` is a command that does it; stop it at the end."""
+def stand_in(
+    listen: str = "127.0.0.1", host: str = "127.0.0.1", within: tuple[str, ...] = ()
+) -> Iterator[StandIn]:
+    """Start one; stop it at the end. ``within`` stands before its command, to run it elsewhere.
+
+    ``listen`` is the address it listens on, ``host`` where it is reached from here.
+    """
     port = free_port()
     process = subprocess.Popen(
         [
             *within,
             *(sys.executable, "-m", "consentry", "stand-in"),
-            *("--host", host, "--port", str(port)),
+            *("--host", listen, "--port", str(port)),
         ],
         stdout=subprocess.DEVNULL,
     )

@@ -280,6 +280,34 @@ async def test_a_body_that_never_ends_ends_at_the_time_limit(client: OutboundCli
     assert error.kind is Kind.TIMEOUT
 
 
+@pytest.mark.parametrize("size", [60_000, 400_000])
+async def test_what_was_not_sent_in_time_is_not_sent_later(
+    client: OutboundClient, size: int
+) -> None:
+    """The rest lies in the kernel's buffer or in ours; the peer reads only after the time limit."""
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        request = Request("POST", f"http://127.0.0.1:{listening.getsockname()[1]}/", (), b"x" * size)
+        with pytest.raises(TransportError, match="timeout"):
+            await client.send(request, timeout_s=0.2)
+        peer, _ = listening.accept()
+        with peer:
+            assert await asyncio.to_thread(_all_that_comes, peer) < size
+
+
+def _all_that_comes(peer: socket.socket) -> int:
+    """How many bytes, until the connection ends."""
+    count = 0
+    try:
+        while piece := peer.recv(1 << 20):
+            count += len(piece)
+    except ConnectionResetError:
+        pass
+    return count
+
+
 async def test_nobody_listens(client: OutboundClient) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: refused

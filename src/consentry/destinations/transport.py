@@ -21,12 +21,14 @@ import asyncio
 import errno
 import re
 import socket
+import struct
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Protocol
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
+from aiohttp.http import StreamWriter
 from yarl import URL
 
 from consentry.destinations.addresses import Target, TargetRefused, parse_target, refusal
@@ -106,6 +108,7 @@ class _GuardedBody(aiohttp.payload.BytesPayload):
         self._last_look = last_look
         self.stopped: Exception | None = None
         self.wrote = False
+        self._connection: asyncio.Transport | None = None
 
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
@@ -117,7 +120,26 @@ class _GuardedBody(aiohttp.payload.BytesPayload):
                 self.stopped = refused
                 raise
         self.wrote = True
+        if isinstance(writer, StreamWriter):
+            self._connection = writer.transport
         await super().write_with_length(writer, content_length)
+
+    def hang_up(self) -> None:
+        """Drop what is not sent yet: closing alone would still send it when it can."""
+        if self._connection is not None:
+            self._connection.abort()
+
+
+def _forgetful_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket that drops what it has not sent when it is closed.
+
+    Else the kernel goes on sending a request that timed out, for minutes, and delivers it when
+    the network is back: after a withdrawal that nobody knows it crossed (tcp(7), socket(7)).
+    """
+    family, kind, protocol, _, _ = address
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return sock
 
 
 class OutboundClient:
@@ -151,6 +173,7 @@ class OutboundClient:
                 limit=CONNECTIONS,
                 limit_per_host=CONNECTIONS_PER_HOST,
                 keepalive_timeout=KEEPALIVE_S,
+                socket_factory=_forgetful_socket,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -190,8 +213,12 @@ class OutboundClient:
         try:
             return await self._exchange(request, target, body, limits)
         except TransportError as error:
+            body.hang_up()
             kind = error.kind
-        except Exception as error:
+        except BaseException as error:
+            body.hang_up()
+            if not isinstance(error, Exception):
+                raise  # cancelled
             if body.stopped is None:
                 known = _kind_of(error)
                 if known is None:
