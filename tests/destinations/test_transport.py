@@ -280,11 +280,9 @@ async def test_a_body_that_never_ends_ends_at_the_time_limit(client: OutboundCli
     assert error.kind is Kind.TIMEOUT
 
 
-@pytest.mark.parametrize("size", [60_000, 400_000])
-async def test_what_was_not_sent_in_time_is_not_sent_later(
-    client: OutboundClient, size: int
-) -> None:
-    """The rest lies in the kernel's buffer or in ours; the peer reads only after the time limit."""
+async def test_what_was_not_sent_in_time_is_not_sent_later(client: OutboundClient) -> None:
+    """Most of it lies in the kernel's buffer; the peer reads only after the time limit."""
+    size = 1_000_000
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         listening.bind(("127.0.0.1", 0))
