@@ -8,13 +8,14 @@ from __future__ import annotations
 import http.client
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from tests.crash.clients import Crowd
-from tests.crash.history import History, Operation, check, owed
+from tests.crash.history import History, Operation, Said, check, owed
 from tests.crash.place import Place
-from tests.e2e.asking import consentry
+from tests.e2e.asking import verify
 from tests.running import ADMIN_KEY, Server
 
 
@@ -149,9 +150,23 @@ def check_subjects(asking: Asking, crowd: Crowd, history: History) -> None:
     for node, update in crowd.updates:
         found = [e for e in entries[node] if e["evidence"].get("messageId") == update]
         assert found, f"the choice of event {update} is not in the history of {node}"
+    for node, category in sorted(never_granted(history)):
+        found = asking.json(paths[node[0]] + node[2:])["preferences"][category]
+        assert found["effective"] == "denied", (node, found)
     for one in history.operations:
         for device, account in one.links if one.ok is not None else ():
             assert asking.json(paths["d"] + device[2:])["subject"]["userId"] == account[2:]
+
+
+def never_granted(history: History) -> set[tuple[str, str]]:
+    """Identifiers and categories that somebody withdrew, and that nobody ever granted."""
+
+    def named(said: Iterable[Said]) -> set[tuple[str, str]]:
+        return {(node, c) for nodes, categories in said for node in nodes for c in categories}
+
+    answered = [one for one in history.operations if one.ok is not None]
+    denied = named(said for one in answered for said in one.denies)
+    return denied - named(said for one in history.operations for said in one.grants)
 
 
 def _is_as_said(entry: dict[str, Any], says: Operation) -> None:
@@ -197,9 +212,3 @@ def check_deliveries(
             assert state != "withheld" or one not in must, f"{one} was withheld: {delivery}"
     stored = {(event, d) for event, found in deliveries.items() for d in found}
     assert must <= stored, must - stored
-
-
-def verify(server: Server) -> None:
-    """`consentry ledger verify` finds the ledger sound."""
-    done = consentry(server, "ledger", "verify", "--config", "consentry.toml", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -10,16 +10,18 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from tests.crash.audit import Audit, audit, verify
+from tests.crash.audit import Audit, audit
 from tests.crash.clients import Crowd
 from tests.crash.people import Talk
 from tests.crash.place import Place, place
+from tests.e2e.asking import verify
 
 CLIENTS = 6
 SOUND_EVERY = 10  # cycles, between two looks at the ledger
-WEATHER = [
+WEATHER: list[tuple[str, dict[str, int]]] = [
     ("ok", {}),
     ("ok", {}),
     ("429", {"count": 2, "retry_after": 0}),
@@ -80,5 +82,5 @@ async def _weather(here: Place, chance: random.Random) -> None:
     """The destinations behave well, and badly, and well again."""
     while True:
         mode, more = chance.choice(WEATHER)
-        await asyncio.to_thread(lambda: here.vendors.mode("webhook", mode, **more))
+        await asyncio.to_thread(partial(here.vendors.mode, "webhook", mode, **more))
         await asyncio.sleep(chance.uniform(0.05, 0.4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from pathlib import Path
 
 from tests.crash.audit import Audit, audit
@@ -33,6 +34,6 @@ async def _until(here: Place, crowd: Crowd, operations: int) -> None:
         crowd.check()
         slow = not slow
         mode, more = ("slow", {"delay_ms": 40}) if slow else ("ok", {})
-        await asyncio.to_thread(lambda m=mode, o=more: here.vendors.mode("webhook", m, **o))
+        await asyncio.to_thread(partial(here.vendors.mode, "webhook", mode, **more))
         await asyncio.sleep(0.3)
         crowd.talk.someone_new()

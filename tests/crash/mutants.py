@@ -51,9 +51,7 @@ TOLD_TOO_EARLY = (
 )
 """The client is told before it is durable."""
 
-OVERTAKING = (
-    Mutant("flow/lane.py", "batch.append(ready.popleft())", "batch.append(ready.pop())"),
-)
+OVERTAKING = (Mutant("flow/lane.py", "batch.append(ready.popleft())", "batch.append(ready.pop())"),)
 """Of a subject's events that wait, the newest goes first."""
 
 

@@ -81,13 +81,17 @@ class Talk:
 
     def next(self) -> Request:
         """The next request."""
-        make = self.chance.choices(
-            [self._single, self._batch, self._identify, self._update, self._consent]
-            + [self._withdraw, self._object],
-            [40, 22, 5, 8, 12, 8, 5],
-        )[0]
-        request: Request = make(self.chance.choice(self.persons))
-        return request
+        makes = {
+            self._single: 40,
+            self._batch: 22,
+            self._identify: 5,
+            self._update: 8,
+            self._consent: 12,
+            self._withdraw: 8,
+            self._object: 5,
+        }
+        (make,) = self.chance.choices(list(makes), list(makes.values()))
+        return make(self.chance.choice(self.persons))
 
     # -- events -----------------------------------------------------------------------------
     def _single(self, person: Person) -> Request:

@@ -55,9 +55,7 @@ class Model:
     free: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     said: dict[tuple[str, str], bool] = field(default_factory=dict)
     linked: set[int] = field(default_factory=set)
-    waiting: dict[tuple[str, str], deque[Event]] = field(
-        default_factory=lambda: defaultdict(deque)
-    )
+    waiting: dict[tuple[str, str], deque[Event]] = field(default_factory=lambda: defaultdict(deque))
 
     def take(self, step: Step) -> None:
         """Let one step happen."""

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.crash.audit import verify
 from tests.crash.direct import Teller
 from tests.crash.history import Send, check, owed
 from tests.crash.journal import Journal
 from tests.crash.network import Wire, unfinished, wire
 from tests.crash.people import NEEDS
 from tests.crash.place import config
+from tests.e2e.asking import verify
 from tests.running import Server, StandIn, free_port, stand_in, wait_for
 
 
@@ -23,9 +23,7 @@ from tests.running import Server, StandIn, free_port, stand_in, wait_for
 def apart(folder: Path, between: Wire) -> Iterator[tuple[Server, StandIn]]:
     """A server on one side, the stand-in on the other."""
     with stand_in("0.0.0.0", between.far.host, between.far.within) as vendors:
-        server = Server(
-            folder, free_port(), host=between.near.host, within=between.near.within
-        )
+        server = Server(folder, free_port(), host=between.near.host, within=between.near.within)
         server.config.write_text(config(f"http://{between.far.wire}:{vendors.port}"))
         server.start()
         try:

@@ -47,9 +47,7 @@ def test_what_is_owed_is_sent_by_a_system_that_keeps_its_promises(history: Histo
 
 
 @given(legal(), st.data())
-def test_a_send_after_one_more_withdrawal_is_refused(
-    history: History, data: st.DataObject
-) -> None:
+def test_a_send_after_one_more_withdrawal_is_refused(history: History, data: st.DataObject) -> None:
     events = {e.id: e for one in history.operations for e in one.events}
     doubtful = {
         node
@@ -78,9 +76,7 @@ def test_a_send_after_one_more_withdrawal_is_refused(
 
 
 @given(legal(), st.data())
-def test_first_sends_the_other_way_round_are_refused(
-    history: History, data: st.DataObject
-) -> None:
+def test_first_sends_the_other_way_round_are_refused(history: History, data: st.DataObject) -> None:
     """Of any two that one client sent one after the other; every history has such a pair."""
     places = {(send.event, send.destination): n for n, send in enumerate(history.sends)}
     told = [one for one in history.operations if one.ok is not None]

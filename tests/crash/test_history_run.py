@@ -58,9 +58,7 @@ def _late(history: History) -> tuple[str, int]:
             about = set(owners[send.event].nodes)
             denied = any(about & set(said.nodes) for said in one.denies)
             if one.ok is not None and denied and send.start < one.invoke:
-                late = History(
-                    history.needs, history.operations, [send._replace(start=one.ok + 1)]
-                )
+                late = History(history.needs, history.operations, [send._replace(start=one.ok + 1)])
                 if [violation.rule for violation in check(late)] == ["withdrawn"]:
                     return send.event, one.ok + 1
     raise AssertionError("nobody withdrew anything after something was sent")

@@ -287,7 +287,9 @@ async def test_what_was_not_sent_in_time_is_not_sent_later(client: OutboundClien
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        request = Request("POST", f"http://127.0.0.1:{listening.getsockname()[1]}/", (), b"x" * size)
+        request = Request(
+            "POST", f"http://127.0.0.1:{listening.getsockname()[1]}/", (), b"x" * size
+        )
         with pytest.raises(TransportError, match="timeout"):
             await client.send(request, timeout_s=0.2)
         peer, _ = listening.accept()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
-import random
-import resource
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -42,7 +38,6 @@ from tests.running import (
     ADMIN_KEY,
     BACKEND_KEY,
     WRITE_KEY,
-    Answer,
     Server,
     StandIn,
     call,
@@ -301,70 +296,6 @@ def test_a_bad_configuration_does_not_start(tmp_path: Path, text: str, named: st
 
 
 # -- killed ---------------------------------------------------------------------------------------
-class Traffic:
-    """A client that goes on sending, and remembers what was acknowledged."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.events: list[str] = []
-        self.withdrawn: list[str] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Traffic:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                self._some()
-
-    def _some(self) -> None:
-        batch = [message(stamp=BOTH) for _ in range(3)]
-        if self.server.track(batch[0]).status == 200:
-            self.events.append(batch[0]["messageId"])
-        send(self.server, *batch[1:])
-        self.events += [m["messageId"] for m in batch[1:]]
-        device = fresh("gone")
-        answer = withdraw(self.server, {"anonymousId": device}, key=WRITE_KEY)
-        if answer.status == 201:
-            self.withdrawn.append(device)
-
-
-def test_killed_again_and_again_nothing_acknowledged_is_lost(
-    tmp_path: Path, vendors: StandIn
-) -> None:
-    chance = random.Random(20261122)
-    with acme_with(tmp_path, vendors.base) as server, Traffic(server) as traffic:
-        for _ in range(4):
-            reached = len(traffic.events) + 5
-            wait_for(lambda n=reached: len(traffic.events) >= n, what="traffic")
-            time.sleep(chance.uniform(0.0, 0.2))  # anywhere in what it does
-            server.kill()
-            server.start()
-        traffic.__exit__()
-        last = message(stamp=BOTH)
-        send(server, last)
-        server.event(last["messageId"])
-        assert len(traffic.events) >= 20
-        for message_id in traffic.events:
-            assert states(server, message_id) == {"warehouse": "delivered", "ads": "delivered"}
-        assert set(traffic.events) <= set(vendors.received("warehouse"))
-        assert set(traffic.events) <= set(vendors.received("ads"))
-        for device in traffic.withdrawn:
-            answer = call(
-                server.base, "GET", f"/v1/subjects/anonymous_id:{device}", basic=WRITE_KEY
-            )
-            assert answer.json["preferences"]["analytics"]["state"] == "denied"
-        assert server.stop() == 0
-        verify(server)
-
-
 def test_a_pause_and_a_retry_survive_a_kill(tmp_path: Path, vendors: StandIn) -> None:
     with acme_with(tmp_path, vendors.base) as server:
         vendors.mode("webhook", "429", count=1, retry_after=3600)
@@ -383,52 +314,3 @@ def test_a_pause_and_a_retry_survive_a_kill(tmp_path: Path, vendors: StandIn) ->
         assert server.admin("POST", "/v1/deliveries/retry", {}).json["resumed"] == ["ads"]
         assert states(server, one["messageId"])["ads"] == "delivered"
         assert states(server, late["messageId"])["warehouse"] == "delivered"
-
-
-# -- a full disk ----------------------------------------------------------------------------------
-def test_a_full_disk_accepts_nothing_and_loses_nothing(tmp_path: Path, vendors: StandIn) -> None:
-    with acme_with(tmp_path, vendors.base) as server:
-        kept = [message(stamp=BOTH)]
-        send(server, *kept)
-        server.event(kept[0]["messageId"])
-        device = {"anonymousId": fresh("dev")}
-        assert choose(server, device, BOTH).status == 201
-        _limit_files(server, max(f.stat().st_size for f in tmp_path.iterdir()))
-        refused = _fill(server, kept)
-        assert (refused.status, refused.json["code"]) == (503, "unavailable")
-        assert int(refused.headers["retry-after"]) >= 1
-        assert withdraw(server, device).status == 503
-        ready = call(server.base, "GET", "/readyz")
-        assert (ready.status, ready.json) == (503, {"ready": False, "enforcing": False})
-        assert call(server.base, "GET", "/healthz").status == 200
-        assert counted(server)[("consentry_enforcing",)] == 0
-        _limit_files(server, resource.RLIM_INFINITY)
-        assert withdraw(server, device).status == 201
-        assert call(server.base, "GET", "/readyz").status == 200
-        kept.append(message(stamp=BOTH))
-        send(server, kept[-1])
-        for one in kept:
-            assert set(states(server, one["messageId"]).values()) == {"delivered"}
-        server.kill()
-        server.start()
-        for one in kept:
-            assert server.admin("GET", f"/v1/events/{one['messageId']}").status == 200
-        assert server.stop() == 0
-        verify(server)
-
-
-def _limit_files(server: Server, size: int) -> None:
-    """No file of the server may grow beyond ``size`` bytes, as on a disk that is full."""
-    assert server.process is not None
-    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-
-def _fill(server: Server, kept: list[Any]) -> Answer:
-    """Send until nothing more is taken; the answer that said so."""
-    for _ in range(1000):
-        one = message(stamp=BOTH, properties={"text": "x" * 20_000})
-        answer = server.track(one)
-        if answer.status != 200:
-            return answer
-        kept.append(one)
-    raise AssertionError("the disk never was full")
