@@ -23,6 +23,9 @@ test: .venv/dev .build/node .build/apt ## Run every test (installs Chromium, Pos
 test-fast: .venv/dev ## Run the tests that need neither Chromium, Node nor PostgreSQL
 	$(BIN)/python -m pytest -q -m "not browser and not node and not postgres"
 
+soak: .venv/dev ## Long runs: kill -9 five hundred times
+	$(BIN)/python -m tests.crash.run --cycles 500
+
 check: .venv/dev ## Formatting, lint, types, the import contract
 	$(BIN)/ruff format --check src tests bench
 	$(BIN)/ruff check src tests bench
@@ -78,4 +81,4 @@ clean: ## Remove what make made
 	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -qy --no-install-recommends "$${missing[@]}"; fi
 	@touch $@
 
-.PHONY: help demo test test-fast check format bench lock clean
+.PHONY: help demo test test-fast soak check format bench lock clean

@@ -89,10 +89,11 @@ def verify_command(
 
 def _verify_store(path: str, keys: list[VerifyKey], saved: list[str]) -> tuple[Report, list[Fault]]:
     from consentry.cli.ledger_file import LedgerFile
+    from consentry.cli.ledger_index import IndexCheck
     from consentry.ledger.verify import verify
 
     with closing(LedgerFile(path)) as ledger:
-        index = ledger.index_check()
+        index = IndexCheck(ledger)
 
         def entries() -> Iterator[Entry]:
             for entry in ledger.entries():

@@ -13,17 +13,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import apsw
-import msgspec
 
 from consentry.cli.group import UNREACHABLE, CliError
 from consentry.core.record import Facts, Merge, Node
-from consentry.ledger.entry import LedgerRecord, Record
-from consentry.ledger.verify import Entry, Fault
+from consentry.ledger.entry import LedgerRecord
+from consentry.ledger.verify import Entry
 from consentry.ports import StoreError
 from consentry.store import codec
 from consentry.store.codec import RowKeys
 from consentry.store.known import KnownRecords
-from consentry.store.naming import account, nodes_named
 from consentry.store.sqlite_open import READ
 from consentry.store.statements import migrations
 
@@ -35,26 +33,6 @@ SELECT (SELECT coalesce(max(seq) + 1, 0) FROM record),
        (SELECT coalesce(max(size), 0) FROM checkpoint)
 """
 _NOTES = "SELECT size, note FROM checkpoint WHERE size > ? AND size <= ? ORDER BY size LIMIT ?"
-_FACT = "SELECT body FROM fact WHERE node = ? AND seq = ? AND n = ?"
-_LINK = "SELECT seq FROM link WHERE node = ? AND other = ?"
-_MERGE = "SELECT 1 FROM merge WHERE node = ? AND seq = ?"
-_NAMED = "SELECT 1 FROM record_node WHERE node = ? AND seq = ?"
-_COUNTS = """
-SELECT (SELECT count(*) FROM record_node WHERE seq < ?1),
-       (SELECT count(*) FROM fact WHERE seq < ?1),
-       (SELECT count(*) FROM link WHERE seq < ?1),
-       (SELECT count(*) FROM merge WHERE seq < ?1)
-"""
-
-
-_BEYOND = """
-WITH ends AS (SELECT coalesce(max(seq), -1) AS last FROM record)
-SELECT (SELECT count(*) FROM record_node WHERE seq > last),
-       (SELECT count(*) FROM fact WHERE seq > last),
-       (SELECT count(*) FROM link WHERE seq > last),
-       (SELECT count(*) FROM merge WHERE seq > last)
-FROM ends
-"""
 
 
 class LedgerFile:
@@ -157,81 +135,16 @@ class LedgerFile:
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except (apsw.Error, msgspec.MsgspecError) as error:
+        except (apsw.Error, *codec.UNREADABLE) as error:
             raise CliError(f"{self.path} cannot be read: {error}", UNREACHABLE) from None
         except StoreError as error:
             text = f"{self.path}: {error}: run `consentry ledger verify`"
             raise CliError(text, UNREACHABLE) from None
 
-    def index_check(self) -> IndexCheck:
-        """A check that what decisions read is what the records say."""
-        return IndexCheck(self)
-
-
-class IndexCheck:
-    """Whether the rows that decisions read are exactly those that the records make.
-
-    The tree covers records. Decisions read facts, links and merges, which were copied out of
-    the records into rows of their own, so those are compared too.
-    """
-
-    def __init__(self, file: LedgerFile) -> None:
-        self._file = file
-        self._keys = file.keys
-        self._names = self._facts = self._links = self._merges = 0
-        self.faults: list[Fault] = []
-
-    def take(self, seq: int, record: Record) -> None:
-        """The next record."""
-        for node in nodes_named(record):
-            self._names += 1
-            if self._one(_NAMED, (self._keys.node(node), seq)) is None:
-                self._fault("identifier", seq)
-        for n, (node, fact) in enumerate(record.facts):
-            self._facts += 1
-            row = self._one(_FACT, (self._keys.node(node), seq, n))
-            if row != codec.encode(fact):
-                self._fault("fact", seq)
-        self._take_links(seq, record)
-        if record.merge is not None:
-            for user in {record.merge.left, record.merge.right}:
-                self._merges += 1
-                if self._one(_MERGE, (self._keys.node(account(user)), seq)) is None:
-                    self._fault("merge", seq)
-
-    def _take_links(self, seq: int, record: Record) -> None:
-        both = {pair for a, b in record.links for pair in ((a, b), (b, a))}
-        for left, right in both:
-            found = self._one(_LINK, (self._keys.node(left), self._keys.node(right)))
-            if found is None or found > seq:  # the first record that says so is kept
-                self._fault("link", seq)
-            elif found == seq:
-                self._links += 1
-
-    def finish(self, end: int) -> list[Fault]:
-        """All faults, after a look for rows that no record makes."""
-        counts = self._file.row(_COUNTS, (end,))
-        beyond = self._file.row(_BEYOND)
-        expected = (self._names, self._facts, self._links, self._merges)
-        names = ("identifier", "fact", "link", "merge")
-        for name, there, more, made in zip(names, counts, beyond, expected, strict=True):
-            if there + more > made:
-                text = f"{there + more - made} {name} rows that decisions read belong to no record"
-                self.faults.append(Fault(text))
-        return self.faults
-
-    def _one(self, sql: str, bindings: tuple[Any, ...]) -> Any:
-        row = self._file.row(sql, bindings)
-        return None if row is None else row[0]
-
-    def _fault(self, name: str, seq: int) -> None:
-        text = f"the {name} row that decisions read is not what the record says"
-        self.faults.append(Fault(text, seq))
-
 
 def _entry(seq: int, body: bytes, leaf: bytes) -> Entry:
     try:
         found: LedgerRecord = codec.ledger_record(seq, body, leaf)
-    except msgspec.MsgspecError as error:
+    except codec.UNREADABLE as error:
         return Entry(seq, leaf, flaw=str(error))
     return Entry(seq, leaf, found.record, found.record.record_id, found.record.type.value)

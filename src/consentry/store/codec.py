@@ -17,6 +17,9 @@ from consentry.ports import Attempt, Delivery, StoredEvent
 
 KEY_BYTES = 16
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What is raised by the decoders, and by SQLite's texts, for bytes that were altered."""
+
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
 decode_fact = msgspec.msgpack.Decoder(Fact).decode
@@ -44,7 +47,7 @@ decode_said = msgspec.msgpack.Decoder(Said).decode
 
 
 def ledger_record(seq: int, body: bytes, leaf: bytes) -> LedgerRecord:
-    """A row of the ledger. Raises msgspec.MsgspecError when the body cannot be read."""
+    """A row of the ledger. Raises UNREADABLE when the body cannot be read."""
     return LedgerRecord(seq, _decode_record(body), leaf)
 
 

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import apsw
-import msgspec
 
 from consentry.core import moment
 from consentry.core.moment import Moment
@@ -110,7 +109,7 @@ class SqliteStore:
         lock = StoreLock(path)
         try:
             return cls(path, lock, notary, clock, keys_in_memory)
-        except (apsw.Error, msgspec.MsgspecError) as error:
+        except (apsw.Error, *codec.UNREADABLE) as error:
             lock.release()
             raise StoreError(f"cannot open the store at {path}: {error}") from error
         except BaseException:

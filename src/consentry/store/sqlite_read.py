@@ -8,10 +8,9 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import apsw
-import msgspec
 
 from consentry.ports import StoreError
-from consentry.store import sqlite_open
+from consentry.store import codec, sqlite_open
 from consentry.store.sqlite_open import READ as SQL
 
 P = ParamSpec("P")
@@ -25,7 +24,7 @@ def reading(read: Callable[P, R]) -> Callable[P, R]:
     def reading(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return read(*args, **kwargs)
-        except (apsw.Error, msgspec.MsgspecError) as error:
+        except (apsw.Error, *codec.UNREADABLE) as error:
             raise StoreError(f"the store cannot be read: {error}") from error
 
     return reading

@@ -1,0 +1,127 @@
+"""Whether what is read beside the records is what the records say.
+
+The tree covers records. Decisions read facts, links, merges and the suppression list, and a
+person's history is found by identifier: all of that was copied out of the records into rows of
+its own. A row that was altered, or a page of the file that went bad, changes answers and leaves
+every leaf as it was. So those rows are compared too.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from consentry.cli.ledger_file import LedgerFile
+from consentry.core.record import Fact
+from consentry.ledger.entry import Record
+from consentry.ledger.verify import Fault
+from consentry.store import codec, suppression
+from consentry.store.naming import account, nodes_named
+
+_RECORD = """
+SELECT CAST(record_id AS BLOB), CAST(type AS BLOB), received_at FROM record WHERE seq = ?
+"""
+_BY_ID = "SELECT seq FROM record WHERE record_id = ?"
+_NAMED = "SELECT 1 FROM record_node WHERE node = ? AND seq = ?"
+_FACT = "SELECT body FROM fact WHERE node = ? AND seq = ? AND n = ?"
+_LINK = "SELECT seq FROM link WHERE node = ? AND other = ?"
+_MERGE = "SELECT 1 FROM merge WHERE node = ? AND seq = ?"
+_LISTED = "SELECT seq, since, record_id FROM suppression WHERE node = ?"
+_LATER = "SELECT 1 FROM record_node WHERE node = ? AND seq >= ? LIMIT 1"
+_COUNTS = """
+SELECT (SELECT count(*) FROM fact WHERE seq < ?1),
+       (SELECT count(*) FROM link WHERE seq < ?1),
+       (SELECT count(*) FROM merge WHERE seq < ?1),
+       (SELECT count(*) FROM record_node WHERE seq < ?1),
+       (SELECT count(*) FROM suppression WHERE seq < ?1)
+"""
+_BEYOND = """
+WITH ends AS (SELECT coalesce(max(seq), -1) AS last FROM record)
+SELECT (SELECT count(*) FROM fact WHERE seq > last),
+       (SELECT count(*) FROM link WHERE seq > last),
+       (SELECT count(*) FROM merge WHERE seq > last),
+       (SELECT count(*) FROM record_node WHERE seq > last),
+       (SELECT count(*) FROM suppression WHERE seq > last)
+FROM ends
+"""
+_NAMES = ("fact", "link", "merge", "history", "suppression")
+
+
+class IndexCheck:
+    """Takes every record in order, then says what does not agree with them."""
+
+    def __init__(self, file: LedgerFile) -> None:
+        self._file = file
+        self._keys = file.keys
+        self._made = dict.fromkeys(_NAMES, 0)
+        self._words: dict[bytes, list[tuple[int, Fact]]] = defaultdict(list)
+        self.faults: list[Fault] = []
+
+    def take(self, seq: int, record: Record) -> None:
+        """The next record."""
+        columns = (record.record_id.encode(), record.type.value.encode(), record.received_at)
+        by_id = self._one(_BY_ID, (record.record_id,))
+        if self._file.row(_RECORD, (seq,)) != columns or by_id != seq:
+            self.faults.append(Fault("what stands beside the record is not what it says", seq))
+        for node in nodes_named(record):
+            self._made["history"] += 1
+            if self._one(_NAMED, (self._keys.node(node), seq)) is None:
+                self._fault("history", seq)
+        self._take_facts(seq, record)
+        self._take_links(seq, record)
+        if record.merge is not None:
+            for user in {record.merge.left, record.merge.right}:
+                self._made["merge"] += 1
+                if self._one(_MERGE, (self._keys.node(account(user)), seq)) is None:
+                    self._fault("merge", seq)
+
+    def _take_facts(self, seq: int, record: Record) -> None:
+        for n, (node, fact) in enumerate(record.facts):
+            self._made["fact"] += 1
+            key = self._keys.node(node)
+            if self._one(_FACT, (key, seq, n)) != codec.encode(fact):
+                self._fault("fact", seq)
+            if fact.kind in suppression.WORDS:
+                self._words[key].append((seq, fact))
+
+    def _take_links(self, seq: int, record: Record) -> None:
+        both = {pair for a, b in record.links for pair in ((a, b), (b, a))}
+        for left, right in both:
+            found = self._one(_LINK, (self._keys.node(left), self._keys.node(right)))
+            if found is None or found > seq:  # the first record that says so is kept
+                self._fault("link", seq)
+            elif found == seq:
+                self._made["link"] += 1
+
+    def finish(self, end: int) -> list[Fault]:
+        """All faults, after a look for rows that no record makes."""
+        self._check_suppressions(end)
+        counts = self._file.row(_COUNTS, (end,))
+        beyond = self._file.row(_BEYOND)
+        for name, there, more in zip(_NAMES, counts, beyond, strict=True):
+            made = self._made[name]
+            if there + more > made:
+                text = f"{there + more - made} {name} rows that decisions read belong to no record"
+                self.faults.append(Fault(text))
+        return self.faults
+
+    def _check_suppressions(self, end: int) -> None:
+        """Who is on the list now; what a record that came meanwhile changed is not judged."""
+        for key, words in self._words.items():
+            stands = suppression.standing(words)
+            expected = None
+            if stands is not None:
+                seq, fact = stands
+                expected = (seq, fact.received_at, fact.record_id)
+                self._made["suppression"] += 1
+            differs = self._file.row(_LISTED, (key,)) != expected
+            if differs and self._one(_LATER, (key, end)) is None:
+                self._fault("suppression", words[-1][0])
+
+    def _one(self, sql: str, bindings: tuple[Any, ...]) -> Any:
+        row = self._file.row(sql, bindings)
+        return None if row is None else row[0]
+
+    def _fault(self, name: str, seq: int) -> None:
+        text = f"the {name} row that decisions read is not what the record says"
+        self.faults.append(Fault(text, seq))
