@@ -96,7 +96,9 @@ def answers(store: Path, nodes: list[Node]) -> Any:
 
 def _told(store: SqliteStore, nodes: list[Node]) -> dict[str, Any]:
     return {
-        "ledger": [(one.seq, msgspec.msgpack.encode(one.record), one.leaf) for one in store.ledger()],
+        "ledger": [
+            (one.seq, msgspec.msgpack.encode(one.record), one.leaf) for one in store.ledger()
+        ],
         "facts": [store.facts_of(node) for node in nodes],
         "links": [store.links_of(node) for node in nodes],
         "merges": [store.merges_of(node.value) for node in nodes],

@@ -51,6 +51,15 @@ TOLD_TOO_EARLY = (
 )
 """The client is told before it is durable."""
 
+KEYS_FORGOTTEN = (
+    Mutant(
+        "flow/record_choice.py",
+        "replies = (Reply(once.key, once.digest, 201, msgspec.json.encode(body)),)",
+        "replies = ()",
+    ),
+)
+"""A choice that is sent again is recorded again."""
+
 OVERTAKING = (Mutant("flow/lane.py", "batch.append(ready.popleft())", "batch.append(ready.pop())"),)
 """Of a subject's events that wait, the newest goes first."""
 

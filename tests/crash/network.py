@@ -66,7 +66,7 @@ def wire() -> Iterator[Wire]:
             _make(near, far, tag)
         except (OSError, subprocess.CalledProcessError) as error:
             said = getattr(error, "stderr", "") or str(error)
-            pytest.skip(f"needs root, ip(8), network namespaces and veth: {said.strip()}")
+            pytest.skip(f"needs root, ip(8), network namespaces and veth: {said.splitlines()[0]}")
         yield Wire(near, far)
     finally:
         for side in (near, far):

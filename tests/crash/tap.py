@@ -86,7 +86,8 @@ class Tap:
             answer = _answered(near, far)
             status = int(answer.split(b" ", 2)[1])
         finally:
-            self._told(Send(event, destination, start, time.monotonic_ns(), status))
+            if event:  # else it was cut off before it named one
+                self._told(Send(event, destination, start, time.monotonic_ns(), status))
         return True
 
     def _first_byte(self, near: socket.socket) -> tuple[bytes, int]:

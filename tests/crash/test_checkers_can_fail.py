@@ -8,7 +8,13 @@ import pytest
 
 from tests.crash.kill import kill_again_and_again
 from tests.crash.load import under_load
-from tests.crash.mutants import NOT_ASKED_AGAIN, OVERTAKING, TOLD_TOO_EARLY, mutated
+from tests.crash.mutants import (
+    KEYS_FORGOTTEN,
+    NOT_ASKED_AGAIN,
+    OVERTAKING,
+    TOLD_TOO_EARLY,
+    mutated,
+)
 
 SEED = 20261124
 
@@ -29,3 +35,9 @@ async def test_a_server_that_answers_before_it_is_durable_is_found(tmp_path: Pat
     environment = mutated(tmp_path, TOLD_TOO_EARLY)
     with pytest.raises(AssertionError, match=r"/v1/events/|is not in the history|userId"):
         await kill_again_and_again(tmp_path, 3, SEED, environment=environment)
+
+
+async def test_a_server_that_forgets_its_replies_is_found(tmp_path: Path) -> None:
+    environment = mutated(tmp_path, KEYS_FORGOTTEN)
+    with pytest.raises(AssertionError, match=r"Told\(.*201"):
+        await under_load(tmp_path, 100, SEED, environment=environment)

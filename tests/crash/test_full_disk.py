@@ -79,7 +79,7 @@ def _small(folder: Path) -> Iterator[Small]:
         subprocess.run(command, check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", "") or str(error)
-        pytest.skip(f"needs root and mount(8) for a small tmpfs: {said.strip()}")
+        pytest.skip(f"needs root and mount(8) for a small tmpfs: {said.splitlines()[0]}")
     try:
         yield Small(folder)
     finally:
