@@ -7,6 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
+SECONDS := 180
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 help: ## Print this manual
@@ -25,6 +26,9 @@ test-fast: .venv/dev ## Run the tests that need neither Chromium, Node nor Postg
 
 soak: .venv/dev ## Long runs: kill -9 five hundred times
 	$(BIN)/python -m tests.crash.run --cycles 500
+
+fuzz: .venv/dev ## Search every parser that faces the network for broken promises (SECONDS=180)
+	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)
 
 check: .venv/dev ## Formatting, lint, types, the import contract
 	$(BIN)/ruff format --check src tests bench
@@ -81,4 +85,4 @@ clean: ## Remove what make made
 	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -qy --no-install-recommends "$${missing[@]}"; fi
 	@touch $@
 
-.PHONY: help demo test test-fast soak check format bench lock clean
+.PHONY: help demo test test-fast soak fuzz check format bench lock clean

@@ -16,7 +16,6 @@ from consentry.core.event import (
     Envelope,
     Event,
     Malformed,
-    delivered_body,
     made_at,
     narrowed,
     parse_event,
@@ -25,6 +24,7 @@ from consentry.core.moment import DAY, SECOND
 from consentry.core.stamp import join_stamps, read_stamp
 
 from . import strategies as s
+from .told import told
 
 NOW = moment.parse("2026-11-01T10:00:00Z")
 ENVELOPE = Envelope(NOW)
@@ -110,20 +110,6 @@ def _is_time(text: str) -> bool:
 def read(**fields: Any) -> Event | Malformed:
     message = {"type": "track", "event": "Seen", "anonymousId": "a-1", **fields}
     return parse_event(message, ENVELOPE, fallback_id="generated")
-
-
-def told(event: Event) -> dict[str, Any]:
-    """What a destination is told of it."""
-    return delivered_body(
-        event.message,
-        event.type,
-        event.message_id,
-        received_at=event.received_at,
-        corrected_at=event.corrected_at,
-        sent_at=event.sent_at,
-        stamp=event.stamp,
-        integrations=event.integrations,
-    )
 
 
 @given(messages, envelopes(), st.sampled_from((None, "track", "identify")))

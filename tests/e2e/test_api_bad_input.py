@@ -215,10 +215,16 @@ BODIES: dict[str, tuple[bytes, dict[str, str], str, str | None]] = {
         "context",
     ),
     "a sentAt that is no time": (b'{"batch": [], "sentAt": "now"}', {}, "invalid_time", "sentAt"),
-    "nested 100,000 deep": (
-        b'{"batch": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "a context that is nested 100,000 deep": (
+        b'{"batch": [], "context": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         {},
         "too_deep",
+        "context",
+    ),
+    "nested 100,000 deep and never closed": (
+        b'{"batch": ' + b"[" * 100_000,
+        {},
+        "invalid_json",
         None,
     ),
     "one byte too large": (

@@ -335,6 +335,14 @@ async def test_a_request_with_two_readings_has_none() -> None:
         assert "/smuggled" not in [path for _, path, *_ in here.seen]
 
 
+@pytest.mark.parametrize("target", [b"/\xff", b"/?\xff", b"/a b", b"/\0", b""])
+async def test_a_request_line_that_is_none(target: bytes) -> None:
+    async with house(LONG) as here:
+        visitor = await (await here.connect()).say(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+        assert (await visitor.hear())[1]["code"] == "invalid_http"
+        assert here.seen == []
+
+
 async def test_a_length_that_is_too_small_makes_the_rest_a_request_of_its_own() -> None:
     """As every reader sees it; what is no request ends the connection."""
     async with house(LONG) as here:

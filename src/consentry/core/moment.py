@@ -63,4 +63,5 @@ def format_exact(moment: Moment) -> str:
 @lru_cache(maxsize=1024)
 def _to_the_second(second: int) -> str:
     """What is written now is mostly of the second in which the last was."""
-    return f"{_EPOCH + timedelta(seconds=second):%Y-%m-%dT%H:%M:%S}"
+    value = _EPOCH + timedelta(seconds=second)
+    return value.isoformat(timespec="seconds").removesuffix("+00:00")

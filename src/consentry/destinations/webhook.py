@@ -165,7 +165,7 @@ def _receipt_status(body: bytes) -> str:
     """The receipt's status, or nothing for any other body: plain 2xx is enough."""
     try:
         return msgspec.json.decode(body, type=_Receipt).status
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
 
 

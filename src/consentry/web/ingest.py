@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 
 from consentry.config import Enforcement, Source
@@ -22,6 +23,7 @@ from consentry.web.strict_json import flaw, read_messages
 
 LARGEST_EVENT = 32 * 1024
 LARGEST_BATCH = 500 * 1024
+MOST_GIVEN = 4 * 1024 * 1024  # context and integrations of a batch, times its messages
 MOST_EVENTS = 2500
 LONGEST_LIST = 20_000  # more real messages fit no batch; each would cost a line of the reply
 SUCCESS = b'{"success":true}'
@@ -44,7 +46,7 @@ def single(type_: str) -> Handler:
 
     async def handle(site: Site, call: Call) -> Reply:
         body, messages, texts = read_messages(await _read(site, call), single=True)
-        return await _take(site, call, body, _checked(messages, texts), texts, type_)
+        return await _take(site, call, body, messages, texts, type_)
 
     return handle
 
@@ -54,7 +56,7 @@ async def batch(site: Site, call: Call) -> Reply:
     body, messages, texts = read_messages(await _read(site, call), single=False)
     if len(messages) > LONGEST_LIST:
         raise Problem(400, "too_many", f"a batch holds at most {MOST_EVENTS} messages", "batch")
-    return await _take(site, call, body, _checked(messages, texts), texts, None)
+    return await _take(site, call, body, messages, texts, None)
 
 
 async def metrics(site: Site, call: Call) -> Reply:
@@ -117,11 +119,12 @@ def _incoming(
     ip = site.client_ip(call)
     try:
         envelope = Envelope(now, ip=ip) if type_ is not None else _envelope(body, now, ip)
+        most = LARGEST_EVENT - _given_to_each(envelope, len(messages))
     except Invalid as error:
         raise Problem(400, error.code, error.message, error.field) from None
     return Incoming(
         origin=site.origin_of(source, call, now),
-        messages=messages,
+        messages=_checked(messages, texts, most),
         envelope=envelope,
         expected_type=type_,
         gpc=None if source.trusted else read_gpc(call),
@@ -146,21 +149,37 @@ def _envelope(body: dict[str, Any], now: int, ip: str | None) -> Envelope:
     )
 
 
-def _checked(messages: list[Any], texts: list[Any]) -> list[Any]:
-    """The messages; in place of one that is not read any further, why it is refused."""
+def _given_to_each(envelope: Envelope, count: int) -> int:
+    """How many bytes the batch adds to each of its ``count`` messages.
+
+    Every event is stored and sent with them, so 500 KB could become hundreds of megabytes.
+    Raises Invalid.
+    """
+    given = sum(len(msgspec.json.encode(p)) for p in (envelope.context, envelope.integrations) if p)
+    if given * count > MOST_GIVEN:
+        message = f"what a batch gives to its messages may come to {MOST_GIVEN} bytes in all"
+        raise Invalid("context", message, "too_large")
+    return given
+
+
+def _checked(messages: list[Any], texts: list[Any], most: int) -> list[Any]:
+    """The messages; in place of one that is not read any further, why it is refused.
+
+    ``most`` is how many bytes each may have besides what its batch gives it.
+    """
     if len(messages) <= MOST_EVENTS and all(
-        type(text) is bytes and len(text) <= LARGEST_EVENT for text in texts
+        type(text) is bytes and len(text) <= most for text in texts
     ):
         return messages
-    return [_refused(*one) or one[1] for one in zip(count(), messages, texts)]
+    return [_refused(n, m, text, most) or m for n, m, text in zip(count(), messages, texts)]
 
 
-def _refused(index: int, message: Any, text: bytes | Malformed) -> Malformed | None:
+def _refused(index: int, message: Any, text: bytes | Malformed, most: int) -> Malformed | None:
     found = text
     if index >= MOST_EVENTS:
         return Malformed("too_many", f"a batch holds at most {MOST_EVENTS} messages")
     if isinstance(found, bytes):
-        if len(found) <= LARGEST_EVENT:
+        if len(found) <= most:
             return None
         found = Malformed("event_too_large", f"a message has at most {LARGEST_EVENT} bytes")
     if isinstance(message, dict):

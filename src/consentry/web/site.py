@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import ipaddress
 import time
@@ -224,10 +223,13 @@ class Site:
         What stands before something that is no IP address was said by nobody that is known.
         """
         address = request.client.host if request.client else None
-        forwarded = request.headers.get("x-forwarded-for", "")
-        return self._behind_proxies(address, forwarded.split(",")) if forwarded else address
+        # Some proxies add a line of their own below the one that they were sent.
+        forwarded = request.headers.getlist("x-forwarded-for")
+        return self._behind_proxies(address, ",".join(forwarded).split(","))
 
     def _behind_proxies(self, address: str | None, forwarded: list[str]) -> str | None:
+        if forwarded == [""]:
+            return address
         while address is not None and forwarded and self._trusted_proxy(address):
             hop = forwarded.pop().strip()
             if not _is_address(hop):
@@ -268,7 +270,7 @@ def request_key(request: Asked) -> str | None:
         raise Problem(401, "unauthorized", "use Basic or Bearer authorization", authenticate=True)
     try:
         text = base64.b64decode(value.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no ASCII, no base64, no UTF-8
         raise Problem(401, "unauthorized", "the Basic authorization is unreadable") from None
     return text.partition(":")[0]  # the colon is sometimes missing
 
@@ -282,7 +284,7 @@ def read_token(token: str, secret: Secret, source: Source, now: Moment) -> str |
 
     try:
         claims = jwt.decode(token, OctKey.import_key(secret.reveal()), algorithms=["HS256"]).claims
-    except (JoseError, ValueError):
+    except (JoseError, ValueError, RecursionError):
         return None
     issued, expires, user = claims.get("iat"), claims.get("exp"), claims.get("sub")
     if claims.get("typ") != "subject" or claims.get("aud") != source.name:

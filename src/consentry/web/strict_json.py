@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -21,6 +22,9 @@ from consentry.web.problems import Problem
 DEEPEST = 64
 # What MessagePack, and with it the event log, can hold.
 SMALLEST, LARGEST = -(1 << 63), (1 << 64) - 1
+# Below a message of a batch, whose own depth is counted from itself.
+_CUT_AT = DEEPEST + 8
+_STEP = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 _QUOTE_ESCAPED = b"\\u0022"
 _encode = msgspec.json.Encoder().encode
 
@@ -120,7 +124,7 @@ def _read_carefully(body: bytes) -> dict[str, Any]:
             parse_constant=_no_constant,
         )
     except RecursionError:
-        raise Problem(400, "too_deep", f"nested deeper than {DEEPEST} levels") from None
+        return _read_carefully(_shallow(body))
     except ValueError as error:
         raise Problem(400, "invalid_json", f"the body is not valid JSON: {error}") from None
     if not isinstance(value, dict):
@@ -128,6 +132,26 @@ def _read_carefully(body: bytes) -> dict[str, Any]:
     if isinstance(value, _Repeated):
         raise Problem(400, "repeated_member", f"the member {value.repeated!r} stands twice")
     return value
+
+
+def _shallow(body: bytes) -> bytes:
+    """The body without what no parser can go down to; what is left is too deep all the same."""
+    kept: list[bytes] = []
+    depth, begin = 0, 0
+    for found in _STEP.finditer(body):
+        mark = found.group()
+        if mark in (b"[", b"{"):
+            depth += 1
+            if depth == _CUT_AT:
+                kept.append(body[begin : found.start()])
+        elif mark in (b"]", b"}"):
+            if depth == _CUT_AT:
+                kept.append(b"0")
+                begin = found.end()
+            depth -= 1
+    if depth < _CUT_AT:
+        kept.append(body[begin:])
+    return b"".join(kept)
 
 
 def flaw(value: Any) -> Malformed | None:
