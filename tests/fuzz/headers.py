@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import base64
 import functools
 import hmac
@@ -244,7 +245,9 @@ def quiet() -> Site:
         path = Path(folder) / "consentry.toml"
         path.write_text(CONFIG)
         config = load_config(str(path), {"ADMIN": ADMIN})
-    return loop().run_until_complete(start(config)).site
+    running = loop().run_until_complete(start(config))
+    atexit.register(lambda: loop().run_until_complete(running.stop()))
+    return running.site
 
 
 ENDLESS = "/v1/tail"
