@@ -41,3 +41,9 @@ def test_links_in_the_documents_lead_somewhere(page: Path) -> None:
 
 def test_the_documents_hold_a_configuration() -> None:
     assert CONFIGURATIONS
+
+
+def test_the_tests_that_security_names_are_there() -> None:
+    named = re.findall(r"`([a-z0-9_]+/[A-Za-z0-9_./]*)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) > 30
+    assert [path for path in named if not (ROOT / "tests" / path).exists()] == []

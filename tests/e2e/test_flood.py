@@ -95,6 +95,7 @@ def test_requests_sent_ahead_do_not_fill_the_memory(acme: Server) -> None:
                 greedy.sendall(ahead)
         answers(acme)
     assert peak_kib(acme) - before < 32 * 1024
+    assert '"internal_error"' not in acme.log
 
 
 def test_endless_heads_do_not_fill_the_memory(acme: Server) -> None:
@@ -107,3 +108,4 @@ def test_endless_heads_do_not_fill_the_memory(acme: Server) -> None:
                     greedy.sendall(line)
     answers(acme)
     assert peak_kib(acme) - before < 32 * 1024
+    assert '"internal_error"' not in acme.log

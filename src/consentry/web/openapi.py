@@ -47,6 +47,34 @@ _QUERY: dict[str, dict[str, Any]] = {
     "/v1/ledger": {"first": _NUMBER},
 }
 
+# What an answer leads to: the operation, and what it is asked with.
+_SAME_SUBJECT = {"subject": "$request.body#/subject", "history": True}
+_LOOKUP = {"operationId": "post_v1_subjects_lookup", "requestBody": _SAME_SUBJECT}
+_SUPPRESSIONS = {"operationId": "get_v1_suppressions"}
+_EVENT = {
+    "operationId": "get_v1_events_{message_id}",
+    "parameters": {"message_id": "$request.body#/messageId"},
+}
+_EVENT_OF_BATCH = {
+    "operationId": "get_v1_events_{message_id}",
+    "parameters": {"message_id": "$request.body#/batch/0/messageId"},
+}
+_LINKS: dict[str, dict[str, Any]] = {
+    "/v1/consent": {"subject": _LOOKUP, "ledger": {"operationId": "get_v1_ledger_checkpoint"}},
+    "/v1/consent/withdraw": {"subject": _LOOKUP},
+    "/v1/subjects/suppress": {
+        "subject": _LOOKUP,
+        "suppressions": _SUPPRESSIONS,
+        "unsuppress": {
+            "operationId": "post_v1_subjects_unsuppress",
+            "requestBody": {"subject": "$request.body#/subject"},
+        },
+    },
+    "/v1/subjects/unsuppress": {"subject": _LOOKUP, "suppressions": _SUPPRESSIONS},
+    "/v1/batch": {"event": _EVENT_OF_BATCH},
+    **{f"/v1/{name}": {"event": _EVENT} for name in sorted(TYPES)},
+}
+
 
 async def document(site: Site, request: Request) -> Answer:
     """GET /openapi.json."""
@@ -150,6 +178,8 @@ def _responses(path: str) -> dict[str, Any]:
         good["content"] = {"application/x-ndjson": {"schema": {"type": "string"}}}
     else:
         good["content"] = _json(_reply(path))
+    if path in _LINKS:
+        good["links"] = _LINKS[path]
     responses = {"200": good}
     if path in ("/v1/consent", "/v1/consent/withdraw"):
         responses["201"] = {**good, "description": "Recorded. 200 is the same reply again."}
