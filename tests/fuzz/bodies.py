@@ -18,8 +18,8 @@ from consentry.core.event import FUTURE_TOLERANCE, Envelope, Event, Malformed, n
 from consentry.core.stamp import Invalid, Stamp, read_stamp
 from consentry.web import bodies, strict_json
 from consentry.web.problems import Problem
-from tests.core.told import told
 from tests.fuzz import json_inputs, oracles
+from tests.fuzz.door import size, told
 from tests.fuzz.parser import Parser, calls
 
 NOW = moment.parse("2026-11-22T12:00:00Z")
@@ -39,26 +39,27 @@ def check_json(data: bytes, read: Read = strict_json.read_object) -> str:
     assert isinstance(value, dict)
     batch = value.get("batch")
     parts = batch if isinstance(batch, list) else [value]
-    found = [calls(2000 + 40 * len(data), lambda one=one: strict_json.weigh(one)) for one in parts]
+    found = [calls(2000 + 40 * len(data), lambda one=one: size(one)) for one in parts]
     if read is strict_json.read_object:
         single = not isinstance(batch, list)
-        assert strict_json.read_messages(data, single=single)[2] == found
-    good = [one for one, size in zip(parts, found, strict=True) if isinstance(size, bytes)]
+        texts = strict_json.read_messages(data, single=single)[2]
+        assert [len(one) if isinstance(one, bytes) else one for one in texts] == found
+    good = [one for one, weight in zip(parts, found, strict=True) if isinstance(weight, int)]
     assert _sizes_are_right(parts, found)
     _read_alike(data, batch if isinstance(batch, list) else None, parts, found)
     for one in good:
         again = msgspec.json.encode(one)
         if isinstance(one, dict):
             assert read(again) == one, "what was read is not read alike again"
-    codes = {size.code for size in found if isinstance(size, Malformed)}
+    codes = {weight.code for weight in found if isinstance(weight, Malformed)}
     return "+".join(sorted(codes)) or "read"
 
 
 def _sizes_are_right(parts: list[Any], found: list[Any]) -> bool:
     return all(
-        size == msgspec.json.encode(one)
-        for one, size in zip(parts, found, strict=True)
-        if isinstance(size, bytes)
+        weight == len(msgspec.json.encode(one))
+        for one, weight in zip(parts, found, strict=True)
+        if isinstance(weight, int)
     )
 
 
@@ -69,12 +70,12 @@ def _read_alike(data: bytes, batch: list[Any] | None, parts: list[Any], found: l
         plain = json.loads(data)
     except (ValueError, RecursionError):
         # Not for every reader: then somebody's message must have been refused for it.
-        assert any(isinstance(size, Malformed) for size in found) or _only_around(data, parts)
+        assert any(isinstance(weight, Malformed) for weight in found) or _only_around(data, parts)
         return
     texts = oracles.members(written, "batch")[0] if batch is not None else [written]
     plains = plain["batch"] if batch is not None else [plain]
-    for one, size, text, alike in zip(parts, found, texts, plains, strict=True):
-        if isinstance(size, bytes):
+    for one, weight, text, alike in zip(parts, found, texts, plains, strict=True):
+        if isinstance(weight, int):
             assert not oracles.repeats(text), "a repeated member was taken"
             assert msgspec.json.encode(one) == msgspec.json.encode(alike), "read otherwise"
 

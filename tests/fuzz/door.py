@@ -1,0 +1,19 @@
+"""How the checks reach what they check: the one place that knows its shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace as changed
+
+from consentry.core.event import Malformed
+from consentry.web import strict_json
+from tests.core.told import told
+
+__all__ = ["changed", "size", "told"]
+
+
+def size(message: Any) -> int | Malformed:
+    """How many bytes a message has as JSON, or its flaw."""
+    found = strict_json.weigh(message)
+    return len(found) if isinstance(found, bytes) else found
