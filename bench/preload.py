@@ -1,0 +1,124 @@
+"""Stores with many subjects, made once by the product's own store and kept between runs.
+
+Each subject is a device with one choice on the ledger. The records are what the consent API
+would have written: one is made by the product's own flow, and the others differ from it in
+subject, id, salt and time. They are committed in groups, with leaves, tree and signature.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+import shutil
+import time
+from pathlib import Path
+
+import msgspec
+
+from bench.server import BUILD, CATEGORIES, ENVIRONMENT, ROOT, config
+from consentry.clock import Clock
+from consentry.compose import open_store
+from consentry.config import load_config
+from consentry.core.choice import Answer
+from consentry.core.record import Node, NodeKind
+from consentry.flow.record_choice import choice_record
+from consentry.flow.records import Origin, Said
+from consentry.flow.subjects import Subjects
+from consentry.flow.world import World
+from consentry.ledger.entry import Record
+from consentry.ports import Commit
+
+GROUP = 5_000
+FORMATS = (
+    "src/consentry/store/migrations", "src/consentry/store/queries",
+    "src/consentry/store", "src/consentry/ledger", "src/consentry/core/record.py",
+    "src/consentry/core/choice.py", "src/consentry/flow/records.py", "bench/preload.py",
+)  # fmt: skip
+
+
+def device(n: int) -> str:
+    """The anonymous id of subject ``n``; the load scripts spell it the same."""
+    return f"dev-{n:08d}"
+
+
+def preloaded(subjects: int) -> Path:
+    """A folder with a store of so many subjects; made now if there is none of today's format."""
+    folder = BUILD / f"store-{_format()}-{subjects}"
+    if not folder.exists():
+        for stale in BUILD.glob(f"store-*-{subjects}"):
+            shutil.rmtree(stale)
+        began = time.monotonic()
+        partial = BUILD / f"partial-{subjects}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        asyncio.run(_fill(partial, subjects))
+        partial.rename(folder)
+        print(f"preloaded {subjects:,} subjects in {time.monotonic() - began:.0f} s", flush=True)
+    return folder
+
+
+def _format() -> str:
+    """Of everything that shapes the stored bytes: another format, another store."""
+    digest = hashlib.sha256()
+    for place in map(ROOT.joinpath, FORMATS):
+        for file in [place] if place.is_file() else sorted(place.glob("*.*")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+async def _fill(folder: Path, subjects: int) -> None:
+    (folder / "consentry.toml").write_text(config("http://127.0.0.1:9"))
+    os.environ.update(ENVIRONMENT)
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        given = load_config("consentry.toml")
+        clock = Clock()
+        store, _ = open_store(given, clock)
+    finally:
+        os.chdir(here)
+    world = World(store, Subjects(store), clock, given.policy, await store.policy_id(given.policy))
+    first = _first_record(world)
+    for start in range(0, subjects, GROUP):
+        numbers = range(start, min(start + GROUP, subjects))
+        records = tuple(_like(first, n, clock.now()) for n in numbers)
+        await store.commit(Commit(records=records))
+    store.close()
+    (folder / "consentry.toml").unlink()
+
+
+def _first_record(world: World) -> Record:
+    now = world.clock.now()
+    granted = frozenset(CATEGORIES[:5])
+    said = Said(
+        (Node(NodeKind.DEVICE, device(0)),),
+        Answer(granted, frozenset(CATEGORIES) - granted),
+        received_at=now,
+        made_at=now,
+        evidence={
+            "action": "save", "surface": "banner", "noticeId": "main", "noticeVersion": "7",
+            "language": "en", "page": "https://shop.example/catalogue/3/item-11",
+        },
+    )  # fmt: skip
+    return choice_record(world, said, Origin("website", "public"))
+
+
+def _like(record: Record, n: int, now: int) -> Record:
+    node = Node(NodeKind.DEVICE, device(n))
+    record_id = f"rec_{secrets.token_hex(16)}"
+    replace = msgspec.structs.replace
+    facts = tuple(
+        (node, replace(fact, record_id=record_id, received_at=now, made_at=now))
+        for _, fact in record.facts
+    )
+    return replace(
+        record,
+        record_id=record_id,
+        received_at=now,
+        made_at=now,
+        salt=secrets.token_bytes(32),
+        subject=(node,),
+        facts=facts,
+    )
