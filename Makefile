@@ -40,7 +40,7 @@ format: .venv/dev ## Format and repair what can be repaired
 	$(BIN)/ruff format src tests bench
 	$(BIN)/ruff check --fix src tests bench
 
-bench: .venv/dev ## Measure; prints ratios to a floor measured in the same run
+bench: .venv/dev .build/bench-apt .build/bench-venv/done .build/bench-node ## Measure against floors and peers in the same run (about 10 minutes)
 	$(BIN)/python -m bench.run
 
 lock: .venv/dev ## Resolve the requirements again, with hashes
@@ -50,9 +50,11 @@ lock: .venv/dev ## Resolve the requirements again, with hashes
 	  --python-version 3.11 pyproject.toml --all-extras --group dev -c requirements/run.txt -o requirements/dev.txt
 	$(BIN)/uv pip compile -q -U --generate-hashes --no-emit-index-url --no-annotate --no-header --universal \
 	  --python-version 3.11 requirements/uv.in -o requirements/uv.txt
+	$(BIN)/uv pip compile -q -U --generate-hashes --no-emit-index-url --no-annotate --no-header --universal \
+	  --python-version 3.11 requirements/bench.in -o requirements/bench.txt
 
 clean: ## Remove what make made
-	rm -rf .venv .build tests/e2e/js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .build tests/e2e/js/node_modules bench/js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/uv: requirements/uv.txt
 	@if ! $(PYTHON) -m venv .venv 2>/dev/null; then \
@@ -83,6 +85,28 @@ clean: ## Remove what make made
 	  command -v npm >/dev/null || missing+=(npm); \
 	  if [ $${#missing[@]} -gt 0 ]; then $(SUDO) apt-get update -q; \
 	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -qy --no-install-recommends "$${missing[@]}"; fi
+	@touch $@
+
+# What is measured against: a load generator, nginx, PostgreSQL and Node; policy engines; npm packages.
+.build/bench-apt:
+	@mkdir -p .build
+	@missing=(); command -v wrk >/dev/null || missing+=(wrk); \
+	  PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || missing+=(nginx-light); \
+	  command -v taskset >/dev/null || missing+=(util-linux); \
+	  ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || missing+=(postgresql); \
+	  command -v npm >/dev/null || missing+=(npm); \
+	  if [ $${#missing[@]} -gt 0 ]; then $(SUDO) apt-get update -q; \
+	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -qy --no-install-recommends "$${missing[@]}"; fi
+	@touch $@
+
+.build/bench-venv/done: .venv/uv requirements/bench.txt
+	$(BIN)/uv venv -q --clear --python $(BIN)/python .build/bench-venv
+	$(BIN)/uv pip sync -q --python .build/bench-venv/bin/python --require-hashes requirements/bench.txt
+	@touch $@
+
+.build/bench-node: bench/js/package-lock.json
+	@mkdir -p .build
+	cd bench/js && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 .PHONY: help demo test test-fast soak fuzz check format bench lock clean

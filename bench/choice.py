@@ -39,7 +39,8 @@ def measure(quick: bool) -> Result:
             def reference() -> Loaded:
                 return loaded(lambda: peer_choices(peer.port, seconds), peer.cpu_s)
 
-            as_shipped = reference()
+            # Every request reads whole tables: a few connections, or none is answered in time.
+            as_shipped = peer_choices(peer.port, 3.0, connections=4).per_second
             peer.add_indexes()
             ours()
             reference()
@@ -50,7 +51,7 @@ def measure(quick: bool) -> Result:
 
 
 def compared(
-    row: Row, ours: list[Loaded], peer: list[Loaded], unit: str, as_shipped: Loaded
+    row: Row, ours: list[Loaded], peer: list[Loaded], unit: str, as_shipped: float
 ) -> Result:
     """The smaller ratio of the two, with both and what is behind them as figures."""
     wall = ratio([one.per_second for one in ours], [one.per_second for one in peer])
@@ -67,20 +68,19 @@ def compared(
             "p99 ms": median(one.p99_ms for one in ours),
             f"c15t {unit}/s": median(one.per_second for one in peer),
             f"c15t {unit}/CPU s": median(one.per_cpu_second for one in peer),
-            f"c15t as shipped, without indexes, {unit}/s": as_shipped.per_second,
+            f"c15t as shipped, without indexes, {unit}/s": as_shipped,
         },
     )
 
 
 def choices(port: int, subjects: int, seconds: float) -> Load:
     """Load a Consentry with choices."""
-    return wrk(
-        port, "choice.lua", str(subjects), BASIC, connections=CONNECTIONS, seconds=seconds
-    )
+    return wrk(port, "choice.lua", str(subjects), BASIC, connections=CONNECTIONS, seconds=seconds)
 
 
-def peer_choices(port: int, seconds: float) -> Load:
-    return wrk(port, "c15t_choice.lua", str(SUBJECTS), connections=CONNECTIONS, seconds=seconds)
+def peer_choices(port: int, seconds: float, connections: int = CONNECTIONS) -> Load:
+    """Load a c15t with the same."""
+    return wrk(port, "c15t_choice.lua", str(SUBJECTS), connections=connections, seconds=seconds)
 
 
 if __name__ == "__main__":

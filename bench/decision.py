@@ -18,6 +18,7 @@ from bench import cpu, rows
 from bench.peers import Engines, Unavailable
 from bench.report import Limit, Result, Row, ratio
 from bench.server import workplace
+from consentry.core import decision
 from consentry.core.decision import Question, decide
 from consentry.core.policy import Category, Mapping, Policy
 from consentry.core.preference import Standing, stand
@@ -57,11 +58,17 @@ def policy(destinations: int) -> Policy:
 def what_may_go(rules: Policy) -> Callable[[Question, Standing], int]:
     """What acceptance keeps of a decision: a bit for each destination that may have the event."""
 
-    def mask(question: Question, standing: Standing) -> int:
-        decisions = decide(rules, question, standing)
-        return sum(1 << n for n, decision in enumerate(decisions) if decision.allow)
+    def given(question: Question, standing: Standing) -> int:
+        mask: int = decide(rules, question, standing).allowed  # type: ignore[attr-defined]
+        return mask
 
-    return mask
+    def summed(question: Question, standing: Standing) -> int:
+        decisions = decide(rules, question, standing)
+        return sum(1 << n for n, one in enumerate(decisions) if one.allow)
+
+    # A product that answers with the bits is asked for them; else they are put together here, as
+    # acceptance has to.
+    return given if hasattr(decision, "Decisions") else summed
 
 
 def standings(rules: Policy, chance: random.Random) -> list[Standing]:
@@ -121,36 +128,46 @@ def measure(quick: bool) -> Result:
     cpu.pin(cpu.SERVER_CORE)
     sides = {size: Side.of(size, EVENTS // (20 if quick else 2)) for size in SIZES}
     taken: dict[int, list[float]] = {size: [] for size in SIZES}
-    engines: dict[str, list[float]] = {}
+    engines: Engines | None = None
+    missing = None
+    theirs: dict[str, list[float]] = {}
     with workplace() as folder:
         try:
-            others = Engines(folder, question_for(sides[20]))
+            engines = Engines(folder, question_for(sides[20]))
+            agree(sides[20], engines.answers)
         except Unavailable as error:
-            return Result(ROW, missing=str(error))
+            missing = str(error)
         try:
-            agree(sides[20], others.answers)
             for side in sides.values():
                 side.micros()  # what is remembered between events is remembered from here on
             for _ in range(rows.rounds(quick)):
                 for size, side in sides.items():
                     taken[size].append(side.micros())
-                for name, micros in others.round().items():
-                    engines.setdefault(name, []).append(micros)
+                for name, micros in (engines.round() if engines else {}).items():
+                    theirs.setdefault(name, []).append(micros)
         finally:
-            others.close()
-    best = [min(pair) for pair in zip(*engines.values(), strict=True)]
-    return Result(
-        ROW,
-        {
-            LARGEST.name: max(median(taken[size]) for size in SIZES),
-            GROWTH.name: ratio(taken[100], taken[5]),
-            ENGINE.name: ratio(best, taken[20]),
-        },
-        {
-            **{f"us CPU at {size} destinations": median(taken[size]) for size in SIZES},
-            **{f"{name} us CPU at 20": median(micros) for name, micros in engines.items()},
-        },
-    )
+            if engines is not None:
+                engines.close()
+    return told(taken, theirs, missing)
+
+
+def told(
+    taken: dict[int, list[float]], theirs: dict[str, list[float]], missing: str | None
+) -> Result:
+    """Without the engines there are figures, but no result."""
+    figures: dict[str, float | str] = {
+        **{f"us CPU at {size} destinations": median(taken[size]) for size in SIZES},
+        **{f"{name} us CPU at 20": median(micros) for name, micros in theirs.items()},
+    }
+    if missing is not None:
+        return Result(ROW, figures=figures, missing=missing)
+    best = [min(pair) for pair in zip(*theirs.values(), strict=True)]
+    values = {
+        LARGEST.name: max(median(taken[size]) for size in SIZES),
+        GROWTH.name: ratio(taken[100], taken[5]),
+        ENGINE.name: ratio(best, taken[20]),
+    }
+    return Result(ROW, values, figures)
 
 
 def question_for(side: Side) -> dict[str, object]:

@@ -23,8 +23,7 @@ from consentry.compose import open_store
 from consentry.config import load_config
 from consentry.core.choice import Answer
 from consentry.core.record import Node, NodeKind
-from consentry.flow.record_choice import choice_record
-from consentry.flow.records import Origin, Said
+from consentry.flow.records import Origin, Said, choice_record
 from consentry.flow.subjects import Subjects
 from consentry.flow.world import World
 from consentry.ledger.entry import Record

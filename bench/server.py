@@ -162,7 +162,8 @@ def nginx() -> Iterator[tuple[int, int]]:
     with workplace() as folder:
         port = free_port()
         (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port))
-        command = ["nginx", "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
+        program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
+        command = [program, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
         process = subprocess.Popen(cpu.pinned(cpu.SERVER_CORE, command), stderr=subprocess.DEVNULL)
         try:
             base = f"http://127.0.0.1:{port}"

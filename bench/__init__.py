@@ -1,0 +1,1 @@
+"""Measuring: ratios inside one interleaved run. `make bench` runs it."""
