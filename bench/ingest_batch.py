@@ -1,7 +1,8 @@
 """POST /v1/batch of 100 events, answered once they are durable: events per server CPU second.
 
 Against a bare loop that appends records of 100 such events to a file and waits for the disk
-(write, fdatasync), in events per second of wall clock, on the same disk in the same run.
+(write, fdatasync), in events per second of wall clock, on the same disk in the same run. Its rate
+is that of its best slice in each round: a neighbour that writes must not make us look better.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ ROW = Row(
 CONNECTIONS = 8
 DEVICES = "5000"
 BATCH = 100
+SLICES, SLICE_S = 8, 0.15
 
 
 def measure(quick: bool) -> Result:
@@ -36,7 +38,11 @@ def measure(quick: bool) -> Result:
             return loaded(lambda: _load(running.port, seconds), running.cpu_s, BATCH)
 
         def reference() -> float:
-            return bare_loop(str(folder / "bare.log"), rows.seconds(quick) / 2)
+            slices = [bare_loop(str(folder / "bare.log"), SLICE_S) for _ in range(SLICES)]
+            all_slices.extend(slices)
+            return max(slices)
+
+        all_slices: list[float] = []
 
         ours(1.0)
         left, right = rows.interleaved(rows.rounds(quick), ours, reference)
@@ -45,7 +51,8 @@ def measure(quick: bool) -> Result:
         "events/CPU s": median(rate),
         "us CPU/event": 1e6 / median(rate),
         "events/s": median(one.per_second for one in left),
-        "bare loop events/s": median(right),
+        "bare loop events/s, best slices": median(right),
+        "bare loop events/s, median of all slices": median(all_slices),
         "p50 ms": median(one.p50_ms for one in left),
         "p99 ms": median(one.p99_ms for one in left),
     }
