@@ -11,6 +11,7 @@ import contextlib
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from statistics import median
 
 from bench import cpu, rows
@@ -39,9 +40,7 @@ def measure(quick: bool) -> Result:
 
 def why_not() -> str:
     """Why our side of this row has no figure."""
-    try:
-        from consentry.client import Gate  # type: ignore[import-not-found]  # noqa: F401
-    except ImportError:
+    if find_spec("consentry.client") is None:
         return "not there yet: consentry.client.Gate"
     return "consentry.client.Gate is there, but this row does not ask it yet"
 
