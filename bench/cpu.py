@@ -66,13 +66,14 @@ def memory_mb(pid: int, field: str = "VmRSS") -> float:
     raise ValueError(field)
 
 
-def machine() -> dict[str, str | int]:
-    """What absolute figures describe."""
+def machine() -> dict[str, str | int | float]:
+    """What absolute figures describe. ``load`` is how much else ran in the minute before."""
     return {
         "cores": len(_CORES),
         "cpu": _cpu_model(),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 1),
     }
 
 

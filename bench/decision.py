@@ -1,6 +1,6 @@
 """One decision: a stamped event, the records of its device and account in memory, every destination.
 
-What acceptance needs of it is asked: what may go where. 20,000 events of 40 subjects, each
+What acceptance needs of it is asked: what may go where. 5,000 events of 40 subjects, each
 stating three to eight of twelve categories. CPU microseconds for one event, at 5, 20 and 100
 destinations. At 20, casbin and Cedar decide the same events from the same grants, already folded
 for them; all three must agree before anything is timed.
@@ -41,7 +41,7 @@ NOW = 1_790_000_000_000_000
 CATEGORIES = tuple(f"c{n}" for n in range(12))
 SIZES = (5, 20, 100)
 SUBJECTS = 40
-EVENTS = 20_000
+EVENTS = 5_000
 AGREED = 60
 
 Asked = tuple[Question, Standing]
@@ -128,7 +128,7 @@ class Side:
 
 def measure(quick: bool) -> Result:
     cpu.pin(cpu.SERVER_CORE)
-    sides = {size: Side.of(size, EVENTS // (20 if quick else 2)) for size in SIZES}
+    sides = {size: Side.of(size, EVENTS // 20 if quick else EVENTS) for size in SIZES}
     taken: dict[int, list[float]] = {size: [] for size in SIZES}
     engines: Engines | None = None
     missing = None

@@ -44,12 +44,14 @@ def main() -> int:
 
 def measure(names: list[str], quick: bool) -> int:
     """Run the rows; 1 when one of them broke."""
-    where = {
+    where: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": machine(),
         "quick": quick,
     }
+    if where["machine"]["load"] > 1:
+        print("other programs are busy on this machine: wall-clock figures will show it")
     results: list[Result] = []
     broken: list[str] = []
     began = time.monotonic()
@@ -121,9 +123,11 @@ def write_docs() -> None:
     said = report.markdown_table(results)
     if newest is not None:
         m = found[-1]
+        busiest = max(one.get("load", 0.0) for one in found)
         said += (
             f"\n\nMeasured {newest['date'][:10]} at {newest['commit']}: {m['cores']} cores of "
-            f"{m['cpu']}, Linux {m['kernel']}, Python {m['python']}."
+            f"{m['cpu']}, Linux {m['kernel']}, Python {m['python']}. "
+            f"The load of other programs before a run was up to {busiest}."
         )
     report.DOCS.write_text(report.between(report.DOCS.read_text(), said))
     print(f"wrote {report.DOCS.name}")
