@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -56,7 +55,7 @@ def any_form_will_do(raw: Any, envelope: Any, **more: Any) -> Any:
 
 
 def forgets_the_batch(raw: Any, envelope: Any, **more: Any) -> Any:
-    return parse_event(raw, replace(envelope, context=None), **more)
+    return parse_event(raw, changed(envelope, context=None), **more)
 
 
 def widens_integrations(raw: Any, envelope: Any, **more: Any) -> Any:

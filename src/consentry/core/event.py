@@ -36,8 +36,7 @@ class Malformed:
     message_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     """What the request says of every message in it."""
 
     received_at: Moment

@@ -216,6 +216,11 @@ class Policy:
             for source in (None, *Regime)
         }
 
+    @cached_property
+    def sets(self) -> tuple[Bits, int, int, int]:
+        """What is asked of every event at once: the bits, and known, essential, topical."""
+        return self.bits, self.known, self.essential, self.topical
+
     def silent_grants(self, source: Regime | None) -> int:
         """Those that silence grants, for a source with this default."""
         return self._silent[source]

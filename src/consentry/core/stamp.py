@@ -39,6 +39,10 @@ class Stamp:
         default_factory=lambda: [None, 0], init=False, repr=False, compare=False
     )
 
+    _unknown: list[Any] = field(
+        default_factory=lambda: [None, False], init=False, repr=False, compare=False
+    )
+
     def granted_bits(self, bits: Bits) -> int:
         """The granted ones as a set; worked out once, for one stamp is read on many events."""
         known = self._granted_bits
@@ -46,6 +50,14 @@ class Stamp:
             known[:] = bits, bits.of(self.granted)
         granted: int = known[1]
         return granted
+
+    def names_unknown(self, categories: Mapping[str, Any]) -> bool:
+        """Whether it names a category that is not among these; worked out once, too."""
+        known = self._unknown
+        if known[0] is not categories:
+            known[:] = categories, not self.stated <= categories.keys()
+        unknown: bool = known[1]
+        return unknown
 
     @cached_property
     def written(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -37,8 +36,7 @@ LINKING = frozenset({"identify", "alias"})
 LONGEST_TURN_S = 0.01  # of the event loop, for one request
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """One tracking request, after its bytes were read and its sender known.
 
     ``texts`` are the messages as JSON, where the door has them written. ``gpc`` is whether a
@@ -63,15 +61,14 @@ class Decided(NamedTuple):
     record_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """What came of a request. ``refused`` pairs an index with why; ``repeated`` are message ids."""
 
     decided: Sequence[Decided] = ()
     refused: Sequence[tuple[int, Malformed]] = ()
     records: Sequence[Record] = ()
     repeated: int = 0
-    positions: tuple[int | None, ...] = field(default=())
+    positions: tuple[int | None, ...] = ()
 
 
 async def accept(world: World, incoming: Incoming) -> Accepted:
@@ -83,21 +80,46 @@ async def accept(world: World, incoming: Incoming) -> Accepted:
     subjects = [nodes_of(event) for event in events]
     landing = world.subjects.landing(node for nodes in subjects for node in nodes)
     records, record_ids = records_of(world, incoming, events)
-    with world.subjects.in_flight(records), _on_its_way(world, incoming, events):
-        for landed in landing:
-            await landed.wait()
-        # One policy decides and is named, whatever is configured meanwhile.
-        terms = Terms(world.policy, world.policy_id, world.regimes.get(incoming.origin.source))
-        as_of = incoming.envelope.received_at if landing else None
-        asking = world.subjects.asking(terms.policy, records, as_of) if records or landing else None
-        decided = await _decide_all(world, terms, events, subjects, asking, record_ids)
-        kept = [one for one in decided if not one.suppressed]
-        stored = tuple([_stored(terms, incoming.origin, one) for one in kept])
-        committed = await world.store.commit(Commit(records=tuple(records), events=stored))
-    if stored:
+    going = _Going(incoming, events, subjects, records, record_ids, landing)
+    if records:
+        with world.subjects.in_flight(records), _on_its_way(world, incoming, events):
+            decided, positions = await _decide_and_store(world, going)
+    else:
+        decided, positions = await _decide_and_store(world, going)
+    if positions:
         world.notify()
-    repeated = committed.positions.count(None)
-    return Accepted(decided, refused, records, repeated, committed.positions)
+    return Accepted(decided, refused, records, positions.count(None), positions)
+
+
+class _Going(NamedTuple):
+    """A request whose records are made, and what they and its decisions must wait for."""
+
+    incoming: Incoming
+    events: list[Event]
+    subjects: list[tuple[Node, ...]]
+    records: list[Record]
+    record_ids: dict[int, str]
+    landing: list[asyncio.Event]
+
+
+async def _decide_and_store(
+    world: World, going: _Going
+) -> tuple[list[Decided], tuple[int | None, ...]]:
+    """What was decided of each event, and where those lie that are kept, once that is durable."""
+    incoming, records = going.incoming, going.records
+    for landed in going.landing:
+        await landed.wait()
+    # One policy decides and is named, whatever is configured meanwhile.
+    terms = Terms(world.policy, world.policy_id, world.regimes.get(incoming.origin.source))
+    asking = None
+    if records or going.landing:
+        as_of = incoming.envelope.received_at if going.landing else None
+        asking = world.subjects.asking(terms.policy, records, as_of)
+    decided = await _decide_all(world, terms, going, asking)
+    kept = [one for one in decided if not one.suppressed]
+    stored = tuple([_stored(terms, incoming.origin, one) for one in kept])
+    committed = await world.store.commit(Commit(records=tuple(records), events=stored))
+    return decided, committed.positions
 
 
 def _parse(world: World, incoming: Incoming) -> tuple[list[Event], list[tuple[int, Malformed]]]:
@@ -249,23 +271,19 @@ class Terms(NamedTuple):
 
 
 async def _decide_all(
-    world: World,
-    terms: Terms,
-    events: list[Event],
-    subjects: list[tuple[Node, ...]],
-    asking: Asking | None,
-    record_ids: dict[int, str],
+    world: World, terms: Terms, going: _Going, asking: Asking | None
 ) -> list[Decided]:
     """Decide each event; a long request lets others have their turn in between."""
     loop = asyncio.get_running_loop()
     decided, began = [], loop.time()
-    for n, (event, nodes) in enumerate(zip(events, subjects, strict=True)):
+    for n, (event, nodes) in enumerate(zip(going.events, going.subjects, strict=True)):
         if asking is None:
             standing = world.subjects.standing(nodes, terms.policy, event.received_at)
         else:
             standing = asking.standing(nodes, event.received_at)
         decisions = decide(terms.policy, question_of(event, terms.regime), standing)
-        decided.append(Decided(event, nodes, decisions, standing.suppressed, record_ids.get(n)))
+        record_id = going.record_ids.get(n)
+        decided.append(Decided(event, nodes, decisions, standing.suppressed, record_id))
         if loop.time() - began > LONGEST_TURN_S:
             await asyncio.sleep(0)
             began = loop.time()

@@ -20,8 +20,7 @@ from consentry.ledger.entry import Record, RecordType
 _KINDS = {RecordType.CHOICE: FactKind.CHOICE, RecordType.IMPORT: FactKind.IMPORT}
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """By which door something came in. ``trust`` is public, server or admin."""
 
     source: str

@@ -13,6 +13,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from consentry.ports import StoreError, StoreRefused, StoreUnavailable
@@ -55,8 +56,12 @@ class GroupWriter:
         self._probe = probe
         self._urgent: deque[_Work] = deque()
         self._ordinary: deque[_Work] = deque()
-        self._changed = threading.Condition()
-        self._waiting = 0
+        # Callers only ever add and the thread only ever takes, so neither needs a lock: of these
+        # counts each has one writer, and whoever finds the thread asleep leaves it a word.
+        self._added = 0
+        self._written = 0
+        self._asleep = False
+        self._words: SimpleQueue[None] = SimpleQueue()
         self._expected = 1
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="store-writer", daemon=True)
@@ -68,25 +73,30 @@ class GroupWriter:
         """The result of one task, once it is durable; ``count`` events of ``size`` bytes.
 
         What is urgent is taken before all that waits and is not. Each kind keeps its order.
+        All callers are of one event loop's thread.
         """
         loop = asyncio.get_running_loop()
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        waiting = self._added - self._written
+        if not urgent and waiting and waiting + size > MOST_WAITING_BYTES:
+            raise StoreUnavailable("too much is waiting to be written")
         work = _Work(task, count, size, loop, loop.create_future())
-        with self._changed:
-            if self._closed:
-                raise StoreUnavailable("the store is closed")
-            if not urgent and self._waiting and self._waiting + size > MOST_WAITING_BYTES:
-                raise StoreUnavailable("too much is waiting to be written")
-            self._waiting += size
-            (self._urgent if urgent else self._ordinary).append(work)
-            self._changed.notify()
+        self._added += size
+        (self._urgent if urgent else self._ordinary).append(work)
+        self._wake()
         return await work.future
 
     def close(self) -> None:
         """Write what is queued, then end the thread."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
+        self._closed = True
+        self._words.put(None)
         self._thread.join()
+
+    def _wake(self) -> None:
+        if self._asleep:
+            self._asleep = False
+            self._words.put(None)
 
     def _serve(self) -> None:
         while True:
@@ -103,17 +113,16 @@ class GroupWriter:
         group: list[_Work] = []
         count = size = 0
         self._linger()
-        with self._changed:
-            # A flood of urgent work leaves half a group to the rest.
-            for queue, most in ((self._urgent, MOST_EVENTS // 2), (self._ordinary, MOST_EVENTS)):
-                while queue:
-                    work = queue[0]
-                    full = count + work.count > most or size + work.size > MOST_BYTES
-                    if full and group:
-                        break
-                    group.append(queue.popleft())
-                    count += work.count
-                    size += work.size
+        # A flood of urgent work leaves half a group to the rest.
+        for queue, most in ((self._urgent, MOST_EVENTS // 2), (self._ordinary, MOST_EVENTS)):
+            while queue:
+                work = queue[0]
+                full = count + work.count > most or size + work.size > MOST_BYTES
+                if full and group:
+                    break
+                group.append(queue.popleft())
+                count += work.count
+                size += work.size
         self._expected = len(group)
         return group
 
@@ -121,18 +130,20 @@ class GroupWriter:
         """Give as many as came together the last time the chance to come together again."""
         waiting = len(self._urgent) + len(self._ordinary)
         if 0 < waiting < self._expected and not self._closed:
-            time.sleep(LINGER_S)  # and not until notified: to be woken for each would cost more
+            time.sleep(LINGER_S)  # and not until woken: to be woken for each would cost more
 
     def _idle(self) -> bool:
         """Wait for work, trying the database now and then while it fails; False at the end."""
-        with self._changed:
-            if self._urgent or self._ordinary:
-                return True
-            if self._closed:
-                return False
-            if self._changed.wait(None if self.available else PROBE_EVERY_S):
-                return True
-        self._try_again()
+        self._asleep = True
+        # Whoever added something before this thread said that it sleeps left no word.
+        if self._urgent or self._ordinary:
+            return True
+        if self._closed:
+            return False
+        try:
+            self._words.get(timeout=None if self.available else PROBE_EVERY_S)
+        except Empty:
+            self._try_again()
         return True
 
     def _try_again(self) -> None:
@@ -157,8 +168,7 @@ class GroupWriter:
         return results
 
     def _finish(self, group: list[_Work], results: Sequence[Any]) -> None:
-        with self._changed:
-            self._waiting -= sum(work.size for work in group)
+        self._written += sum(work.size for work in group)
         done: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]]
         done = defaultdict(list)
         for work, result in zip(group, results, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any
@@ -220,10 +219,10 @@ def _reply(accepted: Accepted, *, single: bool) -> Reply:
 def tell(site: Site, incoming: Incoming, accepted: Accepted) -> None:
     """Those who watch hear of choices and of every decision."""
     known = site.world.policy.category
-    stamps = Counter([one.event.stamp for one in accepted.decided])
-    for stamp, times in stamps.items():
-        if stamp is not None and not stamp.stated <= known.keys():
-            site.meters.unknown_categories.inc(times)
+    for one in accepted.decided:
+        stamp = one.event.stamp
+        if stamp is not None and stamp.names_unknown(known):
+            site.meters.unknown_categories.inc()
     if not site.world.feed.watched:
         return
     for record in accepted.records:
