@@ -306,6 +306,7 @@ def test_a_pause_and_a_retry_survive_a_kill(tmp_path: Path, vendors: StandIn) ->
         one = message(stamp=BOTH)
         send(server, one)
         wait_for(lambda: destination(server, "ads")["paused"], what="the pause")
+        tried(server, one["messageId"], "ads")  # written after the pause, which is durable now
         server.kill()
         server.start()
         assert destination(server, "ads")["paused"]["reason"]
