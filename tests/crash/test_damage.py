@@ -18,7 +18,7 @@ from tests.crash.place import place
 from tests.running import ADMIN_KEY, BACKEND_KEY, Server, call
 
 SEED = 20261126
-FLIPS = 30  # for each table
+FLIPS = 24  # for each table
 
 
 @dataclass(slots=True)

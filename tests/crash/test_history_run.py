@@ -13,7 +13,7 @@ import pytest
 from tests.crash.history import History, check, load
 from tests.crash.load import under_load
 
-OPERATIONS = 1200
+OPERATIONS = 900
 SEED = 20261123
 
 
