@@ -20,7 +20,16 @@ from typing import Any, NamedTuple, overload
 from consentry.core.event import Event, narrowed
 from consentry.core.policy import Category, Mapping, Match, Policy, Regime, Unmapped
 from consentry.core.preference import Standing
-from consentry.core.verdict import Ground, Judged, Question, Verdict, granted, verdict, verdicts
+from consentry.core.verdict import (
+    Ground,
+    Judged,
+    Question,
+    Verdict,
+    granted,
+    layers,
+    verdict,
+    verdicts,
+)
 
 __all__ = [
     "Decision",
@@ -95,40 +104,43 @@ class Decisions(Sequence[Decision]):
     verdicts is made when it is asked for.
     """
 
-    __slots__ = ("_judged", "_policy", "allowed", "ruling")
+    __slots__ = ("_asked", "allowed", "ruling")
 
-    def __init__(self, policy: Policy, ruling: Ruling, judged: Judged) -> None:
+    def __init__(self, ruling: Ruling, asked: tuple[Policy, Question, Standing]) -> None:
         self.ruling = ruling
         self.allowed = ruling.allowed
-        self._policy = policy
-        self._judged = judged
+        self._asked = asked
 
     def of(self, destination: str) -> Decision | None:
         """The one about this destination; None when the policy does not have it."""
-        place = self._policy.places.get(destination)
-        return None if place is None else self._at(place)
+        place = self._asked[0].places.get(destination)
+        return None if place is None else self[place]
 
     def allows(self, destination: str) -> bool:
         """Whether this destination is one of those that may receive it."""
-        place = self._policy.places.get(destination)
+        place = self._asked[0].places.get(destination)
         return place is not None and bool(self.allowed >> place & 1)
-
-    def _at(self, place: int) -> Decision:
-        destination, allow, reason, deciding = self.ruling.each[place]
-        return Decision(destination, allow, reason, tuple(map(self._judged.verdict, deciding)))
 
     @overload
     def __getitem__(self, index: int) -> Decision: ...
     @overload
     def __getitem__(self, index: slice) -> tuple[Decision, ...]: ...
     def __getitem__(self, index: int | slice) -> Decision | tuple[Decision, ...]:
-        return tuple(self)[index] if isinstance(index, slice) else self._at(index)
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        return _explained(self.ruling.each[index], Judged(*self._asked))
 
     def __iter__(self) -> Iterator[Decision]:
-        return map(self._at, range(len(self)))
+        judged = Judged(*self._asked)
+        return (_explained(ruled, judged) for ruled in self.ruling.each)
 
     def __len__(self) -> int:
         return len(self.ruling.each)
+
+
+def _explained(ruled: Ruled, judged: Judged) -> Decision:
+    destination, allow, reason, deciding = ruled
+    return Decision(destination, allow, reason, tuple(map(judged.verdict, deciding)))
 
 
 def question_of(
@@ -148,17 +160,21 @@ def question_of(
 
 def decide(policy: Policy, question: Question, standing: Standing) -> Decisions:
     """Decide for each destination."""
-    judged = Judged(policy, question, standing)
+    asked = (policy, question, standing)
     if standing.suppressed:
-        return Decisions(policy, _ruling(policy, "suppressed", _suppressed), judged)
+        return Decisions(_ruling(policy, "suppressed", _suppressed), asked)
+    granted = layers(policy, question, standing).granted & policy.needed
+    if not (question.integrations or question.preference_update or question.prohibited):
+        ruling = policy.rulings.get(granted)
+        return Decisions(ruling or _ruling(policy, granted, _plainly), asked)
     place = (
-        judged.granted & policy.needed,
+        granted,
         question.prohibited,
         question.preference_update,
         question.superseded,
         _kept_away(policy, question.integrations) if question.integrations else 0,
     )
-    return Decisions(policy, _ruling(policy, place, _ruled), judged)
+    return Decisions(_ruling(policy, place, _ruled), asked)
 
 
 def _ruling(policy: Policy, place: Any, ruled: Any) -> Ruling:
@@ -186,6 +202,11 @@ def _kept_away(policy: Policy, integrations: Dict[str, Any]) -> int:
 
 def _suppressed(policy: Policy, mapping: Mapping, place: str) -> Ruled:
     return Ruled(mapping.name, False, Reason.SUPPRESSED)
+
+
+def _plainly(policy: Policy, mapping: Mapping, granted: int) -> Ruled:
+    """Where nothing but consent is asked: most events."""
+    return _ruled(policy, mapping, (granted, frozenset(), False, False, 0))
 
 
 def _ruled(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -61,24 +61,56 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     superseded: bool = False
 
 
-class Judged:
-    """The layers of one question, and the categories that they grant, as bits of ``policy``.
+class Layers(NamedTuple):
+    """The layers of one question that somebody fills, and all that is granted, as bits."""
+
+    granted: int
+    prohibited: int
+    blocked: int
+    signalled: int
+    stamped: int
+    recorded: int
+
+
+def layers(
+    policy: Policy, question: Question, standing: Standing, *, every_denial: bool = False
+) -> Layers:
+    """What each layer takes of what those before it have left.
 
     ``every_denial`` is for what a person said, whatever rows an event is decided by: every
     recorded denial counts, also one that a profile would not ask about this event.
     """
+    bits, known, essential, topical = policy.sets
+    settings, stamp = policy.settings, question.stamp
+    blocked, signalled, faded, _, _ = standing.masks(bits)
+    prohibited = bits.of(question.prohibited) if question.prohibited else 0
+    if blocked and not every_denial and _asks_later_denials_alone(policy, stamp):
+        blocked = standing.blocked_after(question.accepted_at, bits)
+    granted = essential & ~prohibited
+    rest = known & ~(prohibited | granted | blocked | signalled)
+    if stamp is not None:
+        said = stamp.granted_bits(bits)
+        # A stamp repeats an old answer: it renews no grant that has gone stale or expired.
+        if settings.stamp is not StampRule.BOTH:
+            faded = 0
+        stamped = rest & said & ~faded
+        rest &= said & faded
+    else:
+        stamped = rest & ~topical if settings.unstamped is Unstamped.ALLOW else 0
+        rest &= ~stamped
+    if not rest:
+        return Layers(granted | stamped, prohibited, blocked, signalled, stamped, 0)
+    # A recorded grant covers no unstamped event made before it.
+    recorded = rest & standing.covering(question.made_at, bits)
+    silent = rest & ~recorded & policy.silent_grants(question.regime)
+    granted |= stamped | recorded | silent
+    return Layers(granted, prohibited, blocked, signalled, stamped, recorded)
 
-    __slots__ = (
-        "_blocked",
-        "_policy",
-        "_prohibited",
-        "_question",
-        "_recorded",
-        "_signalled",
-        "_stamped",
-        "_standing",
-        "granted",
-    )
+
+class Judged:
+    """The verdicts of one question: read off its layers."""
+
+    __slots__ = ("_layers", "_policy", "_question", "_standing")
 
     def __init__(
         self, policy: Policy, question: Question, standing: Standing, *, every_denial: bool = False
@@ -86,58 +118,37 @@ class Judged:
         self._policy = policy
         self._question = question
         self._standing = standing
-        bits, settings, stamp = policy.bits, policy.settings, question.stamp
-        recorded = standing.masks(bits)
-        self._prohibited = bits.of(question.prohibited) if question.prohibited else 0
-        self._blocked = recorded.blocked
-        if not every_denial and _asks_later_denials_alone(policy, stamp):
-            self._blocked = standing.blocked_after(question.accepted_at, bits)
-        self._signalled = recorded.signalled
-        granted = policy.essential & ~self._prohibited
-        rest = policy.known & ~(self._prohibited | granted | self._blocked | self._signalled)
-        if stamp is not None:
-            said = stamp.granted_bits(bits)
-            # A stamp repeats an old answer: it renews no grant that has gone stale or expired.
-            faded = recorded.faded if settings.stamp is StampRule.BOTH else 0
-            self._stamped = rest & (said & ~faded)
-            rest &= said & faded
-        else:
-            freely = settings.unstamped is Unstamped.ALLOW
-            self._stamped = rest & ~policy.topical if freely else 0
-            rest &= ~self._stamped
-        # A recorded grant covers no unstamped event made before it.
-        self._recorded = rest & standing.covering(question.made_at, bits) if rest else 0
-        rest &= ~self._recorded
-        silent = rest & policy.silent_grants(question.regime) if rest else 0
-        self.granted: int = granted | self._stamped | self._recorded | silent
+        self._layers = layers(policy, question, standing, every_denial=every_denial)
 
     def verdict(self, category: str) -> Verdict:
         """Why one category is granted or not: the first layer that it lies in."""
+        granted, prohibited, blocked, signalled, stamped, recorded = self._layers
         bit = self._policy.bits.get(category, 0)
         if not bit & self._policy.known:
             # Mapped, but the workspace does not have it: nobody can have granted it.
             return Verdict(category, False, Why.NEVER_COLLECTED, _regime(Regime.OPT_IN))
-        if bit & self._prohibited:
+        if bit & prohibited:
             return Verdict(category, False, Why.PROHIBITED, Ground("regime", "prohibited"))
         if bit & self._policy.essential:
             return Verdict(category, True, None, Ground("setting", "essential"))
         found = self._standing.of(category)
-        if bit & self._blocked and found.block is not None:
+        if bit & blocked and found.block is not None:
             block = found.block
             return Verdict(category, False, block.why, Ground("recordId", block.record_id))
-        if bit & self._signalled and found.signal is not None:
+        if bit & signalled and found.signal is not None:
             return Verdict(category, False, Why.SIGNAL, Ground("signal", found.signal.signal))
-        if bit & self._stamped:
+        if bit & stamped:
             return Verdict(category, True, None, self._spoken)
         stamp = self._question.stamp
         if stamp is not None and category not in stamp.granted:
             denied = category in stamp.stated or not stamp.stated
             return Verdict(category, False, Why.DENIED if denied else Why.MISSING, _STAMP)
-        if bit & self._recorded and found.grant is not None:
+        if bit & recorded and found.grant is not None:
             return Verdict(category, True, None, Ground("recordId", found.grant.record_id))
         regime = self._policy.regime(self._policy.category[category], self._question.regime)
-        granted = bool(bit & self.granted)
-        return Verdict(category, granted, None if granted else found.silent, _regime(regime))
+        if bit & granted:
+            return Verdict(category, True, None, _regime(regime))
+        return Verdict(category, False, found.silent, _regime(regime))
 
     @property
     def _spoken(self) -> Ground:
@@ -161,7 +172,7 @@ def granted(policy: Policy, question: Question, standing: Standing) -> int:
     """The categories of which ``verdict`` says yes; none of somebody who is suppressed."""
     if standing.suppressed:
         return 0
-    return Judged(policy, question, standing, every_denial=True).granted
+    return layers(policy, question, standing, every_denial=True).granted
 
 
 def _asks_later_denials_alone(policy: Policy, stamp: Stamp | None) -> bool:
