@@ -23,6 +23,7 @@ import re
 import socket
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -207,9 +208,7 @@ class OutboundClient:
             raise TransportError(Kind.BLOCKED, target.host)
         body = _GuardedBody(request.body, last_look)
         total_s = self._timeout_s if timeout_s is None else timeout_s
-        limits = aiohttp.ClientTimeout(
-            total=total_s, sock_connect=min(self._connect_timeout_s, total_s), ceil_threshold=60
-        )
+        limits = _limits(total_s, min(self._connect_timeout_s, total_s))
         try:
             return await self._exchange(request, target, body, limits)
         except TransportError as error:
@@ -255,6 +254,11 @@ class OutboundClient:
         await self._session.close()
 
 
+@lru_cache(maxsize=64)
+def _limits(total_s: float, connect_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=total_s, sock_connect=connect_s, ceil_threshold=60)
+
+
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
     """At most 64 KiB. If there is more, the connection is closed, not kept."""
     content = bytearray()
@@ -288,10 +292,19 @@ _OURS = frozenset(
 
 def _headers_are_safe(request: Request) -> bool:
     """Whether no method, name or value can end its line and begin another."""
-    return _TOKEN.fullmatch(request.method) is not None and all(
-        _TOKEN.fullmatch(name) and name.lower() not in _OURS and _VALUE.fullmatch(value)
-        for name, value in request.headers
+    return _is_token(request.method) and all(
+        _may_be_sent(name) and _VALUE.fullmatch(value) for name, value in request.headers
     )
+
+
+@lru_cache(maxsize=256)
+def _may_be_sent(name: str) -> bool:
+    return _is_token(name) and name.lower() not in _OURS
+
+
+@lru_cache(maxsize=16)
+def _is_token(text: str) -> bool:
+    return _TOKEN.fullmatch(text) is not None
 
 
 _KINDS: tuple[tuple[type[Exception], Kind], ...] = (  # the first that fits

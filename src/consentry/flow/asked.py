@@ -11,20 +11,68 @@ import msgspec
 from consentry.core.decision import Decision, Question, Reason, decide, granted
 from consentry.core.event import PREFERENCE_UPDATE
 from consentry.core.policy import Policy
+from consentry.core.preference import Standing
 from consentry.core.record import FactKind, Node, NodeKind
 from consentry.core.stamp import Stamp, stamp_of_written
+from consentry.flow import describe
 from consentry.flow.world import World
-from consentry.ports import StoredEvent
+from consentry.ports import Positioned, StoredEvent
 
 
-def allowed_now(world: World, event: StoredEvent, destination: str) -> bool:
-    """Whether ``decide_now`` allows it. Says no more, and so costs less."""
-    now = world.clock.now()
-    standing = world.subjects.standing(event.nodes, world.policy, now)
-    question = _question_now(world, event, destination)
-    return decide(world.policy, question, standing).allows(destination) and allowed_at_acceptance(
-        world, event, destination
-    )
+class Owed:
+    """One event owed to one destination, asked about several times while it is tried.
+
+    ``allowed`` is whether ``decide_now`` allows it, and says no more. What was found holds for as
+    long as policy and standing are the same: a new fact and the passing of time make another
+    standing. A choice that is shared is asked about afresh each time.
+    """
+
+    __slots__ = ("_allowed", "_consent", "_policy", "_standing", "_world", "destination", "one")
+
+    def __init__(self, world: World, one: Positioned, destination: str) -> None:
+        self.one = one
+        self.destination = destination
+        self._world = world
+        self._policy: Policy | None = None
+        self._standing: Standing | None = None
+        self._allowed: bool | None = None
+        self._consent: int | None = None
+
+    def allowed(self) -> bool:
+        """Whether it may go now."""
+        policy, standing = self._look()
+        if self._allowed is None or self.is_shared_choice:
+            world, event, name = self._world, self.one.event, self.destination
+            question = _question_now(world, event, name)
+            decided = decide(policy, question, standing).allows(name)
+            self._allowed = decided and allowed_at_acceptance(world, event, name)
+        return self._allowed
+
+    def consent(self) -> dict[str, bool]:
+        """What may be said of its consent now: its own, or for a shared choice the person's."""
+        policy, standing = self._look()
+        event = self.one.event
+        if self.is_shared_choice:
+            regime = self._world.regimes.get(event.source)
+            return describe.effective(policy, standing, self._world.clock.now(), regime)
+        if self._consent is None:
+            self._consent = granted(policy, question_of_stored(self._world, event), standing)
+        # Those that are turned off too: the receiver may still act on them.
+        return policy.bits.read(self._consent, policy.named)
+
+    @property
+    def is_shared_choice(self) -> bool:
+        """Whether the destination is told of this choice, whatever it says."""
+        return is_update(self.one.event) and shares(self._world.policy, self.destination)
+
+    def _look(self) -> tuple[Policy, Standing]:
+        world = self._world
+        policy = world.policy
+        standing = world.subjects.standing(self.one.event.nodes, policy, world.clock.now())
+        if standing is not self._standing or policy is not self._policy:
+            self._policy, self._standing = policy, standing
+            self._allowed = self._consent = None
+        return policy, standing
 
 
 def decide_now(world: World, event: StoredEvent, destination: str) -> Decision | None:
@@ -126,12 +174,3 @@ def _is_update_of(world: World, record_id: str, named: set[Node]) -> bool:
     position = world.store.position_of(entry.record.source, message_id)
     update = None if position is None else world.store.event_at(position)
     return update is not None and update.record_id == record_id
-
-
-def consent_of(world: World, event: StoredEvent) -> dict[str, bool]:
-    """What may be said of this event's consent now, per category: never more than holds."""
-    now = world.clock.now()
-    standing = world.subjects.standing(event.nodes, world.policy, now)
-    holds = granted(world.policy, question_of_stored(world, event), standing)
-    # Those that are turned off too: the receiver may still act on them.
-    return world.policy.bits.read(holds, world.policy.named)

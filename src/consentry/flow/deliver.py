@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from consentry.core.decision import Decision
-from consentry.core.delivery import NEXT, Grade, Outcome, State
+from consentry.core.delivery import NEXT, Outcome, State
 from consentry.core.event import delivered_body
 from consentry.core.moment import format_rfc3339
 from consentry.core.record import NodeKind
 from consentry.destinations.message import Attempted, LastLookRefused, Message
 from consentry.destinations.registry import Connected
 from consentry.flow import describe
-from consentry.flow.asked import (
-    allowed_now,
-    consent_of,
-    decide_now,
-    is_update,
-    shares,
-    stamp_of_stored,
-)
+from consentry.flow.asked import Owed, decide_now, stamp_of_stored
 from consentry.flow.world import World
 from consentry.ports import Attempt, Positioned, StoredEvent, StoreUnavailable
 
@@ -33,8 +25,7 @@ SHADOW = "shadow"
 UNSUPPORTED = "unsupported"
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What became of one delivery: where it stands, the attempt to record, the outcome if any."""
 
     positioned: Positioned
@@ -53,50 +44,44 @@ async def deliver(
     may not go is settled as withheld; the rest goes in one request.
     """
     settled: list[Settled] = []
-    remaining = list(batch)
+    remaining = [Owed(world, one, destination) for one in batch]
     while remaining:
-        remaining = _withhold(world, connected, destination, remaining, settled)
+        remaining = _withhold(world, connected, remaining, settled)
         if not remaining:
             break
         if world.shadow:
-            settled += [_untried(world, one, SHADOW, State.WITHHELD) for one in remaining]
+            settled += [_untried(world, owed.one, SHADOW, State.WITHHELD) for owed in remaining]
             break
         started = world.clock.now()
-        messages = [message_of(world, one.event, destination) for one in remaining]
+        messages = list(map(message_of, remaining))
         try:
             attempted = await connected.send(
-                messages, partial(_last_look, world, destination, remaining, messages)
+                messages, partial(_last_look, world, remaining, messages)
             )
         except LastLookRefused:
             continue  # nothing was sent; withhold what may not go, and send the rest
-        settled += _judged(world, destination, remaining, attempted, started)
+        settled += _judged(world, remaining, attempted, started)
         break
     return settled
 
 
 def _withhold(
-    world: World,
-    connected: Connected,
-    destination: str,
-    batch: list[Positioned],
-    settled: list[Settled],
-) -> list[Positioned]:
+    world: World, connected: Connected, batch: list[Owed], settled: list[Settled]
+) -> list[Owed]:
     """Settle what may not go now; return what may."""
     going = []
-    for one in batch:
-        if not allowed_now(world, one.event, destination):
-            settled.append(_withheld(world, one, decide_now(world, one.event, destination)))
-        elif one.event.type not in connected.spec.events:
-            decision = decide_now(world, one.event, destination)
-            settled.append(_untried(world, one, UNSUPPORTED, State.WITHHELD, decision))
-        else:
-            going.append(one)
+    for owed in batch:
+        allowed = owed.allowed()
+        if allowed and owed.one.event.type in connected.spec.events:
+            going.append(owed)
+            continue
+        decision = decide_now(world, owed.one.event, owed.destination)
+        grade = UNSUPPORTED if allowed else WITHHELD
+        settled.append(_untried(world, owed.one, grade, State.WITHHELD, decision))
     return going
 
 
-def _last_look(
-    world: World, destination: str, batch: Sequence[Positioned], messages: Sequence[Message]
-) -> None:
+def _last_look(world: World, batch: Sequence[Owed], messages: Sequence[Message]) -> None:
     """Consent may have gone while a connection was made.
 
     What is about to be written may not say more than holds, either: a receiver acts on the
@@ -104,16 +89,12 @@ def _last_look(
     """
     if not world.store.available:
         raise StoreUnavailable("withdrawals cannot be recorded, so nothing is sent")
-    for one, message in zip(batch, messages, strict=True):
-        if world.shadow or not allowed_now(world, one.event, destination):
+    for owed, message in zip(batch, messages, strict=True):
+        if world.shadow or not owed.allowed():
             raise LastLookRefused
-        holds = _told(world, one.event, destination)
+        holds = owed.consent()
         if any(granted and not holds.get(c, False) for c, granted in message.consent.items()):
             raise LastLookRefused
-
-
-def _withheld(world: World, one: Positioned, decision: Decision | None) -> Settled:
-    return _untried(world, one, WITHHELD, State.WITHHELD, decision)
 
 
 def _untried(
@@ -126,36 +107,31 @@ def _untried(
 
 
 def _judged(
-    world: World,
-    destination: str,
-    batch: Sequence[Positioned],
-    attempted: Attempted,
-    started: int,
+    world: World, batch: Sequence[Owed], attempted: Attempted, started: int
 ) -> list[Settled]:
     ended = world.clock.now()
     settled = []
-    for one, outcome in zip(batch, attempted.outcomes, strict=True):
+    for owed, outcome in zip(batch, attempted.outcomes, strict=True):
         attempt = Attempt(
-            position=one.position,
+            position=owed.one.position,
             started_at=started,
             ended_at=ended,
             grade=outcome.grade.value,
             status=outcome.status,
-            # Consent went while the attempt was on the wire.
-            crossed=not allowed_now(world, one.event, destination),
+            crossed=not owed.allowed(),  # consent went while the attempt was on the wire
             request_digest=attempted.request_digest,
             response_digest=attempted.response_digest,
             detail=outcome.detail,
         )
-        settled.append(Settled(one, NEXT[Grade(outcome.grade)], attempt, outcome))
+        settled.append(Settled(owed.one, NEXT[outcome.grade], attempt, outcome))
     return settled
 
 
-def message_of(world: World, event: StoredEvent, destination: str) -> Message:
+def message_of(owed: Owed) -> Message:
     """What the destination is handed: never more consent than holds at this moment."""
-    consent = _told(world, event, destination)
+    event, consent = owed.one.event, owed.consent()
     body = _body_of(event)
-    if _is_shared_choice(world, event, destination):
+    if owed.is_shared_choice:
         body = _shared_choice(body, consent)
     elif event.granted is None:
         body = _stamped(body, consent)
@@ -184,19 +160,6 @@ def _body_of(event: StoredEvent) -> dict[str, Any]:
         stamp=stamp_of_stored(event),
         integrations=event.integrations,
     )
-
-
-def _told(world: World, event: StoredEvent, destination: str) -> dict[str, bool]:
-    """The consent that goes with it: the event's own, or for a shared choice the person's."""
-    if not _is_shared_choice(world, event, destination):
-        return consent_of(world, event)
-    now = world.clock.now()
-    standing = world.subjects.standing(event.nodes, world.policy, now)
-    return describe.effective(world.policy, standing, now, world.regimes.get(event.source))
-
-
-def _is_shared_choice(world: World, event: StoredEvent, destination: str) -> bool:
-    return is_update(event) and shares(world.policy, destination)
 
 
 def _shared_choice(body: dict[str, Any], consent: dict[str, bool]) -> dict[str, Any]:

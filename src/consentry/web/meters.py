@@ -18,6 +18,8 @@ class Meters:
         self.registry = CollectorRegistry()
         self._rulings: Counts[Ruling] = Counts()
         self._types: Counts[tuple[str, str]] = Counts()
+        self._tries: Counts[tuple[str, str]] = Counts()
+        self._lasted: dict[str, Histogram] = {}
         make = self._counter
         self.accepted = make("events_accepted", "Events accepted and durable", "source", "type")
         self.refused = make("events_refused", "Messages refused", "source", "code")
@@ -109,16 +111,21 @@ class Meters:
         for (source, type_), count in self._types.items():
             self.accepted.labels(source, type_).inc(count)
         self._types.clear()
+        for (destination, grade), count in self._tries.items():
+            self.attempts.labels(destination, grade).inc(count)
+        self._tries.clear()
 
     def count_attempt(self, destination: str, settled: Settled) -> None:
         """What one attempt came to."""
         attempt = settled.attempt
-        self.attempts.labels(destination, attempt.grade).inc()
+        self._tries[destination, attempt.grade] += 1
         if attempt.crossed:
             self.crossed.labels(destination).inc()
         if settled.outcome is not None:
-            seconds = (attempt.ended_at - attempt.started_at) / 1_000_000
-            self.attempt_seconds.labels(destination).observe(seconds)
+            lasted = self._lasted.get(destination)
+            if lasted is None:
+                lasted = self._lasted[destination] = self.attempt_seconds.labels(destination)
+            lasted.observe((attempt.ended_at - attempt.started_at) / 1_000_000)
 
     def exposition(self) -> bytes:
         """The text format."""
