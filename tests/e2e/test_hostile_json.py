@@ -236,6 +236,27 @@ def test_what_is_no_json_is_refused_whole_and_told(acme: Server, who: str, case:
     assert acme.admin("GET", f"/v1/events/{mine}").status == 404
 
 
+BESIDE = (
+    b'"con\xfftext": {"consent": {"categoryPreferences": {"analytics": false}}}',
+    b'"x": "\xff"',
+    b'"\\udc80": 1',
+    b'"x": {"context": 1, "context": 2}',
+    b'"x": 1e999',
+)
+
+
+@pytest.mark.parametrize("given", BESIDE)
+def test_what_is_unsound_beside_the_messages_is_refused_with_them(
+    acme: Server, who: str, given: bytes
+) -> None:
+    """Another reader could take it for their context, so nothing is taken, and that is told."""
+    mine = fresh("mine")
+    answer = post(acme, "/v1/batch", in_batch(written(who, mine), given=given))
+    assert answer.status == 400
+    assert answer.json["code"] in ("invalid_value", "repeated_member")
+    assert acme.admin("GET", f"/v1/events/{mine}").status == 404
+
+
 TAKEN: dict[str, tuple[bytes, dict[str, str]]] = {
     "64 levels": (NOBODY_READS % (b"[" * 62 + b"]" * 62), ALL),
     "minus zero": (NOBODY_READS % b"-0", ALL),

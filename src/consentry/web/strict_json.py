@@ -42,7 +42,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     float holds are marked; ``flaw`` finds them. So one bad message does not take its batch along.
     """
     plain = _read_plainly(body, _whole)
-    return _read_carefully(body) if plain is None else plain[0]
+    return _read_carefully(body) if plain is None or _suspicious(plain[1][-1]) else plain[0]
 
 
 def read_checked(body: bytes) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def read_messages(body: bytes, *, single: bool) -> tuple[dict[str, Any], list[An
     Of a single one the body itself is the message. Raises Problem 400.
     """
     plain = _read_plainly(body, _whole if single else _parted)
-    if plain is not None:
+    if plain is not None and (single or not _suspicious(plain[1][-1])):
         value, texts = plain
         messages = [value] if single else value["batch"]
         return (
@@ -131,7 +131,22 @@ def _read_carefully(body: bytes) -> dict[str, Any]:
         raise Problem(400, "invalid_json", "the body must be a JSON object")
     if isinstance(value, _Repeated):
         raise Problem(400, "repeated_member", f"the member {value.repeated!r} stands twice")
+    around = _flaw_around(value)
+    if around is not None:
+        raise Problem(400, around.code, f"beside the messages: {around.message}")
     return value
+
+
+def _flaw_around(value: dict[str, Any]) -> Malformed | None:
+    """What is unsound beside the messages of a batch, where their own flaws do not show.
+
+    A name that is no UTF-8 could be ``context`` to another reader. The context and the
+    integrations are named in their own refusals.
+    """
+    if not isinstance(value.get("batch"), list):
+        return None
+    apart = ("batch", "context", "integrations")
+    return flaw({name: inner for name, inner in value.items() if name not in apart})
 
 
 def _shallow(body: bytes) -> bytes:
