@@ -220,3 +220,22 @@ def test_a_grant_of_a_linked_device_takes_no_cover_away() -> None:
     covers = [stand(h, policy, 100 * SECOND).of("ad").covers_from for h in (alone, linked)]
 
     assert covers == [10 * SECOND, 10 * SECOND]
+
+
+def test_a_grant_that_follows_a_lifted_refusal_takes_no_cover_away() -> None:
+    """The device's grant lifted its sibling's refusal; the sibling grants too, later."""
+
+    def choice(record_id: str, second: int, **said: tuple[str, ...]) -> Fact:
+        at = second * SECOND
+        return Fact(FactKind.CHOICE, record_id, at, at, **said)
+
+    policy = Policy("shop", Settings(), ONE_CATEGORY)
+    refused = choice("r1", 5, denied=("ad",))
+    before = History(
+        device=(choice("r2", 10, granted=("ad",)),), account=Account("u1"), siblings=((refused,),)
+    )
+    after = replace(before, siblings=((refused, choice("r3", 50, granted=("ad",))),))
+
+    covers = [stand(h, policy, 100 * SECOND).of("ad").covers_from for h in (before, after)]
+
+    assert covers == [10 * SECOND, 10 * SECOND]

@@ -91,13 +91,19 @@ class Own:
             -1 if self.last_signal is None else self.last_signal.at,
         )
 
-    def free_from(self) -> Moment:
-        """From when on this identifier refused no more; 0 if it never did."""
-        denied_until = self.denied_until()
-        if denied_until < 0:
+    def free_from(self, lifters: Iterable[Grant] = ()) -> Moment:
+        """From when on this identifier refused no more; 0 if it never did.
+
+        ``lifters`` are the grants of others that may lift its refusals. Its own grant may come
+        later than theirs, and takes nothing away that they allowed.
+        """
+        last = self.denied_until()
+        if last < 0:
             return 0
-        lifting = (grant.counts_at for grant in self.grants if grant.lifts(denied_until))
-        return min(lifting, default=denied_until + 1)
+        own = [grant for grant in self.grants if grant.lifts(last)]
+        if not own:
+            return last + 1
+        return min(grant.counts_at for grant in (*own, *lifters) if grant.lifts(last))
 
 
 Folded = dict[str, Own]

@@ -243,19 +243,21 @@ def _combine(people: _People, category: str, devices: Devices) -> Found:
             standing.append((block, lifted))
 
     by_account = _account_lifts(people, category, devices)
-    by_device = device.grants if devices is Devices.LATEST else ()
+    by_device = device.grants if devices is Devices.LATEST else []
+    by_named = by_device if people.account is not None else []
+    to_contacts = [] if devices is Devices.STRICTEST else account.grants
+    siblings = [_of(one, category) for one in people.siblings]
+    further = [(_of(one, category), by_named) for one in people.others]
+    further += [(_of(one, category), to_contacts) for one in people.contacts]
     weigh(device, by_account)
     weigh(account)
     weigh(contact)
-    for sibling in people.siblings:
-        weigh(_of(sibling, category), by_account, by_device, asked=devices is Devices.ASK)
-    for other in people.others:
-        weigh(_of(other, category), by_device if people.account is not None else ())
-    to_contacts = () if devices is Devices.STRICTEST else account.grants
-    for other in people.contacts:
-        weigh(_of(other, category), to_contacts)
-    linked = (_of(one, category) for one in (*people.siblings, *people.others, *people.contacts))
-    crossed = max((own.free_from() for own in linked), default=0)
+    for sibling in siblings:
+        weigh(sibling, by_account, by_device, asked=devices is Devices.ASK)
+    for other, lifters in further:
+        weigh(other, lifters)
+    linked = [(one, by_account + by_device) for one in siblings] + further
+    crossed = max((own.free_from(lifters) for own, lifters in linked), default=0)
     return _found((device, account, contact), standing, crossed)
 
 
