@@ -24,8 +24,9 @@ test: .venv/dev .build/node .build/apt ## Run every test (installs Chromium, Pos
 test-fast: .venv/dev ## Run the tests that need neither Chromium, Node nor PostgreSQL
 	$(BIN)/python -m pytest -q -m "not browser and not node and not postgres"
 
-soak: .venv/dev ## Long runs: kill -9 five hundred times
+soak: .venv/dev ## Long runs: kill -9 five hundred times, ten thousand seeds of the simulation
 	$(BIN)/python -m tests.crash.run --cycles 500
+	$(BIN)/python -m tests.simulation.run --count 10000
 
 fuzz: .venv/dev ## Search every parser that faces the network for broken promises (SECONDS=180)
 	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)

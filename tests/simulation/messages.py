@@ -1,0 +1,132 @@
+"""Messages: as a client writes them, and what they say in the model's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from consentry.core.moment import SECOND, format_exact
+from consentry.flow.records import Origin
+from tests.simulation.model import Event, Fact
+from tests.simulation.policies import CATEGORIES
+from tests.simulation.world import Request, Told
+
+UPDATE = "Segment Consent Preference Updated"
+FUTURE_TOLERANCE = 5 * SECOND
+
+
+def made_at(claimed: int | None, sent: int | None, received: int) -> int | None:
+    """R2: the earlier of the claim and the corrected claim; None when it cannot be true."""
+    if claimed is None:
+        return received
+    made = claimed if sent is None else min(claimed, received - (sent - claimed))
+    return made if 0 <= made <= received + FUTURE_TOLERANCE else None
+
+
+def whom(device: str | None, account: str | None) -> list[str]:
+    """The identifiers that a choice speaks for."""
+    return [f"d:{device}"] * bool(device) + [f"u:{account}"] * bool(account)
+
+
+def answer(who: str, category: str, yes: bool, at: int, made: int | None, origin: Origin) -> Fact:
+    """R3: a public source grants for its device, and for the account that a token proves."""
+    kind, _, value = who.partition(":")
+    entitled = origin.trust != "public" or kind == "d" or value == origin.proven_user
+    return Fact("yes" if yes else "no", who, category, at, made, entitled)
+
+
+def read(
+    before: dict[str, dict[str, Any]],
+    items: list[dict[str, Any]],
+    origin: Origin,
+    gpc: bool | None,
+    at: int,
+) -> tuple[list[dict[str, Any]], Request, bool | None]:
+    """The messages of one request, what the request says, and whether it carries a signal.
+
+    An id that comes again is the same message again: ``before`` has those that came. An item
+    has: kind (track, update, identify, alias), id (a number), device, account, previous, stamp,
+    integrations, age (seconds before now, or None), skew (seconds the sender's clock is fast, or
+    None for a sender that does not say when it sent).
+    """
+    request = Request(f"request of {origin.source} {items[0]['id']}", at)
+    raw = []
+    door = "s" if origin.trust == "server" else f"{origin.proven_user or 'w'}-"
+    for given in items:
+        message_id = f"{door}{given['id']}"
+        item = before.setdefault(message_id, given | {"claimed": _claimed(given, at)})
+        claimed, sent = item["claimed"], _sent(item, at)
+        raw.append(_raw(item, message_id, claimed, sent))
+        made = made_at(claimed, sent, at)
+        event = Event(
+            f"d:{item['device']}" if item["device"] else None,
+            f"u:{item['account']}" if item["account"] else None,
+            at,
+            made,
+            None if item["stamp"] is None else frozenset(c for c, y in item["stamp"].items() if y),
+            item["integrations"] or {},
+            item["kind"] == "update",
+        )
+        told = Told(message_id, event)
+        request.messages.append(told)
+        _links(request, item, origin, at)
+        if item["kind"] == "update":
+            _choice(request, told, item, origin, at, made)
+    devices = dict.fromkeys(one.event.device for one in request.messages)
+    if None in devices:
+        gpc = None  # signals of accounts are not in the model
+    if gpc is not None:
+        kind = "gpc" if gpc else "gone"
+        request.facts += [Fact(kind, who, "", at) for who in devices if who]
+    return raw, request, gpc
+
+
+def _choice(
+    request: Request, told: Told, item: dict[str, Any], origin: Origin, at: int, made: int | None
+) -> None:
+    """R11: an update states every category; what it leaves out is denied."""
+    stated = item["stamp"] or {}
+    for who in whom(item["device"], item["account"]):
+        for category in CATEGORIES:
+            fact = answer(who, category, bool(stated.get(category)), at, made, origin)
+            (told.grants if fact.kind == "yes" else request.facts).append(fact)
+
+
+def _links(request: Request, item: dict[str, Any], origin: Origin, at: int) -> None:
+    device, account, previous = item["device"], item["account"], item["previous"]
+    if item["kind"] not in ("identify", "alias") or not account:
+        return
+    if device:
+        request.facts.append(Fact("link", f"d:{device}", f"u:{account}", at))
+    if item["kind"] == "alias":
+        request.facts.append(Fact("link", f"d:{previous}", f"u:{account}", at))
+        if origin.trust != "public" and previous != account:
+            request.facts.append(Fact("merge", f"u:{previous}", f"u:{account}", at))
+
+
+def _claimed(item: dict[str, Any], at: int) -> int | None:
+    off = (item["skew"] or 0) * SECOND
+    return None if item["age"] is None else at - item["age"] * SECOND + off
+
+
+def _sent(item: dict[str, Any], at: int) -> int | None:
+    return None if item["skew"] is None else at + item["skew"] * SECOND
+
+
+def _raw(
+    item: dict[str, Any], message_id: str, claimed: int | None, sent: int | None
+) -> dict[str, Any]:
+    raw: dict[str, Any] = {"type": item["kind"], "messageId": message_id}
+    if item["kind"] in ("track", "update"):
+        raw |= {"type": "track", "event": UPDATE if item["kind"] == "update" else "Seen"}
+    for name, key in (("device", "anonymousId"), ("account", "userId"), ("previous", "previousId")):
+        if item[name]:
+            raw[key] = item[name]
+    if item["stamp"] is not None:
+        raw["context"] = {"consent": {"categoryPreferences": item["stamp"]}}
+    if item["integrations"]:
+        raw["integrations"] = item["integrations"]
+    if claimed is not None:
+        raw["timestamp"] = format_exact(claimed)
+    if sent is not None:
+        raw["sentAt"] = format_exact(sent)
+    return raw

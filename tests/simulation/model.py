@@ -1,0 +1,221 @@
+"""The oracle: what spec/enforcement.md says of one event and one destination, on one page.
+
+Plain values, nothing remembered, nothing taken from ``consentry``. Times are microseconds.
+``Known(facts, policy, now).allows(destination, event)``; who asks chooses the facts:
+
+* MUST_NOT: all that is durable or was acknowledged. Says it no, then a send is a violation.
+* MUST: says it yes at every moment from acceptance on, with whatever may have counted then, an
+  event that was withheld or lost is a violation.
+* Neither: while a link or a merge is on its way to the disk; an unstamped event made before the
+  last refusal on record; a choice that was superseded. The first two only withhold more.
+
+Not known here, and never made by the drivers: contacts, topics, prohibitions, signals of
+accounts, the settings of the segment profile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+FOREVER = 1 << 62
+
+
+@dataclass(slots=True)
+class Fact:
+    """One thing said of one identifier. kind: yes, no, gpc, gone, suppress, unsuppress, or
+    link (device, account), merge (two accounts). ``seen``: durable since. ``until``: what was
+    never written may have counted up to here. ``made`` is None when it cannot be true."""
+
+    kind: str
+    who: str
+    what: str
+    at: int
+    made: int | None = None
+    entitled: bool = True
+    imported: bool = False
+    seen: int = 0
+    until: int = FOREVER
+
+    @property
+    def counts(self) -> int:
+        return -1 if self.made is None else min(self.made, self.at)
+
+
+@dataclass(slots=True)
+class Event:
+    """What is asked about. ``stamp`` holds the categories granted, None for no stamp."""
+
+    device: str | None
+    account: str | None
+    at: int
+    made: int | None
+    stamp: frozenset[str] | None = None
+    integrations: dict[str, Any] = field(default_factory=dict)
+    update: bool = False
+
+
+class Said(NamedTuple):
+    """One identifier, one category: the times of its last refusals, its usable grants."""
+
+    refusals: tuple[int, ...] = ()
+    grants: tuple[Fact, ...] = ()
+    faded: bool = False
+
+    @property
+    def lifts(self) -> list[int]:
+        return [g.counts for g in self.grants if not g.imported]
+
+    @property
+    def standing(self) -> list[int]:
+        return [at for at in self.refusals if not any(x > at for x in self.lifts)]
+
+
+class Known:
+    """What these facts come to at one moment, under one policy."""
+
+    def __init__(self, facts: list[Fact], policy: dict[str, Any], now: int) -> None:
+        self.policy, self.now = policy, now
+        self.facts = sorted((f for f in facts if f.at <= now < f.until), key=lambda f: f.at)
+        self.merges = [f for f in self.facts if f.kind == "merge"]
+
+    def allows(self, destination: str, event: Event) -> bool:
+        """D1 to D8 in their order."""
+        needs = self.policy["destinations"][destination]
+        if self.suppressed(event) or not needs["enabled"]:
+            return False
+        if event.update and needs["share"]:
+            return True
+        word = event.integrations.get(destination)
+        if word is False or (event.integrations.get("All") is False and word is not True):
+            return False
+        wanted = {c: self.policy["categories"][c] for c in needs["categories"]}
+        asked = [c for c, spec in wanted.items() if spec["enabled"]]
+        if not asked:
+            return bool(needs["exempt"])
+        if needs["match"] == "any":  # an essential category alone is no consent
+            asked = [c for c in asked if not wanted[c]["essential"]] or asked
+            return any(self.grants(c, event) for c in asked)
+        return all(self.grants(c, event) for c in asked)
+
+    def suppressed(self, event: Event) -> bool:
+        """D1: the latest word on any identifier is a suppression."""
+        words = {f.who: f.kind for f in self.facts if f.kind in ("suppress", "unsuppress")}
+        return any(words.get(who) == "suppress" for who in self._people(event)[2])
+
+    def grants(self, category: str, event: Event) -> bool:
+        """D7: one category of one event. One denial outweighs every grant."""
+        spec = self.policy["categories"][category]
+        if spec["essential"]:
+            return True
+        refused, holding, faded = self._recorded(category, event)
+        if refused:
+            return False
+        if event.stamp is not None and category not in event.stamp:
+            return False
+        if event.stamp is not None and (holding or not faded):  # R4: it renews nothing faded
+            return True
+        if event.made is not None and any(event.made >= g.made for g in holding):
+            return True
+        return bool(spec["regime"] != "opt_in")
+
+    def _recorded(self, c: str, event: Event) -> tuple[bool, list[Fact], bool]:
+        """R5, R6: is it refused; by which grants does it hold; has a grant faded."""
+        others, siblings, everybody = self._people(event)
+        cleared = max(
+            (f.at for f in self.facts if f.kind == "unsuppress" and f.who in everybody), default=-1
+        )
+        own = self._said(event.device, c, cleared) if event.device else Said()
+        account = self._said(event.account, c, cleared) if event.account else Said()
+        linked = [self._said(who, c, cleared) for who in others]
+        devices = [self._said(who, c, cleared) for who in siblings]
+        if event.account:
+            lifting = account.lifts
+        else:  # every linked account must have granted: the earliest of their latest counts
+            latest = [max(one.lifts, default=-1) for one in linked]
+            lifting = [min(latest)] if latest and min(latest) >= 0 else []
+        blocks = [(at, lifting) for at in own.standing] + [(at, []) for at in account.standing]
+        blocks += [(at, lifting + own.lifts) for one in devices for at in one.standing]
+        by_device = own.lifts if event.account else []
+        blocks += [(at, by_device) for one in linked for at in one.standing]
+        floor = max((*own.refusals, *account.refusals, *(at for at, _ in blocks)), default=-1)
+        holding = [g for g in own.grants + account.grants if g.counts > floor]
+        refused = any(not any(x > at for x in lifters) for at, lifters in blocks)
+        return refused, holding, own.faded or account.faded
+
+    def _said(self, who: str, c: str, cleared: int) -> Said:
+        facts = [f for f in self._answers(who, c, cleared) if f.what == c]
+        said = self._fold(facts, c, cleared, self.now)
+        date, present = -1, False  # R8: dated at its first appearance, or its reappearance
+        for f in self.facts:
+            if f.who == who and f.kind in ("gpc", "gone"):
+                date = f.at if f.kind == "gpc" and not present else date
+                present = f.kind == "gpc"
+        return said if date < 0 else said._replace(refusals=(*said.refusals, date))
+
+    def _fold(self, facts: list[Fact], c: str, cleared: int, now: int) -> Said:
+        """R2, R3, R9: the last no; the grants that are entitled and fresh."""
+        spec = self.policy["categories"][c]
+        no = [f.at for f in facts if f.kind == "no"]
+        chosen = any(not f.imported and (f.kind == "no" or f.entitled) for f in facts)
+        usable, faded = [], False
+        for f in facts:
+            if f.kind != "yes" or f.at <= cleared or not f.entitled or (f.imported and chosen):
+                continue
+            if f.made is None:
+                faded = faded or f.imported
+            elif f.made < (spec["since"] or 0) or f.made + (spec["max_age"] or FOREVER) < now:
+                faded = True
+            else:
+                usable.append(f)
+        return Said((max(no),) if no else (), tuple(usable), faded)
+
+    def _answers(self, who: str, c: str, cleared: int) -> list[Fact]:
+        """Yes and no of one identifier; of an account, with what merges made of it."""
+        sides: dict[str, tuple[frozenset[str], list[Fact]]] = {}
+
+        def side(of: str) -> tuple[frozenset[str], list[Fact]]:
+            own = [f for f in self.facts if f.who == of and f.kind in ("yes", "no")]
+            return sides.get(of) or (frozenset({of}), own)
+
+        for merge in self.merges:
+            (left, ours), (right, theirs) = side(merge.who), side(merge.what)
+            if left != right:
+                joined = left | right, self._joined(ours, theirs, merge.at, c, cleared)
+                sides.update(dict.fromkeys(left | right, joined))
+        return side(who)[1]
+
+    def _joined(
+        self, ours: list[Fact], theirs: list[Fact], at: int, c: str, cleared: int
+    ) -> list[Fact]:
+        """R7: granted if both hold a grant, else refused; who has no records does not disagree."""
+        sides = [[f for f in facts if f.at <= at] for facts in (ours, theirs)]
+        if not all(any(f.kind == "no" or f.entitled for f in facts) for facts in sides):
+            return ours + theirs
+        kept = [f for f in ours + theirs if f.at > at or f.what != c]
+        said = [self._fold([f for f in facts if f.what == c], c, cleared, at) for facts in sides]
+        held = [[g for g in one.grants if g.counts > max(one.refusals, default=-1)] for one in said]
+        if not any(one.refusals or one.grants or one.faded for one in said):
+            return kept
+        if not all(held):
+            return [*kept, Fact("no", "", c, at)]
+        latest = [max(grants, key=lambda g: g.counts) for grants in held]
+        imported = all(g.imported for g in latest)
+        made = min(g.counts for g in latest)
+        return [*kept, Fact("yes", "", c, at, made, imported=imported)]
+
+    def _people(self, event: Event) -> tuple[list[str], list[str], set[str]]:
+        """Further accounts of the device, further devices of all accounts, and everybody."""
+        links = [f for f in self.facts if f.kind == "link"]
+        named = self._group({event.account}) if event.account else set()
+        others = {f.what for f in links if f.who == event.device} - named
+        accounts = named | self._group(others)
+        devices = {f.who for f in links if f.what in accounts} - {event.device}
+        everybody = accounts | devices | ({event.device} if event.device else set())
+        return sorted(others), sorted(devices), everybody
+
+    def _group(self, accounts: set[str]) -> set[str]:
+        found = set(accounts)
+        for _ in self.merges:
+            found |= {x for m in self.merges if {m.who, m.what} & found for x in (m.who, m.what)}
+        return found

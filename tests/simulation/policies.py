@@ -1,0 +1,148 @@
+"""Policies as the model reads them, and the same as the product's configuration.
+
+``plain(...)`` is the model's; ``config_of(plain)`` says the same in the product's values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from consentry.config import Config, DestinationConfig, Enforcement
+from consentry.core.policy import STRICT, Category, Mapping, Match, Policy, Regime
+
+Plain = dict[str, Any]
+WORKSPACE = "shop"
+CATEGORIES = ("analytics", "ads", "personal")
+ADS_LAST_US = 20_000_000
+GIVE_UP_HOURS = 0.02  # 72 seconds
+
+
+class Options(msgspec.Struct, frozen=True):
+    """Of a hostile destination: which one it is."""
+
+    name: str
+
+
+def base() -> Plain:
+    """Four destinations that need one category, two, one of two, and none but an excuse."""
+    return {
+        "categories": {
+            "analytics": _category(),
+            "ads": _category(max_age=ADS_LAST_US),
+            "personal": _category(regime="opt_out"),
+            "core": _category(essential=True),
+        },
+        "destinations": {
+            "alpha": _destination("analytics"),
+            "beta": _destination("analytics", "ads"),
+            "gamma": _destination("ads", "core", "personal", match="any", share=True),
+            "delta": _destination(exempt="our own log"),
+        },
+    }
+
+
+def _category(**said: Any) -> Plain:
+    given = {"essential": False, "enabled": True, "regime": "opt_in", "since": None}
+    return {**given, "max_age": None, **said}
+
+
+def _destination(*categories: str, **said: Any) -> Plain:
+    given = {"categories": categories, "enabled": True, "match": "all", "exempt": None}
+    return {**given, "share": False, **said}
+
+
+def _set(part: str, name: str, **said: Any) -> Callable[[Plain, int], None]:
+    return lambda plain, now: plain[part].get(name, {}).update(said)
+
+
+def _since_now(plain: Plain, now: int) -> None:
+    plain["categories"]["analytics"]["since"] = now
+
+
+def _reorder(plain: Plain, now: int) -> None:
+    plain["destinations"] = dict(reversed(plain["destinations"].items()))
+
+
+def _remove(plain: Plain, now: int) -> None:
+    plain["destinations"].pop("alpha", None)
+
+
+CHANGES: dict[str, Callable[[Plain, int], None]] = {
+    "nothing": lambda plain, now: None,
+    "alpha is disabled": _set("destinations", "alpha", enabled=False),
+    "alpha is removed": _remove,
+    "beta needs less": _set("destinations", "beta", categories=("ads",)),
+    "gamma needs all and is told nothing": _set("destinations", "gamma", match="all", share=False),
+    "delta is unmapped": _set("destinations", "delta", exempt=None),
+    "delta needs personal": _set("destinations", "delta", categories=("personal",)),
+    "ads is turned off": _set("categories", "ads", enabled=False),
+    "ads lasts three seconds": _set("categories", "ads", max_age=3_000_000),
+    "analytics is asked anew": _since_now,
+    "personal is opt-in": _set("categories", "personal", regime="opt_in"),
+    "another order": _reorder,
+}
+
+
+def changed(names: tuple[str, ...], now: int) -> Plain:
+    """The base with these changes, in this order. ``now`` is a moment."""
+    plain = base()
+    for name in names:
+        CHANGES[name](plain, now)
+    return plain
+
+
+_POLICIES: dict[str, Policy] = {}
+
+
+def policy_of(plain: Plain) -> Policy:
+    """The product's policy that says the same; one object each, for its hash is costly."""
+    key = repr(plain)
+    if key not in _POLICIES:
+        _POLICIES[key] = _policy(plain)
+    return _POLICIES[key]
+
+
+def _policy(plain: Plain) -> Policy:
+    return Policy(
+        WORKSPACE,
+        STRICT,
+        tuple(
+            Category(
+                name,
+                essential=c["essential"],
+                enabled=c["enabled"],
+                regime=Regime(c["regime"]),
+                requires_consent_since=c["since"],
+                max_age_us=c["max_age"],
+            )
+            for name, c in plain["categories"].items()
+        ),
+        tuple(
+            Mapping(
+                name,
+                "hostile",
+                categories=d["categories"],
+                match=Match(d["match"]),
+                enabled=d["enabled"],
+                exempt=d["exempt"],
+                share_consent=d["share"],
+            )
+            for name, d in plain["destinations"].items()
+        ),
+    )
+
+
+_PACE = {"alpha": (2, None), "beta": (3, None), "gamma": (1, None), "delta": (2, 20.0)}
+
+
+def config_of(plain: Plain) -> Config:
+    """The product's configuration that says the same."""
+    destinations = tuple(
+        DestinationConfig(name, "hostile", Options(name), GIVE_UP_HOURS, *_PACE[name])
+        for name in plain["destinations"]
+    )
+    policy = policy_of(plain)
+    return Config(WORKSPACE, Enforcement.STRICT, False, policy, destinations=destinations)

@@ -1,0 +1,277 @@
+"""What happens: processes over a durable store, requests, destinations, and what is known of it.
+
+``Simulation`` keeps what the model needs in the model's words. A request tells beforehand what it
+says; whether that counts is known when it is durable (``landed``) or acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from consentry.destinations.message import Message
+from consentry.ports import Commit, Committed, Progress
+from consentry.store.memory import MemoryStore
+from tests.simulation import checks
+from tests.simulation.destination import BATCHES, Broken, Hostile
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.model import FOREVER, Event, Fact
+from tests.simulation.policies import Plain, changed, config_of, policy_of
+from tests.simulation.process import Parts, Process
+from tests.simulation.store import MOODS
+from tests.store.makers import notary
+
+BEGAN_S = 1_790_000_000
+DELIVERED = frozenset({"accepted", "confirmed", "job_done", "sent_unverifiable"})
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+@dataclass(slots=True)
+class Told:
+    """One message of a request: its id, the event it is, the grants it makes if it is new."""
+
+    message_id: str
+    event: Event
+    grants: list[Fact] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Request:
+    """What one call says. ``facts`` count once it is durable, refusals as soon as it is made."""
+
+    what: str
+    at: int
+    facts: list[Fact] = field(default_factory=list)
+    messages: list[Told] = field(default_factory=list)
+    landed: bool = False
+
+    def told(self, message_id: str, named: set[str]) -> Told:
+        """The first message with this id about these identifiers."""
+        return next(
+            one
+            for one in self.messages
+            if one.message_id == message_id
+            and {one.event.device, one.event.account} - {None} == named
+        )
+
+
+@dataclass(slots=True)
+class Owed:
+    """An accepted event: under which policy it was accepted."""
+
+    event: Event
+    plain: Plain
+    message_id: str
+
+
+@dataclass(slots=True)
+class Era:
+    """A policy, and the moments from and up to which it may have been in force."""
+
+    plain: Plain
+    began: int
+    ended: int = FOREVER
+
+
+@dataclass
+class Counts:
+    """What a run came to."""
+
+    actions: int = 0
+    refused: int = 0
+    events: int = 0
+    sends: int = 0
+    withheld: int = 0
+    crashes: int = 0
+
+    def add(self, other: Counts) -> None:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+class Simulation:
+    """One run. ``violations`` is what was found; ``trace`` the story, for a person."""
+
+    def __init__(self, seed: int, parts: Parts | None = None) -> None:
+        self.chance = random.Random(seed)
+        self.parts = parts or Parts()
+        self.loop = VirtualLoop(self.chance, shuffled=self.chance.random() < 0.5)
+        self.kept = MemoryStore(notary(), clock=lambda: self.wall_ns() // 1000)
+        self.wall_off_s = 0.0
+        self.hostiles = {name: Hostile(name, self.chance, self._heard) for name in BATCHES}
+        self.process: Process | None = None
+        self.mood = "well"
+        self.counts = Counts()
+        self.violations: list[str] = []
+        self.trace: list[str] = []
+        # what the model is asked with
+        self.facts: list[Fact] = []
+        self.doubts: list[Fact] = []
+        self.open: list[Request] = []
+        self.eras: list[Era] = []
+        self.owed: dict[int, Owed] = {}
+        self.position: dict[str, int] = {}
+        self.newest = 0
+        self.messages: dict[str, dict[str, Any]] = {}
+        # what was seen of deliveries
+        self.sent: dict[str, set[int]] = {name: set() for name in BATCHES}
+        self.delivered: set[tuple[str, int]] = set()
+        self.revived: set[tuple[str, int]] = set()
+        self.records = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._plain_of: dict[int, Plain] = {}
+        self._plains: dict[str, Plain] = {}
+
+    # -- time -----------------------------------------------------------------------------------
+    def wall_ns(self) -> int:
+        """The wall clock, which may be set."""
+        return round((BEGAN_S + self.wall_off_s) * 1e9) + self.loop.elapsed_ns()
+
+    def now(self) -> int:
+        """The present moment, as the process counts."""
+        assert self.process is not None
+        return self.process.clock.now()
+
+    # -- telling --------------------------------------------------------------------------------
+    def say(self, line: str) -> None:
+        self.trace.append(f"{self.loop.elapsed_ns() / 1e9:9.4f}  {line}")
+
+    def violate(self, what: str) -> None:
+        self.violations.append(what)
+        self.say(f"VIOLATION  {what}")
+
+    def raise_violations(self) -> None:
+        """Raises Violation with all that was found."""
+        for context in self.loop.faults:
+            if not _expected(context):
+                self.violate(f"a fault of our own: {context}")
+        self.loop.faults.clear()
+        if self.violations:
+            raise Violation("; ".join(self.violations))
+
+    # -- processes --------------------------------------------------------------------------------
+    def boot(self, changes: tuple[str, ...] | None = None) -> None:
+        """Start the server; with another configuration if that changed meanwhile."""
+        disk = self.parts.disk(
+            self.kept, self.chance, on_landed=self.landed, on_progress=self._progressed
+        )
+        disk.mood = MOODS[self.mood]
+        self.process = Process(
+            self.parts, disk, self.hostiles, self.chance, self.wall_ns, self.loop.elapsed_ns
+        )
+        plain = self.eras[-1].plain if changes is None and self.eras else changed(changes or (), 0)
+        self.enter(plain)
+        self.spawn(self._begin(self.process, plain))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let it go on by itself."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _begin(self, process: Process, plain: Plain) -> None:
+        await process.begin(config_of(plain))
+        self.leave_all_but(plain)
+
+    def ended(self) -> None:
+        """The process is gone: what it had not made durable counted up to here at most."""
+        for request in list(self.open):
+            self.close(request)
+
+    # -- policies ---------------------------------------------------------------------------------
+    def enter(self, plain: Plain) -> None:
+        """From now on this policy may be in force."""
+        self._plains[policy_of(plain).version] = plain
+        self.eras.append(Era(plain, self.now()))
+
+    def leave_all_but(self, plain: Plain) -> None:
+        """Now it is, and no other."""
+        now = self.now()
+        for era in self.eras:
+            if era.plain is not plain:
+                era.ended = min(era.ended, now)
+
+    @property
+    def possible(self) -> list[Plain]:
+        """The policies that may be in force now."""
+        return list({id(e.plain): e.plain for e in self.eras if e.ended == FOREVER}.values())
+
+    # -- requests ---------------------------------------------------------------------------------
+    def begin(self, request: Request) -> Request:
+        if request.at <= self.newest:
+            self.violate(f"the clock went back: {request.at} after {self.newest} was durable")
+        self.open.append(request)
+        return request
+
+    def close(self, request: Request) -> None:
+        """It was answered, failed, or died."""
+        if request not in self.open:
+            return
+        self.open.remove(request)
+        if not request.landed:
+            now = self.now()
+            self.doubts += [replace(fact, until=now) for fact in request.facts]
+
+    def landed(self, request: Request | None, commit: Commit, committed: Committed) -> None:
+        """A commit is durable, whether anybody will be told or not."""
+        self.records += len(commit.records)
+        if request is None:
+            return
+        self.take(request)
+        if commit.records:
+            self.newest = max(self.newest, request.at)
+        for event, position in zip(commit.events, committed.positions, strict=True):
+            if position is not None:
+                one = request.told(event.message_id, {f"{n.kind}:{n.value}" for n in event.nodes})
+                self.position[event.message_id] = position
+                self.owed[position] = Owed(one.event, self._plain(event.policy_id), one.message_id)
+                self.newest = max(self.newest, one.event.at)
+                self.counts.events += 1
+                checks.stored(self, one)
+
+    def take(self, request: Request) -> None:
+        """From now on what it says counts."""
+        if request.landed:
+            return
+        request.landed = True
+        seen = self.now()
+        facts = list(request.facts)
+        new: set[str] = set(self.position)
+        for one in request.messages:
+            if one.message_id not in new:  # R10: of a repeated message only the denials count
+                facts += one.grants
+            new.add(one.message_id)
+        for fact in facts:
+            fact.seen = seen
+        self.facts += facts
+
+    def _plain(self, policy_id: int) -> Plain:
+        if policy_id not in self._plain_of:
+            policy = self.kept.policy(policy_id)
+            assert policy is not None
+            self._plain_of[policy_id] = self._plains[policy.version]
+        return self._plain_of[policy_id]
+
+    # -- deliveries -------------------------------------------------------------------------------
+    def _heard(self, name: str, messages: Sequence[Message]) -> None:
+        self.counts.sends += 1
+        self.say(f"{name} <- {' '.join(m.message_id for m in messages)}")
+        checks.send_started(self, name, messages)
+
+    def _progressed(self, progress: Progress) -> None:
+        for attempt in progress.attempts:
+            if attempt.grade in DELIVERED:
+                self.delivered.add((progress.destination, attempt.position))
+            elif attempt.grade == "withheld":
+                self.counts.withheld += 1
+
+
+def _expected(context: dict[str, Any]) -> bool:
+    """A destination that raises is said aloud by the worker; that is as it should be."""
+    return isinstance(context.get("exception"), Broken | ConnectionError)
