@@ -218,7 +218,7 @@ def _settled(
 
 
 def _manned(sim: Simulation, name: str) -> bool:
-    spec = sim.eras[-1].plain["destinations"].get(name)
+    spec = sim.possible[0]["destinations"].get(name)
     return spec is not None and spec["enabled"]
 
 
