@@ -33,6 +33,19 @@ def test_the_order_in_which_facts_are_read_is_irrelevant(past, policy, as_of, ra
     )
 
 
+@given(s.pasts(), s.policies(), s.later_moments, st.sampled_from(("device", "account", "contact")))
+def test_a_silent_companion_changes_nothing(past, policy, as_of, named) -> None:
+    facts = tuple(fact for _, fact in past.placed)
+    history = {
+        "device": History(device=facts),
+        "account": History(account=Account("u", {"u": facts})),
+        "contact": History(contact=facts),
+    }[named]
+    accompanied = replace(history, siblings=((),))
+
+    assert stand(accompanied, policy, as_of) == stand(history, policy, as_of)
+
+
 @given(s.pasts(), s.policies(), s.later_moments)
 def test_a_repeated_fact_changes_nothing(past, policy, as_of) -> None:
     twice = replace(past, placed=(*past.placed, *past.placed))

@@ -142,13 +142,13 @@ def stand(history: History, policy: Policy, as_of: Moment) -> Standing:
         contacts=[reader.fold(contact) for contact in history.contacts],
         contact=None if history.contact is None else reader.fold(history.contact),
     )
-    heard = people.heard
-    found = {
-        category: _combine(people, category, policy.settings.devices)
-        if category in heard
-        else NOTHING_FOUND
-        for category in policy.category
-    }
+    found = dict.fromkeys(policy.category, NOTHING_FOUND)
+    alone = people.alone
+    if alone is not None:
+        found.update((c, _alone(own)) for c, own in alone.items() if c in found)
+    else:
+        devices = policy.settings.devices
+        found.update((c, _combine(people, c, devices)) for c in people.heard if c in found)
     suppressed = _is_suppressed(history, as_of)
     return Standing(as_of, reader.valid_until, suppressed, found, reader.valid_from)
 
@@ -218,11 +218,31 @@ class _People:
     contact: Folded | None
 
     @property
+    def alone(self) -> Folded | None:
+        """The one identifier that there is, if there is one: nobody adds to it or lifts anything."""
+        named = [one for one in (self.device, self.account, self.contact) if one is not None]
+        linked = self.others or self.siblings or self.contacts
+        return named[0] if len(named) == 1 and not linked else None
+
+    @property
     def heard(self) -> set[str]:
         """The categories of which anybody said anything."""
         lists = (*self.others, *self.siblings, *self.contacts)
         named = (self.device, self.account, self.contact)
         return set().union(*lists, *(one for one in named if one is not None))
+
+
+def _alone(own: Own) -> Found:
+    """What ``_combine`` comes to for one identifier by itself: most people have one."""
+    floor = own.denied_until()
+    grants = [grant for grant in own.grants if grant.counts_at > floor]
+    return Found(
+        block=own.standing(),
+        signal=own.standing_signal(),
+        grant=max(grants, key=lambda g: (g.made_at, g.record_id), default=None),
+        covers_from=min((g.made_at for g in grants), default=FOREVER),
+        silent=_NEVER if own.stale is None else own.stale,
+    )
 
 
 def _combine(people: _People, category: str, devices: Devices) -> Found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 from consentry.core.moment import Moment
@@ -78,25 +78,19 @@ class Reading:
     def __init__(
         self,
         store: Store,
+        knows: Callable[[Node], bool],
         overlays: Sequence[Overlay],
         linking: Sequence[Overlay],
         as_of: Moment | None = None,
     ) -> None:
         self._as_of = as_of
         self._store = store
+        self._knows = knows  # of most there is nothing to read
         self._overlays = overlays
         self._linking = linking
         self._facts: dict[Node, Facts] = {}
         self._links: dict[Node, tuple[Node, ...]] = {}
         self._accounts: dict[Node, Account] = {}
-        self._known: dict[Node, bool] = {}
-
-    def _knows(self, node: Node) -> bool:
-        """Whether the store has anything to read about it: of most it has not."""
-        known = self._known.get(node)
-        if known is None:
-            known = self._known[node] = self._store.knows(node)
-        return known
 
     def facts(self, node: Node) -> Facts:
         known = self._facts.get(node)

@@ -54,6 +54,7 @@ class Subjects:
         self._store = store
         self._standing: OrderedDict[Key, tuple[str, Standing]] = OrderedDict()
         self._depends: dict[Node, set[Key]] = defaultdict(set)
+        self._unknown: set[Node] = set()
         self._present: dict[tuple[Node, str], bool] = {}
         self._pending = Overlay()  # what is on its way to the disk, as far as it counts already
         self._landing: list[tuple[set[Node], asyncio.Event]] = []
@@ -76,7 +77,18 @@ class Subjects:
 
     def _never_heard_of(self, nodes: Key) -> bool:
         """Whether no record, durable or on its way, names any of these: most who come do so anew."""
-        return not any(self._pending.names(node) or self._store.knows(node) for node in nodes)
+        return not any(self._pending.names(node) or self.knows(node) for node in nodes)
+
+    def knows(self, node: Node) -> bool:
+        """As the store's; that it does not know somebody is remembered until a record does."""
+        if node in self._unknown:
+            return False
+        if self._store.knows(node):
+            return True
+        if len(self._unknown) >= REMEMBERED:
+            self._unknown.clear()
+        self._unknown.add(node)
+        return False
 
     def asking(
         self, policy: Policy, own: Sequence[Record] = (), as_of: Moment | None = None
@@ -121,7 +133,8 @@ class Subjects:
     ) -> Reading:
         """What is known now. Links in flight may be left out: they could lift something."""
         overlays = (self._pending, own)
-        return Reading(self._store, overlays, overlays if links_in_flight else (own,), as_of)
+        linking = overlays if links_in_flight else (own,)
+        return Reading(self._store, self.knows, overlays, linking, as_of)
 
     @property
     def links_in_flight(self) -> bool:
@@ -140,7 +153,7 @@ class Subjects:
             return False
         known = self._present.get((node, signal))
         if known is None:
-            facts = self._store.facts_of(node) if self._store.knows(node) else ()
+            facts = self._store.facts_of(node) if self.knows(node) else ()
             seen = [
                 (fact.received_at, fact.present)
                 for fact in facts
@@ -219,6 +232,7 @@ class Subjects:
                 if fact.kind is FactKind.SIGNAL:
                     self._present.pop((node, fact.signal), None)
             for node in _touched(record):
+                self._unknown.discard(node)
                 for key in self._depends.pop(node, ()):
                     self._standing.pop(key, None)
 

@@ -68,10 +68,12 @@ class Caller:
 
 def caller(site: Site, request: Asked, body_key: str | None) -> Caller:
     """Admin, server or public, by the key. Raises Problem 401, 400 or 403."""
-    key = request_key(request)
-    if key is not None and site.is_admin(key):
-        return Caller(ADMIN)
-    source = site.tracking_source(request, body_key)
+    source = site.known_source(request) if body_key is None else None
+    if source is None:
+        key = request_key(request)
+        if key is not None and site.is_admin(key):
+            return Caller(ADMIN)
+        source = site.tracking_source(request, body_key)
     if source is None:
         raise Problem(401, "unknown_key", "no source has this key", authenticate=True)
     site.check_origin(source, request)

@@ -143,7 +143,7 @@ class Site:
 
         Raises Problem: 401 without any key, 400 where two keys contradict each other.
         """
-        if body_key is None and (known := self._known(request)) is not None:
+        if body_key is None and (known := self.known_source(request)) is not None:
             return known
         header = request_key(request)
         if body_key is not None and not isinstance(body_key, str):
@@ -168,7 +168,7 @@ class Site:
             self._public_headers.clear()
         self._public_headers[header] = source
 
-    def _known(self, request: Asked) -> Source | None:
+    def known_source(self, request: Asked) -> Source | None:
         """The public source of a header that was read before: a page's header is no secret."""
         return self._public_headers.get(request.headers.get("authorization", ""))
 
