@@ -134,7 +134,8 @@ def _parts(questions: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 def _decide_here(
     config: Config, source: str | None, ids: list[str], asked: Asked
 ) -> dict[str, Any]:
-    from consentry.cli.offline import NoRecords, Offline
+    from consentry.cli.offline import Offline
+    from consentry.flow.offline import NoRecords
 
     names = [known.name for known in config.sources]
     if source is not None and source not in names:

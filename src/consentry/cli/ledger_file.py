@@ -20,14 +20,10 @@ from consentry.ledger.entry import LedgerRecord
 from consentry.ledger.verify import Entry
 from consentry.ports import StoreError
 from consentry.store import codec
-from consentry.store.codec import RowKeys
-from consentry.store.known import KnownRecords
+from consentry.store.record_file import NoStore, RecordFile
 from consentry.store.sqlite_open import READ
-from consentry.store.statements import migrations
 
 _PAGE = 500
-_BUSY_MS = 5_000
-_APPLICATION_ID = 0x434F4E53  # what the store writes into the file's header
 _END = """
 SELECT (SELECT coalesce(max(seq) + 1, 0) FROM record),
        (SELECT coalesce(max(size), 0) FROM checkpoint)
@@ -46,14 +42,12 @@ class LedgerFile:
             raise CliError(f"there is no store at {path}: name it with --store", UNREACHABLE)
         self.path = path
         with self._readable():
-            self._db: Any = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
-            self._db.set_busy_timeout(_BUSY_MS)
-            self._check_owner()
+            self._file = RecordFile(path)
+            self._db = self._file.db
+            self.keys = self._file.keys
             row: Any = self._db.execute(_END).fetchone()
             self.end: int = row[0]
             self._newest_head: int = row[1]
-            self.keys = RowKeys(self._db.execute(READ["meta"], ("row_key",)).get or b"")
-            self._known = KnownRecords(self._rows, self.keys)
 
     def row(self, sql: str, bindings: tuple[Any, ...] = ()) -> Any:
         """The first row of a query; None when it has none."""
@@ -62,32 +56,33 @@ class LedgerFile:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._db.close()
+        self._file.close()
 
     # -- what a decision reads ----------------------------------------------------------------
     def knows(self, node: Node) -> bool:
         """As ``ports.Store.knows``."""
         with self._readable():
-            return self._known.knows(node)
+            return self._file.knows(node)
 
     def facts_of(self, node: Node) -> Facts:
         """As ``ports.Store.facts_of``."""
         with self._readable():
-            return self._known.facts_of(node)
+            return self._file.facts_of(node)
 
     def links_of(self, node: Node) -> tuple[Node, ...]:
         """As ``ports.Store.links_of``."""
         with self._readable():
-            return self._known.links_of(node)
+            return self._file.links_of(node)
 
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
         """As ``ports.Store.merges_of``."""
         with self._readable():
-            return self._known.merges_of(user_id)
+            return self._file.merges_of(user_id)
 
-    def _rows(self, query: str, *bindings: Any) -> list[tuple[Any, ...]]:
-        rows: list[tuple[Any, ...]] = self._db.execute(READ[query], bindings).fetchall()
-        return rows
+    def size(self) -> int:
+        """As ``RecordFile.size``."""
+        with self._readable():
+            return self._file.size()
 
     # -- the ledger -----------------------------------------------------------------------------
     def entries(self, first: int = 0) -> Iterator[Entry]:
@@ -120,25 +115,19 @@ class LedgerFile:
         row = self.row(READ["checkpoint"])
         return None if row is None else str(row[0])
 
-    def _check_owner(self) -> None:
-        if self._db.execute("PRAGMA application_id").get != _APPLICATION_ID:
-            raise CliError(f"{self.path} is no store of Consentry: name another", UNREACHABLE)
-        version, known = self._db.execute("PRAGMA user_version").get, len(migrations())
-        if version > known:
-            raise CliError(
-                f"{self.path} has schema {version} and this version knows {known}: "
-                "use the version that wrote it",
-                UNREACHABLE,
-            )
-
     @contextmanager
     def _readable(self) -> Iterator[None]:
         try:
             yield
         except (apsw.Error, *codec.UNREADABLE) as error:
             raise CliError(f"{self.path} cannot be read: {error}", UNREACHABLE) from None
+        except NoStore as error:
+            raise CliError(f"{error}: name another", UNREACHABLE) from None
         except StoreError as error:
-            text = f"{self.path}: {error}: run `consentry ledger verify`"
+            if isinstance(error.__cause__, apsw.Error):
+                text = f"{self.path} cannot be read: {error.__cause__}"
+            else:
+                text = f"{self.path}: {error}: run `consentry ledger verify`"
             raise CliError(text, UNREACHABLE) from None
 
 

@@ -3,52 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any
 
-from consentry.clock import Clock
 from consentry.config import Config
-from consentry.core.choice import answer_of_update, subject_of
-from consentry.core.decision import decide, question_of
 from consentry.core.event import Envelope, Event, Malformed, parse_event, read_time
 from consentry.core.moment import Moment, format_exact
-from consentry.core.preference import Standing
-from consentry.core.record import Facts, Merge, Node
 from consentry.core.stamp import Invalid
 from consentry.flow import describe
-from consentry.flow.accept import nodes_of
-from consentry.flow.records import Origin, Said, choice_record
-from consentry.flow.subjects import Subjects
-from consentry.flow.world import World
-from consentry.ledger.entry import Record
-from consentry.ports import Store
-
-
-class Records(Protocol):
-    """What a decision reads of a store, and nothing more."""
-
-    def knows(self, node: Node) -> bool: ...
-
-    def facts_of(self, node: Node) -> Facts: ...
-
-    def links_of(self, node: Node) -> tuple[Node, ...]: ...
-
-    def merges_of(self, user_id: str) -> tuple[Merge, ...]: ...
-
-
-class NoRecords:
-    """Nothing was ever recorded: what a decision is without a store."""
-
-    def knows(self, node: Node) -> bool:
-        return False
-
-    def facts_of(self, node: Node) -> Facts:
-        return ()
-
-    def links_of(self, node: Node) -> tuple[Node, ...]:
-        return ()
-
-    def merges_of(self, user_id: str) -> tuple[Merge, ...]:
-        return ()
+from consentry.flow.explain import explain_event
+from consentry.flow.offline import Held, Records, world_of
+from consentry.flow.records import Origin
 
 
 class Offline:
@@ -59,16 +23,8 @@ class Offline:
     """
 
     def __init__(self, config: Config, records: Records, source: str | None = None) -> None:
-        # Deciding asks a store for facts, links and merges only: see flow.subjects.
-        store = cast(Store, records)
-        self._world = World(
-            store=store,
-            subjects=Subjects(store),
-            clock=Clock(),
-            policy=config.policy,
-            policy_id=0,
-            regimes={s.name: s.regime for s in config.sources if s.regime is not None},
-        )
+        regimes = {s.name: s.regime for s in config.sources if s.regime is not None}
+        self._world = world_of(Held(records), config.policy, regimes)
         trusted = any(s.trusted for s in config.sources if s.name == source)
         self._origin = Origin(source or "", "server" if trusted else "public")
 
@@ -93,20 +49,8 @@ class Offline:
         if isinstance(event, Malformed):
             error = {"code": event.code, "message": event.message, "field": event.field}
             return {"id": item_id, "error": {k: v for k, v in error.items() if v is not None}}
-        world = self._world
-        question = question_of(event, world.regimes.get(self._origin.source))
-        decisions = decide(world.policy, question, self._standing(event))
+        decisions = explain_event(self._world, event, self._origin)
         return {"id": item_id, "decisions": [describe.decision(one) for one in decisions]}
-
-    def _standing(self, event: Event) -> Standing:
-        """With what the event itself would record: choices are recorded before deciding."""
-        world = self._world
-        own: list[Record] = []
-        if event.is_preference_update:
-            answer = answer_of_update(event, world.policy)
-            said = Said(subject_of(event), answer, event.received_at, event.made_at)
-            own.append(choice_record(world, said, self._origin))
-        return world.subjects.standing_with(nodes_of(event), world.policy, event.received_at, own)
 
 
 def _envelope(now: Moment, batch: dict[str, Any]) -> Envelope | Malformed:

@@ -71,10 +71,14 @@ MOST_DESTINATIONS = 63  # one bit each in the mask that is stored with every eve
 _LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
-def read_config(text: str, environ: Mapping[str, str], *, kinds: Mapping[str, Kind]) -> Config:
+def read_config(
+    text: str, environ: Mapping[str, str] | None, *, kinds: Mapping[str, Kind]
+) -> Config:
     """Read a configuration.
 
-    ``environ`` is where ``env:NAME`` is looked up, ``kinds`` the destination kinds by name.
+    ``environ`` is where ``env:NAME`` is looked up, ``kinds`` the destination kinds by name. None
+    is for who needs the policy alone: no variable is looked up, and where secrets would stand
+    are stand-ins that open nothing.
     Pure: nothing outside the arguments is read. Raises ConfigError with all errors.
     """
     text = text.removeprefix("\ufeff")
@@ -88,7 +92,7 @@ def read_config(text: str, environ: Mapping[str, str], *, kinds: Mapping[str, Ki
 
 def load_config(
     path: str | os.PathLike[str],
-    environ: Mapping[str, str] = os.environ,
+    environ: Mapping[str, str] | None = os.environ,
     *,
     kinds: Mapping[str, Kind] | None = None,
 ) -> Config:

@@ -31,17 +31,22 @@ _WORDS = {str: "text", bool: "true or false", int: "a number", float: "a number"
 
 
 class Reading:
-    """What every reader needs: where problems go, and where ``env:NAME`` is looked up."""
+    """What every reader needs: where problems go, and where ``env:NAME`` is looked up.
 
-    def __init__(self, notes: Notes, environ: Mapping[str, str]) -> None:
+    Without an ``environ`` no variable is looked up, and none is missed.
+    """
+
+    def __init__(self, notes: Notes, environ: Mapping[str, str] | None) -> None:
         self.notes = notes
         self._environ = environ
 
     def from_environment(self, text: str, path: Path) -> str | None:
-        """The value of ``env:NAME``. None, and an error that names the variable, without one."""
+        """The value of ``env:NAME``; without one None, and an error that names the variable."""
         name = text.removeprefix(ENV)
         if not _VARIABLE.fullmatch(name):
             self.notes.error(path, 'write "env:NAME", NAME being an environment variable')
+            return None
+        if self._environ is None:
             return None
         value = self._environ.get(name)
         if value is None or not value.strip():
@@ -59,7 +64,7 @@ class Reading:
         """The secret behind ``text``. A literal one is taken with a warning.
 
         Where there is none, a stand-in is returned so that the rest can still be checked;
-        the error that was noted keeps it from ever being used.
+        the error that was noted, or that nobody asked for values, keeps it from being used.
         """
         if text.startswith(ENV):
             found = self.from_environment(text, path)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consentry.core.event import Event
+from consentry.core.event import Event, normal_email, normal_phone
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy
 from consentry.core.record import Fact, FactKind, Node, NodeKind
+from consentry.core.stamp import Invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,31 @@ def subject_of(event: Event) -> tuple[Node, ...]:
     if event.user_id is not None:
         nodes.append(Node(NodeKind.ACCOUNT, event.user_id))
     return tuple(nodes)
+
+
+def nodes_named(
+    anonymous_id: str | None, user_id: str | None, email: str | None, phone: str | None
+) -> tuple[Node, ...]:
+    """Identifiers that a person is named by, normalised.
+
+    Raises Invalid when there is none, or when an address is no address.
+    """
+    found = [] if anonymous_id is None else [Node(NodeKind.DEVICE, anonymous_id)]
+    if user_id is not None:
+        found.append(Node(NodeKind.ACCOUNT, user_id))
+    if email is not None:
+        found.append(Node(NodeKind.EMAIL, _normal("email", normal_email(email))))
+    if phone is not None:
+        found.append(Node(NodeKind.PHONE, _normal("phone", normal_phone(phone))))
+    if not found:
+        raise Invalid("subject", "subject needs at least one identifier", "missing_id")
+    return tuple(found)
+
+
+def _normal(field: str, value: str | None) -> str:
+    if value is None:
+        raise Invalid(f"subject.{field}", f"{field} is not valid")
+    return value
 
 
 def facts_of(

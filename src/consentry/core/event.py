@@ -375,11 +375,15 @@ def delivered_body(
     if sent_at is not None and "sentAt" not in message:
         body["sentAt"] = moment.format_rfc3339(sent_at)
     if stamp is not None:
-        context = message.get("context") or {}
-        consent = context.get("consent")
-        kept = consent if isinstance(consent, dict) else {}
-        told = {category: category in stamp.granted for category in sorted(stamp.stated)}
-        body["context"] = {**context, "consent": {**kept, "categoryPreferences": told}}
+        body["context"] = stamped_context(message.get("context") or {}, stamp)
     if integrations is not None:
         body["integrations"] = dict(integrations)
     return body
+
+
+def stamped_context(context: Mapping[str, Any], stamp: Stamp) -> dict[str, Any]:
+    """A context in which the stamp stands in its current form, whatever form it came in."""
+    consent = context.get("consent")
+    kept = consent if isinstance(consent, dict) else {}
+    told = {category: category in stamp.granted for category in sorted(stamp.stated)}
+    return {**context, "consent": {**kept, "categoryPreferences": told}}

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import msgspec
 
-from consentry.core.decision import Decision, Question, Reason, decide, granted
+from consentry.core.decision import Decision, Question, Reason, decide
 from consentry.core.event import PREFERENCE_UPDATE
 from consentry.core.policy import Policy
 from consentry.core.preference import Standing
 from consentry.core.record import FactKind, Node, NodeKind
 from consentry.core.stamp import Stamp, stamp_of_written
 from consentry.flow import describe
+from consentry.flow.told import holding
 from consentry.flow.world import World
 from consentry.ports import Positioned, StoredEvent
 
@@ -36,7 +37,7 @@ class Owed:
         self._policy: Policy | None = None
         self._standing: Standing | None = None
         self._allowed: bool | None = None
-        self._consent: int | None = None
+        self._consent: dict[str, bool] | None = None
 
     def allowed(self) -> bool:
         """Whether it may go now."""
@@ -56,9 +57,8 @@ class Owed:
             regime = self._world.regimes.get(event.source)
             return describe.effective(policy, standing, self._world.clock.now(), regime)
         if self._consent is None:
-            self._consent = granted(policy, question_of_stored(self._world, event), standing)
-        # Those that are turned off too: the receiver may still act on them.
-        return policy.bits.read(self._consent, policy.named)
+            self._consent = holding(policy, question_of_stored(self._world, event), standing)
+        return self._consent
 
     @property
     def is_shared_choice(self) -> bool:

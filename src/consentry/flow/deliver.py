@@ -17,6 +17,7 @@ from consentry.destinations.message import Attempted, LastLookRefused, Message
 from consentry.destinations.registry import Connected
 from consentry.flow import describe
 from consentry.flow.asked import Owed, decide_now, stamp_of_stored
+from consentry.flow.told import narrowed, shared_choice, stamped
 from consentry.flow.world import World
 from consentry.ports import Attempt, Positioned, StoredEvent, StoreUnavailable
 
@@ -132,11 +133,11 @@ def message_of(owed: Owed) -> Message:
     event, consent = owed.one.event, owed.consent()
     body = _body_of(event)
     if owed.is_shared_choice:
-        body = _shared_choice(body, consent)
+        body = shared_choice(body, consent)
     elif event.granted is None:
-        body = _stamped(body, consent)
+        body = stamped(body, consent)
     else:
-        body = _narrowed(body, consent)
+        body = narrowed(body, consent)
     return Message(
         message_id=event.message_id,
         type=event.type,
@@ -160,47 +161,6 @@ def _body_of(event: StoredEvent) -> dict[str, Any]:
         stamp=stamp_of_stored(event),
         integrations=event.integrations,
     )
-
-
-def _shared_choice(body: dict[str, Any], consent: dict[str, bool]) -> dict[str, Any]:
-    """Nothing but ids, time and the effective preferences (spec/enforcement.md, D3)."""
-    kept = ("type", "event", "messageId", "anonymousId", "userId", "timestamp", "receivedAt")
-    shared = {name: body[name] for name in kept if name in body}
-    return {**shared, "context": {"consent": {"categoryPreferences": consent}}}
-
-
-def _stamped(body: dict[str, Any], consent: dict[str, bool]) -> dict[str, Any]:
-    """An event that said nothing of consent carries what was decided for it."""
-    context = body.get("context") or {}
-    return {**body, "context": {**context, "consent": {"categoryPreferences": consent}}}
-
-
-def _narrowed(body: dict[str, Any], consent: dict[str, bool]) -> dict[str, Any]:
-    """A stamped event says what it said, less what has been withdrawn since."""
-    context = body["context"]
-    stated: dict[str, bool] = context["consent"]["categoryPreferences"]
-    told = {c: granted and consent.get(c, granted) for c, granted in stated.items()}
-    own = {**context["consent"], "categoryPreferences": told}
-    narrowed = {**context, "consent": own}
-    # The other forms say the same in other words, and their readers act on those.
-    draft = context.get("consentCategories")
-    if draft is not None:
-        narrowed["consentCategories"] = {c: yes and told.get(c, False) for c, yes in draft.items()}
-    if context.get("consentManagement") is not None:
-        narrowed["consentManagement"] = _narrowed_lists(context["consentManagement"], told)
-    return {**body, "context": narrowed}
-
-
-def _narrowed_lists(management: dict[str, Any], told: dict[str, bool]) -> dict[str, Any]:
-    """RudderStack's form: its server reads the denied ids alone."""
-    allowed = management.get("allowedConsentIds", [])
-    denied = management.get("deniedConsentIds", [])
-    withdrawn = [c for c, granted in told.items() if not granted and c not in denied]
-    return {
-        **management,
-        "allowedConsentIds": [c for c in allowed if told.get(c, False)],
-        "deniedConsentIds": [*denied, *withdrawn],
-    }
 
 
 def _value(event: StoredEvent, kind: NodeKind) -> str | None:

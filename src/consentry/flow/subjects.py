@@ -215,7 +215,7 @@ class Subjects:
 
     def _about(self, records: Iterable[Record]) -> set[Node]:
         """Every identifier that decisions read together with those of the records."""
-        touched = {node for record in records for node in _touched(record)}
+        touched = {node for record in records for node in touched_by(record)}
         if not touched or self._never_heard_of(tuple(touched)):
             return touched
         reading = self.reading()
@@ -231,7 +231,7 @@ class Subjects:
             for node, fact in record.facts:
                 if fact.kind is FactKind.SIGNAL:
                     self._present.pop((node, fact.signal), None)
-            for node in _touched(record):
+            for node in touched_by(record):
                 self._unknown.discard(node)
                 for key in self._depends.pop(node, ()):
                     self._standing.pop(key, None)
@@ -298,7 +298,7 @@ class Asking:
             return nothing_granted(self._policy, now)
 
 
-def _touched(record: Record) -> set[Node]:
+def touched_by(record: Record) -> set[Node]:
     """Identifiers that a record says something of."""
     touched = {node for node, _ in record.facts}
     touched.update(node for link in record.links for node in link)

@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from consentry.core.event import LONGEST_ID, normal_email, normal_phone
-from consentry.core.record import Node, NodeKind
+from consentry.core.choice import nodes_named
+from consentry.core.event import LONGEST_ID
+from consentry.core.record import Node
+from consentry.core.stamp import Invalid
 from consentry.web.problems import Problem
 from consentry.web.strict_json import read_checked
 
@@ -39,18 +41,10 @@ class Subject(Body):
 
     def nodes(self) -> tuple[Node, ...]:
         """Its identifiers, normalised. Raises Problem 400."""
-        found = []
-        if self.anonymous_id is not None:
-            found.append(Node(NodeKind.DEVICE, self.anonymous_id))
-        if self.user_id is not None:
-            found.append(Node(NodeKind.ACCOUNT, self.user_id))
-        if self.email is not None:
-            found.append(Node(NodeKind.EMAIL, _normal("email", normal_email(self.email))))
-        if self.phone is not None:
-            found.append(Node(NodeKind.PHONE, _normal("phone", normal_phone(self.phone))))
-        if not found:
-            raise Problem(400, "missing_id", "subject needs at least one identifier", "subject")
-        return tuple(found)
+        try:
+            return nodes_named(self.anonymous_id, self.user_id, self.email, self.phone)
+        except Invalid as error:
+            raise Problem(400, error.code, error.message, error.field) from None
 
 
 class Evidence(Body):
@@ -160,9 +154,3 @@ def convert(value: Any, type_: type[T]) -> T:
         message, _, where = str(error).partition(" - at `")
         field = where.rstrip("`").removeprefix("$.").removeprefix("$") or None
         raise Problem(400, "invalid_body", message, field) from None
-
-
-def _normal(field: str, value: str | None) -> str:
-    if value is None:
-        raise Problem(400, "invalid_type", f"{field} is not valid", f"subject.{field}")
-    return value
