@@ -69,7 +69,7 @@ class Held:
             for user_id in {record.merge.left, record.merge.right}:
                 self._merges[user_id].append(record.merge)
         message_id = record.evidence.get("messageId")
-        if isinstance(message_id, str):
+        if isinstance(message_id, str) and message_id:
             self._messages.add((record.source, message_id))
 
     def size(self) -> int:
