@@ -268,6 +268,14 @@ def test_a_choice_is_explained_with_what_it_would_record(config: Path) -> None:
     assert decided(answer["items"][0])["ads"] == ("allow", "consented")
 
 
+@pytest.mark.usefixtures("store")
+def test_a_link_in_the_event_is_taken_into_account(config: Path) -> None:
+    """An alias of a device that refused: by the link that it makes, the refusal counts."""
+    alias = {"type": "alias", "userId": "newcomer", "previousId": "device-3"}
+    _, answer = explain(config, json.dumps(alias | stamped(analytics=True, advertising=True)))
+    assert decided(answer["items"][0])["warehouse"] == ("withhold", "filtered_by_end_user_consent")
+
+
 FORMS = {
     "one event": (lambda events: json.dumps(events[0]), 1),
     "a list": (json.dumps, 3),

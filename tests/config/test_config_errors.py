@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from consentry.config import ConfigError, load_config
+from consentry.config import ConfigError, load_config, read_config
 
 from .samples import ENVIRON, GOOD, KINDS, LONG, changed, errors, read
 
@@ -267,3 +267,18 @@ def test_a_directory_and_other_bytes_are_refused(tmp_path: Path) -> None:
         load_config(tmp_path, ENVIRON, kinds=KINDS)
     with pytest.raises(ConfigError, match=r"line 2: .* is not UTF-8"):
         load_config(latin, ENVIRON, kinds=KINDS)
+
+
+def test_who_needs_the_policy_alone_needs_no_variable() -> None:
+    """Nothing else is forgiven, and no value of the environment is in what is read."""
+    everything, rules = read(GOOD), read_config(GOOD, None, kinds=KINDS)
+    assert rules.policy == everything.policy
+    assert [(s.name, s.trusted, s.regime) for s in rules.sources] == [
+        (s.name, s.trusted, s.regime) for s in everything.sources
+    ]
+    keys = {key.reveal() for source in rules.sources for key in source.secret_keys}
+    assert keys
+    assert not keys & set(ENVIRON.values())
+    for wrong in (GOOD + "\n[workspce]\n", GOOD.replace('"env:HOOK"', '"env:NO NAME"')):
+        with pytest.raises(ConfigError):
+            read_config(wrong, None, kinds=KINDS)

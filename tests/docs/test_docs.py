@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +50,21 @@ def test_the_tests_that_security_names_are_there() -> None:
     named = re.findall(r"`([a-z0-9_]+/[A-Za-z0-9_./]*)`", (ROOT / "SECURITY.md").read_text())
     assert len(named) > 30
     assert [path for path in named if not (ROOT / "tests" / path).exists()] == []
+
+
+PROGRAMS = [(page.name, text) for page in PAGES for text in blocks(page, "python")]
+
+
+@pytest.mark.parametrize(("page", "text"), PROGRAMS, ids=[p for p, _ in PROGRAMS])
+def test_a_program_in_the_documents_runs(page: str, text: str, tmp_path: Path) -> None:
+    """As it stands there, beside the configuration of the README, without any secret."""
+    (tmp_path / "consentry.toml").write_text(blocks(ROOT / "README.md", "toml")[0])
+    environment = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+    ran = subprocess.run(
+        [sys.executable, "-c", text], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_the_documents_hold_a_program() -> None:
+    assert PROGRAMS

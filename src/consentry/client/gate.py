@@ -207,7 +207,7 @@ class Gate:
         self, text: bytes, ahead: tuple[tuple[str, Call], ...], withheld: dict[str, str]
     ) -> None:
         """Plan what to do with events of this text, while there is room for another plan."""
-        outcome = (len(self._calls), *withheld.items())
+        outcome = tuple(withheld.items())
         plan = self._outcomes.get(outcome)
         if plan is None:
             if len(self._outcomes) >= MOST_PLANS:
