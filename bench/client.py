@@ -10,14 +10,18 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from itertools import count
 from statistics import median
+from typing import Any
 
 from bench import cpu, rows
 from bench.peers import JS, Unavailable
-from bench.report import Limit, Result, Row
-from bench.server import stop
+from bench.report import Limit, Result, Row, ratio
+from bench.server import CATEGORIES, NEEDS, event, stop
+from consentry.client import Gate
+from consentry.core.policy import Category, Mapping, Policy
 
 ROW = Row(
     "client",
@@ -29,20 +33,64 @@ ROW = Row(
 
 def measure(quick: bool) -> Result:
     events = 5_000 if quick else 20_000
+    ours = gate()
     try:
         with walker() as push:
             push(events)
-            theirs = median(events / push(events) for _ in range(rows.rounds(quick)))
+            ours(events)
+            left, right = rows.interleaved(
+                rows.rounds(quick), lambda: events / ours(events), lambda: events / push(events)
+            )
     except Unavailable as error:
         return Result(ROW, missing=str(error))
-    return Result(ROW, {}, {"walkerOS events/CPU s": theirs}, missing=why_not())
+    figures = {
+        "events/CPU s": median(left),
+        "us CPU/event": 1e6 / median(left),
+        "walkerOS events/CPU s": median(right),
+    }
+    return Result(ROW, {ROW.limits[0].name: ratio(left, right)}, figures)
 
 
-def why_not() -> str:
-    """Why our side of this row has no figure."""
-    if find_spec("consentry.client") is None:
-        return "not there yet: consentry.client.Gate"
-    return "consentry.client.Gate is there, but this row does not ask it yet"
+def gate() -> Callable[[int], float]:
+    """Our gate in this process; a call pushes so many events, and gives CPU seconds.
+
+    Every event is another dictionary with another id and its own consent object.
+    """
+    categories = tuple(Category(name) for name in CATEGORIES)
+    mappings = tuple(Mapping(f"d{n}", "webhook", needs) for n, needs in enumerate(NEEDS))
+    kept = Gate(Policy("bench", categories=categories, mappings=mappings))
+    received = [0] * len(NEEDS)
+
+    def adder(place: int) -> Callable[[dict[str, Any]], None]:
+        def add(_event: dict[str, Any]) -> None:
+            received[place] += 1
+
+        return add
+
+    for n in range(len(NEEDS)):
+        kept.add(f"d{n}", adder(n))
+    made = count()
+    total = 0
+
+    def push(events: int) -> float:
+        nonlocal total
+        given = [_event(next(made)) for _ in range(events)]
+        before = time.process_time()
+        for one in given:
+            kept.push(one)
+        used = time.process_time() - before
+        total += events
+        if received != [total] * 4 + [0]:
+            raise SystemExit(f"delivered {received} of {total}")
+        return used
+
+    return push
+
+
+def _event(n: int) -> dict[str, Any]:
+    preferences = {name: name != NEEDS[-1][0] for name in CATEGORIES}
+    made = event(f"gate-{n}", f"dev-{n:08d}")
+    return {**made, "context": {**made["context"], "consent": {"categoryPreferences": preferences}}}
 
 
 @contextlib.contextmanager
