@@ -43,7 +43,7 @@ def measure(quick: bool) -> Result:
             )
     except Unavailable as error:
         return Result(ROW, missing=str(error))
-    figures = {
+    figures: dict[str, float | str] = {
         "events/CPU s": median(left),
         "us CPU/event": 1e6 / median(left),
         "walkerOS events/CPU s": median(right),
