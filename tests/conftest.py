@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 _SLOW_MACHINES = (HealthCheck.too_slow, HealthCheck.data_too_large)
 
@@ -25,6 +25,16 @@ settings.register_profile(
     max_examples=2000,
     stateful_step_count=80,
     deadline=None,
+    suppress_health_check=_SLOW_MACHINES,
+)
+settings.register_profile(
+    "mutants",
+    max_examples=40,
+    stateful_step_count=30,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate),  # a mutant that is found needs no smaller example
     suppress_health_check=_SLOW_MACHINES,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec import structs
 
 from consentry.core.decision import Decision, Question, decide
 from consentry.core.moment import SECOND
@@ -27,7 +28,7 @@ from consentry.core.policy import (
     Unmapped,
     Unstamped,
 )
-from consentry.core.preference import Standing, stand
+from consentry.core.preference import FOREVER, Block, Found, Grant, Standing, Why, stand
 from consentry.core.record import Account, Fact, FactKind, History, Merge
 from consentry.core.stamp import Stamp
 
@@ -37,6 +38,7 @@ NAMES = (*KNOWN, UNKNOWN)
 SLOTS = ("device", "u1", "u2", "u3", "sibling", "contact")
 LINKED = ("u3", "sibling", "contact")
 SPAN_S = 40
+END = 2 * SPAN_S * SECOND
 
 moments = st.integers(0, SPAN_S).map(lambda n: n * SECOND)
 later_moments = st.integers(0, 2 * SPAN_S).map(lambda n: n * SECOND)
@@ -97,6 +99,23 @@ def _words() -> st.SearchStrategy[Fact]:
 facts = st.one_of(choices(), choices(), choices(), choices(FactKind.IMPORT), signals(), _words())
 quiet_facts = st.one_of(choices(), choices(), choices(FactKind.IMPORT), signals())
 denials = choices(grants=False)
+
+
+@st.composite
+def focused_facts(draw: st.DrawFn) -> Fact:
+    """One word about advertising, mostly fresh: so that grants and denials meet often."""
+    received = draw(moments)
+    made = received - draw(st.sampled_from((0, 0, 1, 4, -2))) * SECOND
+    kind = draw(st.sampled_from(("yes", "yes", "no", "no", "import", "signal")))
+    if kind == "signal":
+        return Fact(FactKind.SIGNAL, "", received, denied=("ad",), signal="gpc")
+    if kind == "no":
+        return Fact(FactKind.CHOICE, "", received, made, denied=("ad",))
+    fact_kind = FactKind.IMPORT if kind == "import" else FactKind.CHOICE
+    return Fact(fact_kind, "", received, max(made, 0), granted=("ad",))
+
+
+focused = focused_facts()
 
 
 @dataclass(frozen=True)
@@ -220,6 +239,42 @@ def questions(draw: st.DrawFn, **fixed: Any) -> Question:
         "prohibited": draw(st.just(frozenset()) | names),
     }
     return Question(**(drawn | fixed))
+
+
+def with_(question: Question, **changed: Any) -> Question:
+    """The same question but for these."""
+    return structs.replace(question, **changed)
+
+
+def blocks(*why: Why) -> st.SearchStrategy[Block]:
+    ids = st.sampled_from(("b1", "b2"))
+    return st.builds(Block, ids, moments, st.sampled_from(why), st.just(""))
+
+
+signalled = st.builds(
+    Block, st.just("s1"), moments, st.just(Why.SIGNAL), st.sampled_from(("gpc", "gpp"))
+)
+silences = st.sampled_from((Why.EXPIRED, Why.STALE, Why.UNVERIFIED, Why.NEVER_COLLECTED))
+
+
+@st.composite
+def founds(draw: st.DrawFn) -> Found:
+    """What may be found of one category, whether or not a history leads to it."""
+    made = draw(st.none() | st.none() | moments)
+    return Found(
+        draw(st.none() | st.none() | blocks(Why.DENIED, Why.MISSING, Why.CONFLICT)),
+        draw(st.none() | st.none() | st.none() | signalled),
+        None if made is None else Grant("g1", made, made),
+        FOREVER if made is None else made + draw(st.integers(0, 5)) * SECOND,
+        draw(silences),
+    )
+
+
+@st.composite
+def standings(draw: st.DrawFn) -> Standing:
+    """Any standing; some categories are not spoken of."""
+    found = draw(st.dictionaries(st.sampled_from((*KNOWN, "topic:news:email")), founds()))
+    return Standing(END, suppressed=draw(st.integers(0, 19)) == 0, found=found)
 
 
 def standing(past: Past, policy: Policy, as_of: int) -> Standing:
