@@ -27,6 +27,7 @@ from consentry.core.policy import (
 )
 from consentry.destinations import registry, webhook
 from consentry.secret import Secret
+from tests.core.clauses import holds
 
 from .samples import ENVIRON, GOOD, KINDS, LONG, changed, read
 
@@ -391,3 +392,13 @@ def test_a_file_is_read_with_the_kinds_that_ship(tmp_path: Path) -> None:
     config = load_config(file, STARTER_ENVIRON)
 
     assert [d.name for d in config.destinations] == ["warehouse", "ads"]
+
+
+@holds("C7")
+@pytest.mark.parametrize(
+    ("line", "covered"), [("", True), ("gpc = true", True), ("gpc = false", False)]
+)
+def test_a_category_that_does_not_say_is_covered_by_global_privacy_control(line, covered) -> None:
+    config = read(f'[[category]]\nid = "more"\n{line}\n' + GOOD)
+
+    assert config.policy.category["more"].gpc is covered

@@ -33,10 +33,12 @@ from consentry.core.record import Fact, FactKind
 from consentry.core.stamp import Stamp
 
 from . import strategies as s
+from .clauses import holds
 
 END = 2 * s.SPAN_S * SECOND
 
 
+@holds("R1", "R6")
 @given(s.policies(), s.questions(), s.pasts(), s.denials, st.sampled_from(s.SLOTS))
 def test_a_denial_never_opens_a_door(policy, question, past, denial, slot) -> None:
     denied = past.with_facts((slot, denial))
@@ -44,6 +46,7 @@ def test_a_denial_never_opens_a_door(policy, question, past, denial, slot) -> No
     assert s.allowed(policy, question, denied, END) <= s.allowed(policy, question, past, END)
 
 
+@holds("R8")
 @given(s.policies(), s.questions(), s.pasts(), s.signals(present=True), st.sampled_from(s.SLOTS))
 def test_a_new_signal_never_opens_a_door(policy, question, past, signal, slot) -> None:
     new = Fact(FactKind.SIGNAL, "", signal.received_at, denied=signal.denied, signal="new")
@@ -66,6 +69,7 @@ def test_under_all_a_further_category_never_allows_more(policy, question, past, 
     assert after <= s.allowed(replace(policy, mappings=asked), question, past, END)
 
 
+@holds("S5")
 @given(s.policies(), s.questions(), s.pasts())
 def test_a_category_that_the_workspace_lacks_never_widens_a_mapping(policy, question, past) -> None:
     more = tuple(replace(m, categories=(*m.categories, s.UNKNOWN)) for m in policy.mappings)
@@ -75,6 +79,7 @@ def test_a_category_that_the_workspace_lacks_never_widens_a_mapping(policy, ques
     assert after <= s.allowed(policy, question, past, END)
 
 
+@holds("D4")
 @given(s.policies(), s.questions(integrations=None), s.pasts(), s.integrations)
 def test_the_integrations_object_only_narrows(policy, question, past, integrations) -> None:
     narrowed = structs.replace(question, integrations=integrations)
@@ -82,6 +87,7 @@ def test_the_integrations_object_only_narrows(policy, question, past, integratio
     assert s.allowed(policy, narrowed, past, END) <= s.allowed(policy, question, past, END)
 
 
+@holds("R5", "D7")
 @given(s.policies(unstamped=Unstamped.RECORDED), s.questions(stamp=None, regime=Regime.OPT_IN))
 def test_silence_never_grants_where_the_regime_denies(policy, question) -> None:
     for category in s.KNOWN:
@@ -89,6 +95,7 @@ def test_silence_never_grants_where_the_regime_denies(policy, question) -> None:
         assert judged.granted == (category == "necessary" and not question.prohibited & {category})
 
 
+@holds("R4")
 @given(s.policies(), s.questions(), s.pasts(), s.stamps)
 def test_a_stamp_lifts_nothing_recorded(policy, question, past, stamp) -> None:
     both = replace(policy, settings=replace(policy.settings, stamp=StampRule.BOTH))
@@ -103,6 +110,7 @@ def test_a_stamp_lifts_nothing_recorded(policy, question, past, stamp) -> None:
             assert judged.id == "necessary" or (found.block is None and found.signal is None)
 
 
+@holds("S2", "D7")
 @given(s.policies(), s.questions(), s.pasts(), s.stamps, st.sampled_from(s.NAMES))
 def test_a_denial_in_the_stamp_never_opens_a_door(policy, question, past, stamp, name) -> None:
     before = structs.replace(question, stamp=stamp)
@@ -111,6 +119,7 @@ def test_a_denial_in_the_stamp_never_opens_a_door(policy, question, past, stamp,
     assert s.allowed(policy, after, past, END) <= s.allowed(policy, before, past, END)
 
 
+@holds("S5")
 @given(s.policies(), s.questions(), s.pasts(), s.stamps, st.booleans())
 def test_an_unknown_category_has_no_effect(policy, question, past, stamp, granted) -> None:
     stated = stamp.stated - {s.UNKNOWN}
@@ -147,6 +156,7 @@ def test_tightening_a_row_of_the_profile_never_allows_more(policy, question, pas
         before = after
 
 
+@holds("R3")
 @given(s.policies(max_age_us=None), s.questions(), s.pasts(s.choices(), merging=False))
 def test_asking_for_proof_never_allows_more(policy, question, past) -> None:
     # Without ages and merges: there, a grant that is believed can itself withhold.
@@ -161,6 +171,7 @@ def test_asking_for_proof_never_allows_more(policy, question, past) -> None:
     )
 
 
+@holds("R6")
 @given(s.policies(devices=Devices.STRICTEST), s.questions(), s.pasts(s.quiet_facts))
 def test_under_strictest_a_link_only_narrows(policy, question, past) -> None:
     alone = past.without(*s.LINKED)
@@ -168,6 +179,7 @@ def test_under_strictest_a_link_only_narrows(policy, question, past) -> None:
     assert s.allowed(policy, question, past, END) <= s.allowed(policy, question, alone, END)
 
 
+@holds("R6")
 @given(s.policies(), s.questions(), s.pasts(s.quiet_facts), st.sampled_from(s.LINKED))
 def test_a_link_to_whom_the_person_refused_only_narrows(policy, question, past, slot) -> None:
     refusals = tuple((w, f) for w, f in past.placed if w not in s.LINKED or not f.granted)
@@ -178,6 +190,7 @@ def test_a_link_to_whom_the_person_refused_only_narrows(policy, question, past, 
     )
 
 
+@holds("R6", "R2")
 @pytest.mark.parametrize(
     ("devices", "lifted"),
     [
@@ -203,6 +216,7 @@ def test_a_verified_account_grant_lifts_older_denials_but_not_under_strictest(
     assert (found.block is None) == (lifted and older)
 
 
+@holds("R9")
 @pytest.mark.parametrize("devices", Devices)
 def test_an_import_on_the_account_lifts_no_denial_of_its_devices(devices: Devices) -> None:
     past = s.Past(()).with_facts(
@@ -214,6 +228,7 @@ def test_an_import_on_the_account_lifts_no_denial_of_its_devices(devices: Device
     assert s.standing(past, policy, END).of("ad").block is not None
 
 
+@holds("D1")
 @given(s.policies(), s.questions(), s.pasts(), st.sampled_from(s.SLOTS), s.moments)
 def test_suppression_withholds_everything(policy, question, past, slot, at) -> None:
     listed = past.with_facts((slot, Fact(FactKind.SUPPRESS, "", END)))
@@ -223,6 +238,7 @@ def test_suppression_withholds_everything(policy, question, past, slot, at) -> N
         assert decision.reason is Reason.SUPPRESSED
 
 
+@holds("D7")
 @given(s.policies(), s.questions(prohibited=frozenset()), s.pasts())
 def test_essential_is_granted_whatever_a_stamp_or_a_record_says(policy, question, past) -> None:
     only = replace(
@@ -237,6 +253,7 @@ def test_essential_is_granted_whatever_a_stamp_or_a_record_says(policy, question
     assert decision.allow or decision.reason is Reason.SUPPRESSED
 
 
+@holds("D8")
 @given(s.policies(), s.questions(), s.pasts(), s.names)
 def test_any_is_not_met_by_essentials_alone(policy, question, past, wanted) -> None:
     categories = tuple(sorted(wanted | {"necessary", "ad"}))
@@ -252,6 +269,7 @@ def test_any_is_not_met_by_essentials_alone(policy, question, past, wanted) -> N
         assert {judged.id for judged in decision.verdicts} - {"necessary"}
 
 
+@holds("D8")
 @given(s.policies(), s.questions(), s.pasts())
 def test_what_is_withheld_names_a_category_that_failed(policy, question, past) -> None:
     for decision in decide(policy, question, s.standing(past, policy, END)):
@@ -263,6 +281,7 @@ def test_what_is_withheld_names_a_category_that_failed(policy, question, past) -
             assert all(judged.granted for judged in decision.verdicts)
 
 
+@holds("T1")
 @pytest.mark.parametrize(
     ("then", "now", "fact"),
     [
@@ -286,6 +305,7 @@ def test_acceptance_and_now_are_both_asked(then: bool, now: bool, fact: Fact) ->
     assert s.allowed(policy, question, past, END) == set()
 
 
+@holds("T3")
 def test_an_event_from_before_a_regrant_is_not_covered_by_an_older_grant_elsewhere() -> None:
     past = s.Past(()).with_facts(
         ("device", Fact(FactKind.CHOICE, "", 5 * SECOND, 5 * SECOND, granted=("ad",))),
@@ -298,6 +318,7 @@ def test_an_event_from_before_a_regrant_is_not_covered_by_an_older_grant_elsewhe
     assert s.allowed(policy, Question(30 * SECOND, 25 * SECOND), past, END) == {"one"}
 
 
+@holds("R4", "C4")
 def test_a_grant_without_a_time_on_the_device_does_not_let_a_stamp_renew_the_accounts() -> None:
     past = s.Past(()).with_facts(
         ("u1", Fact(FactKind.CHOICE, "", 1 * SECOND, 1 * SECOND, granted=("ad",))),
@@ -314,6 +335,7 @@ def test_a_grant_without_a_time_on_the_device_does_not_let_a_stamp_renew_the_acc
     assert s.allowed(policy, stamped, past, END) == set()
 
 
+@holds("R3")
 def test_an_unproven_grant_for_an_address_lifts_no_denial_of_it() -> None:
     refused = Fact(FactKind.CHOICE, "", 10 * SECOND, denied=("ad",))
     again = Fact(FactKind.CHOICE, "", 20 * SECOND, 20 * SECOND, granted=("ad",), proven=False)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consentry.core import moment
+from consentry.core.choice import answer_of_update
 from consentry.core.event import (
     FUTURE_TOLERANCE,
     PREFERENCE_UPDATE,
@@ -24,6 +25,7 @@ from consentry.core.moment import DAY, SECOND
 from consentry.core.stamp import join_stamps, read_stamp
 
 from . import strategies as s
+from .clauses import holds
 from .told import told
 
 NOW = moment.parse("2026-11-01T10:00:00Z")
@@ -127,6 +129,7 @@ def test_no_message_breaks_the_reader_and_what_it_reads_can_be_written(
         assert parsed.message
 
 
+@holds("S3")
 @given(json_values, st.sampled_from(("consent", "consentCategories")))
 def test_only_true_and_false_are_answers(answer: Any, form: str) -> None:
     said = {"ad": answer}
@@ -146,6 +149,7 @@ def test_only_true_and_false_are_answers(answer: Any, form: str) -> None:
 answers = st.none() | st.dictionaries(st.sampled_from(s.KNOWN), st.booleans(), max_size=3)
 
 
+@holds("S1", "S2", "S6")
 @given(answers, answers, answers, answers)
 def test_of_several_forms_each_must_grant(current, draft, rudder, batch) -> None:
     context: dict[str, Any] = {}
@@ -178,6 +182,7 @@ def test_of_several_forms_each_must_grant(current, draft, rudder, batch) -> None
     assert {c for c, yes in written.items() if yes} == granted
 
 
+@holds("S2")
 @given(st.lists(s.stamps, min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_stamps_join_in_any_order_and_only_narrow(stamps, random) -> None:
     joined = join_stamps(stamps)
@@ -189,6 +194,7 @@ def test_stamps_join_in_any_order_and_only_narrow(stamps, random) -> None:
     assert all(joined.granted <= one.granted and joined.stated >= one.stated for one in stamps)
 
 
+@holds("D4")
 @given(s.integrations, s.integrations, st.sampled_from(("one", "two", "elsewhere", "other")))
 def test_the_batchs_integrations_and_the_items_own_both_only_narrow(outer, inner, name) -> None:
     message = {"type": "track", "event": "Seen", "anonymousId": "a-1", "integrations": inner}
@@ -199,6 +205,7 @@ def test_the_batchs_integrations_and_the_items_own_both_only_narrow(outer, inner
     assert narrowed(parsed.integrations, name) == either
 
 
+@holds("R2", "C3")
 @given(
     st.none() | st.integers(-10 * DAY, NOW + 400 * DAY),
     st.none() | st.integers(-10 * DAY, NOW + 400 * DAY),
@@ -214,6 +221,7 @@ def test_a_claim_makes_nothing_younger_than_it_says_nor_than_its_reception(claim
         assert sent is None or made <= NOW - (sent - claimed)
 
 
+@holds("R2")
 @pytest.mark.parametrize(
     ("after_s", "is_a_time"), [(0, True), (5, True), (5.001, False), (3600, False)]
 )
@@ -223,6 +231,7 @@ def test_five_seconds_into_the_future_is_still_a_time(after_s: float, is_a_time:
     assert (made is not None) is is_a_time
 
 
+@holds("S4", "C1")
 @pytest.mark.parametrize(
     ("consent", "integrations", "stamped"),
     [
@@ -240,3 +249,83 @@ def test_an_empty_consent_object_is_a_stamp_only_beside_integrations(
 
     assert (stamp is not None) is stamped
     assert stamp is None or not stamp.granted
+
+
+@holds("S3", "C2")
+@given(json_values, st.booleans())
+def test_a_consent_object_that_is_none_makes_the_event_malformed(
+    value: Any, of_context: bool
+) -> None:
+    parsed = read(context=value) if of_context else read(context={"consent": value})
+
+    assert isinstance(parsed, Event) is isinstance(value, dict)
+    if isinstance(parsed, Malformed):
+        assert parsed.field == ("context" if of_context else "context.consent")
+
+
+@holds("S3")
+@pytest.mark.parametrize("form", ["consentCategories", "consentManagement"])
+@given(value=json_values)
+def test_so_does_one_in_another_form(form: str, value: Any) -> None:
+    if not isinstance(value, dict):
+        assert isinstance(read(context={form: value}), Malformed)
+
+
+@holds("S4", "C1")
+@given(
+    st.dictionaries(st.text(max_size=6).filter(lambda k: k != "categoryPreferences"), json_values),
+    st.none() | st.dictionaries(st.text(max_size=4), st.booleans(), max_size=2),
+)
+def test_a_consent_object_without_preferences_grants_nothing_or_is_silence(
+    consent: dict[str, Any], integrations: dict[str, bool] | None
+) -> None:
+    parsed = read(context={"consent": consent}, integrations=integrations)
+
+    assert isinstance(parsed, Event)
+    silent = not consent and not integrations
+    assert (parsed.stamp is None) is silent
+    assert silent or (parsed.stamp.granted, parsed.stamp.stated) == (frozenset(), frozenset())
+    assert read(context={"app": {}}, integrations=integrations).stamp is None
+
+
+@holds("S6")
+@given(s.names, s.names, st.sampled_from(("or", "and", "any", None)), st.booleans())
+def test_an_id_in_both_lists_is_denied_whatever_the_strategy_says(
+    granted, denied, strategy, listed
+) -> None:
+    said = {"allowedConsentIds": sorted(granted), "deniedConsentIds": sorted(denied)}
+    said = said if listed else {}
+    parsed = read(context={"consentManagement": said | {"resolutionStrategy": strategy}})
+
+    assert isinstance(parsed, Event)
+    assert (parsed.stamp is not None) is listed
+    assert not listed or parsed.stamp.granted == granted - denied
+    assert not listed or parsed.stamp.stated == granted | denied
+
+
+@holds("C3", "C4", "R2")
+def test_a_choice_without_a_time_was_made_when_it_came_and_one_from_the_future_has_none() -> None:
+    without = read()
+    corrected = read(timestamp="2026-11-01T09:00:00Z", sentAt="2026-11-01T11:00:00Z")
+    ahead = read(timestamp="2026-11-01T10:00:06Z")
+
+    assert isinstance(without, Event)
+    assert without.made_at == NOW
+    assert isinstance(corrected, Event)
+    assert corrected.made_at == NOW - 2 * 3600 * SECOND
+    assert isinstance(ahead, Event)
+    assert ahead.made_at is None
+
+
+@holds("R11")
+@given(st.dictionaries(st.sampled_from(s.NAMES), st.booleans()), s.policies())
+def test_an_update_is_an_answer_for_every_category(answers, policy) -> None:
+    event = read(event=PREFERENCE_UPDATE, context={"consent": {"categoryPreferences": answers}})
+
+    assert isinstance(event, Event)
+    answer = answer_of_update(event, policy)
+    assert answer.granted == {c for c, yes in answers.items() if yes}
+    assert answer.missing == set(policy.asked) - set(answers)
+    assert answer.denied == {c for c, yes in answers.items() if not yes} | answer.missing
+    assert answer.refusals.granted == frozenset()
+    assert answer.refusals.denied == answer.denied

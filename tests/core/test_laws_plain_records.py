@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consentry.core.decision import Question
 from consentry.core.moment import SECOND
 from consentry.core.policy import STRICT, Category, Mapping, Policy, Topic
-from consentry.core.preference import Block, Found, Standing, stand
+from consentry.core.preference import Block, Found, Standing, narrower, stand
 from consentry.core.record import Account, Fact, FactKind, History
 
 from . import plain_records as plain
@@ -45,7 +47,7 @@ def agree(history: History, policy: Policy, as_of: int) -> None:
     assert found(standing) == plain.read(history, policy, as_of)
 
 
-@holds("R1", "R2", "R3", "R5", "R6", "R8", "R9", "T3", "D1")
+@holds("R1", "R2", "R3", "R5", "R6", "R8", "R9", "T3", "D1", "C4", "C7")
 @MANY
 @given(s.pasts(merging=False), s.policies(), s.later_moments)
 def test_what_is_found_of_a_subject_is_what_the_rules_read_plainly_say(past, policy, as_of) -> None:
@@ -58,7 +60,7 @@ def test_what_is_found_of_a_subject_is_what_the_rules_read_plainly_say(past, pol
     agree(history, replace(policy, topics=(Topic("news"),)), as_of)
 
 
-@holds("R6")
+@holds("R6", "C5", "C6")
 @MANY
 @given(
     s.pasts(s.focused, slots=("device", "u1", "u3", "sibling", "contact"), merging=False, most=5),
@@ -76,7 +78,7 @@ def test_so_is_what_linked_identifiers_make_of_one_category(past, policy, as_of)
     agree(history, policy, as_of)
 
 
-@holds("R3", "C4")
+@holds("R3")
 @given(st.lists(s.facts, max_size=4), s.policies(), s.later_moments)
 def test_so_is_an_address_that_speaks_for_itself(facts, policy, as_of) -> None:
     past = s.Past(()).with_facts(*(("contact", fact) for fact in facts))
@@ -107,3 +109,79 @@ def test_a_linked_device_that_never_refused_does_not_shorten_what_a_grant_covers
     policy = Policy("shop", STRICT, (Category("ad"),), (Mapping("one", "webhook", ("ad",)),))
 
     assert s.allowed(policy, Question(30 * SECOND, 10 * SECOND), past, s.END) == {"one"}
+
+
+def yes(at_s: int) -> Fact:
+    return Fact(FactKind.CHOICE, "", at_s * SECOND, at_s * SECOND, granted=("ad",))
+
+
+def no(at_s: int) -> Fact:
+    return Fact(FactKind.CHOICE, "", at_s * SECOND, denied=("ad",))
+
+
+@holds("C5")
+@pytest.mark.parametrize(
+    ("first", "third", "lifted"),
+    [
+        ((yes(11),), (yes(12),), True),
+        ((yes(11),), (), False),
+        ((yes(11),), (yes(9),), False),
+        ((yes(9), yes(11)), (yes(9), yes(12)), True),
+    ],
+)
+def test_without_a_named_account_every_one_that_is_linked_must_have_granted(
+    first, third, lifted
+) -> None:
+    past = s.Past((), named=False).with_facts(
+        ("device", no(10)), *(("u1", f) for f in first), *(("u3", f) for f in third)
+    )
+    others = (Account("u1", {"u1": past.of("u1")}), Account("u3", {"u3": past.of("u3")}))
+    policy = Policy("shop", STRICT, (Category("ad"),))
+
+    history = History(device=past.of("device"), others=others)
+
+    assert (stand(history, policy, s.END).of("ad").block is None) is lifted
+
+
+@holds("C6")
+@pytest.mark.parametrize("named", [False, True])
+def test_a_devices_grant_lifts_a_linked_accounts_denial_only_beside_another_account(named) -> None:
+    refused = (Account("u3", {"u3": (no(10),)}),)
+    account = Account("u1", {"u1": ()}) if named else None
+    policy = Policy("shop", STRICT, (Category("ad"),))
+
+    history = History(device=(yes(11),), account=account, others=refused)
+
+    assert (stand(history, policy, s.END).of("ad").block is None) is named
+
+
+@given(s.standings(), s.standings(), s.moments, s.moments, s.later_moments, s.later_moments)
+def test_the_narrower_of_two_standings_keeps_the_worse_of_each(
+    one, two, first, second, until, other
+) -> None:
+    one = replace(one, as_of=first, valid_from=first, valid_until=until)
+    two = replace(two, as_of=second, valid_from=second, valid_until=other)
+
+    both = narrower(one, two)
+
+    assert both.as_of == max(first, second)
+    assert both.suppressed == (one.suppressed or two.suppressed)
+    for at in (first, second, until, other, until + 1, other + 1, first - 1, second - 1):
+        assert both.holds_at(at) == (one.holds_at(at) and two.holds_at(at))
+    assert both.found.keys() == one.found.keys() | two.found.keys()
+    for name, found in both.found.items():
+        sides = (one.of(name), two.of(name))
+        assert found.block == last(side.block for side in sides)
+        assert found.signal == last(side.signal for side in sides)
+        assert found.covers_from == max(side.covers_from for side in sides)
+        assert found.grant in [
+            side.grant for side in sides if side.covers_from == found.covers_from
+        ]
+        assert found.silent == min((side.silent for side in sides), key=WORST_FIRST.index)
+
+
+WORST_FIRST = ["expired", "stale", "unverified", "never_collected"]
+
+
+def last(blocks: Iterable[Block | None]) -> Block | None:
+    return max((b for b in blocks if b), key=lambda b: (b.at, b.record_id), default=None)

@@ -13,6 +13,7 @@ from consentry.core.preference import FOREVER, Found, Why, fold_one, narrower, s
 from consentry.core.record import Account, Fact, FactKind, History, Merge
 
 from . import strategies as s
+from .clauses import holds
 
 ONE_CATEGORY = (Category("ad"),)
 NAMED = ("device", "u1", "u3", "sibling", "contact")  # and not u2, that only a merge joins
@@ -66,6 +67,7 @@ def test_the_standing_does_not_change_by_itself_while_it_is_valid(
     assert (then.found, then.suppressed) == (now.found, now.suppressed)
 
 
+@holds("R2")
 @given(
     s.pasts(s.choices(made_by=20 * SECOND)),
     s.policies(),
@@ -80,6 +82,7 @@ def test_a_grant_made_up_to_the_reception_of_a_denial_lifts_nothing(
     assert s.standing(past.with_facts((slot, denial)), policy, as_of).of("ad").block is not None
 
 
+@holds("R2")
 @given(st.integers(0, 5), st.integers(0, 5), st.sampled_from(Devices), st.sampled_from(NAMED))
 def test_a_clock_that_is_fast_does_not_lift_a_denial_that_came_after_the_grant(
     fast_s, later_s, devices, slot
@@ -104,6 +107,7 @@ def test_where_nobody_refused_a_further_grant_takes_no_cover_away(
     assert s.standing(past, policy, END).of("ad").covers_from <= first_s * SECOND
 
 
+@holds("R9")
 @given(s.pasts(merging=False), s.policies(), s.choices(FactKind.IMPORT), st.data())
 def test_an_import_never_lifts_a_denial(past, policy, imported, data) -> None:
     slot, as_of = data.draw(st.sampled_from(s.SLOTS)), data.draw(s.later_moments)
@@ -115,12 +119,14 @@ def test_an_import_never_lifts_a_denial(past, policy, imported, data) -> None:
             assert blocked(after.of(category)), category
 
 
+@holds("R8")
 @given(s.pasts(s.signals()), s.policies(), s.later_moments)
 def test_a_signal_only_denies(past, policy, as_of) -> None:
     for found in s.standing(past, policy, as_of).found.values():
         assert found.grant is None
 
 
+@holds("R8")
 @given(s.pasts(s.quiet_facts), s.policies(), s.signals(present=True), s.later_moments)
 def test_a_repeated_signal_is_not_newer(past, policy, signal, as_of) -> None:
     seen = past.with_facts(("device", signal))
@@ -134,6 +140,7 @@ def test_a_repeated_signal_is_not_newer(past, policy, signal, as_of) -> None:
     assert twice.found == s.standing(seen, policy, END).found
 
 
+@holds("R3")
 @given(
     s.pasts(),
     s.policies(account_choices=AccountChoices.PROVEN),
@@ -159,6 +166,7 @@ def _heard(found: Found) -> Found:
 answers = st.lists(s.choices() | s.choices(FactKind.IMPORT) | s.focused, max_size=4)
 
 
+@holds("R7")
 @given(answers, answers, s.policies(), s.moments)
 def test_a_merge_never_grants_what_one_side_denied(left, right, policy, at) -> None:
     sides = s.Past(()).with_facts(*(("u1", f) for f in left), *(("u2", f) for f in right))
@@ -173,6 +181,7 @@ def test_a_merge_never_grants_what_one_side_denied(left, right, policy, at) -> N
                 assert blocked(after.of(category)), (user_id, category)
 
 
+@holds("R5")
 @given(st.integers(0, 20), st.integers(1, 10), st.integers(5, 30), st.integers(0, 80))
 def test_when_a_grant_expires_the_refusal_that_it_lifted_stands_again(
     denied_s, waited_s, max_age_s, asked_s
@@ -210,6 +219,7 @@ def test_the_narrower_of_two_standings_blocks_what_either_blocks(one, other, pol
         assert found.grant is not None or found.covers_from == FOREVER
 
 
+@holds("S5")
 @given(s.pasts(), s.policies(), s.later_moments, s.choices())
 def test_a_category_that_the_workspace_lacks_is_not_in_the_standing(
     past, policy, as_of, choice

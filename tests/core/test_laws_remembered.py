@@ -199,7 +199,7 @@ def test_what_only_looks_like_an_answer_is_none_whatever_was_read_before(written
 def test_an_answer_that_is_remembered_answers_for_no_other(answer: bool, no_answer: Any) -> None:
     category_preferences({"ad": answer}, "f")
 
-    with pytest.raises(Invalid, match="f.ad must be true or false"):
+    with pytest.raises(Invalid, match=r"f\.ad must be true or false"):
         category_preferences({"ad": no_answer}, "f")
     assert category_preferences({"ad": answer}, "f").granted == ({"ad"} if answer else set())
 

@@ -8,6 +8,7 @@ from consentry.core.delivery import Backoff, Grade, Outcome, State
 from consentry.core.moment import SECOND
 from consentry.flow.lane import Lane
 from consentry.ports import Delivery, Positioned
+from tests.core.clauses import holds
 from tests.store.makers import device, event
 
 BACKOFF = Backoff(first_s=1.0, longest_s=8.0, give_up_after_s=20.0)
@@ -41,6 +42,7 @@ def retry(lane: Lane, now: int, subject: str) -> int | None:
     return row.position
 
 
+@holds("L4")
 def test_a_row_that_was_held_gives_up_in_time_from_when_it_was_held() -> None:
     lane = new_lane()
     admit(lane, ["a", "a"])
@@ -54,6 +56,7 @@ def test_a_row_that_was_held_gives_up_in_time_from_when_it_was_held() -> None:
     assert lane.settle(1, State.WAITING, FAILED, 25 * SECOND, 0.0) is State.DEAD
 
 
+@holds("L5")
 def test_what_comes_back_untried_before_what_is_held_is_tried_first() -> None:
     lane = new_lane(batch_max=2)
     admit(lane, ["a", "a"])
@@ -92,6 +95,7 @@ def test_a_row_whose_event_is_gone_makes_way_for_the_next_of_its_subject() -> No
     assert retry(lane, 0, "a") == 1
 
 
+@holds("L7")
 def test_a_busy_subject_lets_the_next_one_start() -> None:
     lane = new_lane()
     admit(lane, ["hot"] * MANY + ["other"])

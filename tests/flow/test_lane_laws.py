@@ -19,6 +19,7 @@ from consentry.core.delivery import Backoff, Grade, Outcome, State
 from consentry.core.moment import SECOND
 from consentry.flow.lane import FAILURES_UNTIL_ILL, Lane
 from consentry.ports import Delivery, Positioned
+from tests.core.clauses import holds
 from tests.store.makers import device, event
 
 SUBJECTS = ("a", "a", "a", "b", "b", "c", "d", "e", "f")
@@ -255,10 +256,11 @@ class LaneMachine(RuleBasedStateMachine):
         assert dead == {p for p, row in self.disk.rows.items() if row.state == State.DEAD}
 
 
-TestLane = LaneMachine.TestCase
+TestLane = holds("L1", "L5", "L6", "L8", "L9")(LaneMachine.TestCase)
 TestLane.settings = settings(max_examples=8 * settings().max_examples, stateful_step_count=40)
 
 
+@holds("L7")
 def test_one_failing_subject_does_not_hold_up_the_others() -> None:
     lane = new_lane()
     log = ["a", "b", "a", "c", "a", "b", "a", "d", "a", "a", "a", "a", "b"]
@@ -284,6 +286,7 @@ def test_one_failing_subject_does_not_hold_up_the_others() -> None:
     assert sorted(delivered) == [p for p, subject in enumerate(log) if subject != "a"]
 
 
+@holds("L5")
 def test_a_batch_that_fails_is_retried_in_its_order() -> None:
     lane = new_lane()
     for position in range(3):
@@ -304,6 +307,7 @@ def test_a_batch_that_fails_is_retried_in_its_order() -> None:
     assert retried == [0, 1, 2]
 
 
+@holds("L5")
 def test_what_comes_back_untried_waits_between_what_is_held_already() -> None:
     lane = Lane("shop", BACKOFF, batch_max=2, batch_bytes=10_000)
     for position in range(3):
@@ -324,6 +328,7 @@ def test_what_comes_back_untried_waits_between_what_is_held_already() -> None:
     assert retried == [0, 1, 2]
 
 
+@holds("L5")
 def test_requests_that_come_back_untried_leave_everything_in_order() -> None:
     lane = Lane("shop", BACKOFF, batch_max=1, batch_bytes=10_000)
     for position, subject in enumerate("abab"):
