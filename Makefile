@@ -44,6 +44,9 @@ format: .venv/dev ## Format and repair what can be repaired
 bench: .venv/dev .build/bench-apt .build/bench-venv/done .build/bench-node ## Measure against floors and peers in the same run (about 10 minutes)
 	$(BIN)/python -m bench.run
 
+mutants: .build/mutants ## Break the core in every place and see that the tests notice (half an hour)
+	.build/mutants-venv/bin/python -m tests.mutants
+
 lock: .venv/dev ## Resolve the requirements again, with hashes
 	$(BIN)/uv pip compile -q -U --generate-hashes --no-emit-index-url --no-annotate --no-header --universal \
 	  --python-version 3.11 pyproject.toml --all-extras -o requirements/run.txt
@@ -53,6 +56,8 @@ lock: .venv/dev ## Resolve the requirements again, with hashes
 	  --python-version 3.11 requirements/uv.in -o requirements/uv.txt
 	$(BIN)/uv pip compile -q -U --generate-hashes --no-emit-index-url --no-annotate --no-header --universal \
 	  --python-version 3.11 requirements/bench.in -o requirements/bench.txt
+	$(BIN)/uv pip compile -q -U --generate-hashes --no-emit-index-url --no-annotate --no-header --universal \
+	  --python-version 3.11 pyproject.toml --all-extras --group mutants -c requirements/dev.txt -o requirements/mutants.txt
 
 clean: ## Remove what make made
 	rm -rf .venv .build tests/e2e/js/node_modules bench/js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -72,6 +77,12 @@ clean: ## Remove what make made
 	$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements/dev.txt
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@ .venv/run
+
+# What breaks the code has its own tools, which nothing else needs.
+.build/mutants: .venv/uv requirements/mutants.txt
+	$(BIN)/uv venv -q --clear --python $(BIN)/python .build/mutants-venv
+	$(BIN)/uv pip sync -q --python .build/mutants-venv/bin/python --require-hashes requirements/mutants.txt
+	@touch $@
 
 .build/node: tests/e2e/js/package-lock.json
 	@mkdir -p .build
@@ -110,4 +121,4 @@ clean: ## Remove what make made
 	cd bench/js && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-.PHONY: help demo test test-fast soak fuzz check format bench lock clean
+.PHONY: help demo test test-fast soak fuzz check format bench mutants lock clean

@@ -29,7 +29,7 @@ settings.register_profile(
 )
 settings.register_profile(
     "mutants",
-    max_examples=40,
+    max_examples=30,
     stateful_step_count=30,
     derandomize=True,
     database=None,
