@@ -97,16 +97,13 @@ def _category(history: History, policy: Policy, as_of: int, since: int, name: st
         of_account = []
     of_device = device.yeses if how == "latest" else []
 
+    named: list[tuple[Person, list[Yes]]] = [(device, of_account), (account, []), (contact, [])]
+    linked = [(p, [*of_account, *of_device]) for p in siblings]
+    linked += [(p, of_device if history.account else []) for p in others]
+    linked += [(p, [] if how == "strictest" else account.yeses) for p in contacts]
     crossing: list[No] = []  # stood where it was said, whether or not another identifier lifts it
     blocking: list[No] = []
-    for person, lifters in (
-        (device, of_account),
-        (account, []),
-        (contact, []),
-        *((p, [*of_account, *of_device]) for p in siblings),
-        *((p, of_device if history.account else []) for p in others),
-        *((p, [] if how == "strictest" else account.yeses) for p in contacts),
-    ):
+    for person, lifters in (*named, *linked):
         for no in filter(person.open, person.noes):
             crossing.append(no)
             if any(yes.lifts(no.at) for yes in lifters):
@@ -122,7 +119,7 @@ def _category(history: History, policy: Policy, as_of: int, since: int, name: st
     holding = [yes for person in own for yes in person.yeses if yes.counts > floor]
     latest = max(holding, key=lambda y: (y.made, y.id), default=None)
     covers = min((yes.made for yes in holding), default=NEVER)
-    taken_back = [_taken_back(person) for person in (*siblings, *others, *contacts)]
+    taken_back = [_taken_back(person, lifters) for person, lifters in linked]
     faded = sorted({word for person in own for word in person.faded})
     return Read(
         _last(no for no in blocking if no.why != "signal"),
@@ -153,12 +150,17 @@ def _answered(no: No, yeses: list[Yes]) -> bool:
     return any(yes.counts > known for yes in spoken)
 
 
-def _taken_back(person: Person) -> int:
-    """From when on somebody who is linked refuses no more. Who never refused does not narrow."""
+def _taken_back(person: Person, lifters: list[Yes]) -> int:
+    """From when on somebody who is linked refuses no more. Who never refused does not narrow.
+
+    Where they took it back themselves, whoever might lift it did so from the first grant on.
+    """
     if not person.noes:
         return 0
     last = max(no.at for no in person.noes)
-    return min((yes.counts for yes in person.yeses if yes.lifts(last)), default=last + 1)
+    if not any(yes.lifts(last) for yes in person.yeses):
+        return last + 1
+    return min(yes.counts for yes in (*person.yeses, *lifters) if yes.lifts(last))
 
 
 def _person(

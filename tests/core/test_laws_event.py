@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from consentry.core import moment
 from consentry.core.choice import answer_of_update
+from consentry.core.decision import question_of
 from consentry.core.event import (
     FUTURE_TOLERANCE,
     PREFERENCE_UPDATE,
@@ -22,6 +23,7 @@ from consentry.core.event import (
     parse_event,
 )
 from consentry.core.moment import DAY, SECOND
+from consentry.core.policy import Regime
 from consentry.core.stamp import join_stamps, read_stamp
 
 from . import strategies as s
@@ -329,3 +331,34 @@ def test_an_update_is_an_answer_for_every_category(answers, policy) -> None:
     assert answer.denied == {c for c, yes in answers.items() if not yes} | answer.missing
     assert answer.refusals.granted == frozenset()
     assert answer.refusals.denied == answer.denied
+
+
+@given(messages, envelopes(), st.none() | st.sampled_from(Regime), st.booleans())
+def test_the_question_is_about_the_event_as_it_was_read(raw, envelope, regime, superseded) -> None:
+    event = parse_event(raw, envelope, fallback_id="generated")
+    if not isinstance(event, Event):
+        return
+
+    question = question_of(event, regime, superseded=superseded)
+
+    assert (question.accepted_at, question.made_at) == (NOW, event.made_at)
+    assert (question.stamp, question.integrations) == (event.stamp, event.integrations)
+    assert (question.regime, question.superseded) == (regime, superseded)
+    assert question.preference_update is (event.type == "track" and event.name == PREFERENCE_UPDATE)
+    assert question.prohibited == frozenset()
+
+
+@pytest.mark.parametrize("regime", [None, *Regime])
+@pytest.mark.parametrize("superseded", [False, True])
+def test_the_question_about_a_choice_says_so(regime: Regime | None, superseded: bool) -> None:
+    event = read(
+        event=PREFERENCE_UPDATE, context={"consent": {"categoryPreferences": {"ad": True}}}
+    )
+    assert isinstance(event, Event)
+
+    question = question_of(event, regime, superseded=superseded)
+
+    assert question.preference_update
+    assert (question.regime, question.superseded) == (regime, superseded)
+    assert question_of(event).superseded is False
+    assert question.stamp == event.stamp

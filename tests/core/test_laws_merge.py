@@ -241,3 +241,71 @@ def test_an_import_does_not_lift_by_a_merge_what_it_did_not_lift_before(refused)
 
     assert found.block is not None
     assert found.block.why is Why.CONFLICT
+
+
+MORTAL = Policy("shop", Settings(max_age_us=30 * SECOND), (Category("ad"),))
+
+
+def sides_of(left: Facts, right: Facts, turned: bool) -> dict[str, Facts]:
+    return {"u1": right, "u2": left} if turned else {"u1": left, "u2": right}
+
+
+@holds("R7", "R5")
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("left", "right", "block"),
+    [
+        # What was refused last stands again, and as late as it can beside the grant that was kept.
+        ((no("a", 1), yes("b", 5)), (yes("d", 6),), ("a", 1)),
+        ((yes("b", 5),), (no("c", 8), yes("d", 9)), ("c", 5 - 1e-6)),
+        ((no("a", 1), yes("b", 5)), (no("c", 2), yes("d", 6)), ("c", 2)),
+    ],
+)
+def test_when_what_a_merge_granted_fades_the_refusals_before_it_stand_again(
+    left, right, block, turned
+) -> None:
+    members = sides_of(left, right, turned)
+    assert merged(members, MERGE, as_of=AT, policy=MORTAL).of("ad").block is None
+
+    found = merged(members, MERGE, as_of=s.END, policy=MORTAL).of("ad")
+
+    assert found.grant is None
+    assert found.block is not None
+    assert (found.block.record_id, found.block.at) == (block[0], round(block[1] * SECOND))
+    assert found.block.why is Why.DENIED
+
+
+@holds("R7")
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_merge_is_judged_as_of_when_it_was_made(turned) -> None:
+    members = sides_of((yes("a", 1),), (no("b", 2),), turned)
+
+    found = merged(members, MERGE, as_of=s.END, policy=MORTAL).of("ad")
+
+    assert found.block is not None
+    assert found.block.why is Why.CONFLICT  # the grant has expired since
+
+
+@holds("R7")
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_came_with_the_merge_came_before_it(turned) -> None:
+    members = sides_of((yes("a", 1),), (no("b", 20),), turned)
+
+    found = merged(members, MERGE, as_of=s.END, policy=POLICY).of("ad")
+
+    assert found.block is not None
+    assert (found.block.record_id, found.block.why) == ("m01", Why.CONFLICT)
+
+
+@holds("R3", "R7")
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("choices", AccountChoices)
+def test_an_unproven_grant_is_one_in_a_merge_where_it_is_one_elsewhere(choices, turned) -> None:
+    policy = Policy("shop", Settings(account_choices=choices), (Category("ad"),))
+    members = sides_of((yes("a", 1, proven=False),), (no("b", 2), yes("c", 3)), turned)
+
+    found = merged(members, MERGE, as_of=s.END, policy=policy).of("ad")
+
+    given = choices is AccountChoices.AS_GIVEN
+    assert found.block is None
+    assert (found.grant and found.grant.record_id) == ("a" if given else "c")

@@ -120,6 +120,7 @@ def test_a_stamp_that_decides_alone_is_asked_beside_denials_received_since_accep
 
     assert decision.allow is allow
     assert not verdict(policy, Question(BEFORE, BEFORE, stamp), standing, "ad").granted
+    assert granted(policy, Question(BEFORE, BEFORE, stamp), standing) == 0
 
 
 @holds("T3")

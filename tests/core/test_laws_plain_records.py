@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from consentry.core.decision import Question
 from consentry.core.moment import SECOND
-from consentry.core.policy import STRICT, Category, Mapping, Policy, Topic
+from consentry.core.policy import STRICT, Category, Devices, Mapping, Policy, Topic
 from consentry.core.preference import Block, Found, Standing, narrower, stand
 from consentry.core.record import Account, Fact, FactKind, History
 
@@ -185,3 +185,44 @@ WORST_FIRST = ["expired", "stale", "unverified", "never_collected"]
 
 def last(blocks: Iterable[Block | None]) -> Block | None:
     return max((b for b in blocks if b), key=lambda b: (b.at, b.record_id), default=None)
+
+
+@holds("R6", "R9")
+@pytest.mark.parametrize(
+    ("device", "sibling", "why"),
+    [
+        ((), (no(10),), "denied"),
+        ((yes(5),), (no(10),), "conflict"),
+        ((yes(5), yes(15)), (no(10),), None),
+        ((yes(15),), (no(10),), "conflict"),  # it was given before it could be asked
+        ((yes(15), yes(16)), (no(10),), None),
+        ((Fact(FactKind.IMPORT, "", 15 * SECOND, 15 * SECOND, ("ad",)),), (no(10),), "conflict"),
+        ((yes(5),), (no(10), yes(11)), None),
+    ],
+)
+def test_devices_that_disagree_are_asked_until_somebody_answers(device, sibling, why) -> None:
+    past = s.Past(()).with_facts(
+        *(("device", f) for f in device), *(("sibling", f) for f in sibling)
+    )
+    policy = Policy("shop", replace(STRICT, devices=Devices.ASK), (Category("ad"),))
+
+    block = s.standing(past, policy, s.END).of("ad").block
+
+    assert (block and block.why) == why
+    assert block is None or block.at == 10 * SECOND
+
+
+@holds("R6")
+@pytest.mark.parametrize("devices", Devices)
+@pytest.mark.parametrize("slot", ["sibling", "u3", "contact"])
+@pytest.mark.parametrize("granting", ["device", "u1"])
+def test_a_grant_that_follows_a_refusal_that_was_lifted_takes_no_cover_away(
+    devices, slot, granting
+) -> None:
+    past = s.Past(()).with_facts((slot, no(5)), (granting, yes(10)))
+    policy = Policy("shop", replace(STRICT, devices=devices), (Category("ad"),))
+    before = s.standing(past, policy, s.END).of("ad")
+
+    after = s.standing(past.with_facts((slot, yes(50))), policy, s.END).of("ad")
+
+    assert before.block is not None or after.covers_from == before.covers_from == 10 * SECOND

@@ -60,6 +60,10 @@ def test_the_standing_does_not_change_by_itself_while_it_is_valid(
 ) -> None:
     now = s.standing(past, policy, as_of)
     assert now.holds_at(as_of)
+    assert now.holds_at(now.valid_from)
+    assert now.holds_at(now.valid_until)
+    assert not now.holds_at(now.valid_from - 1)
+    assert not now.holds_at(now.valid_until + 1)
     other = data.draw(st.integers(now.valid_from, min(now.valid_until, END)))
 
     then = s.standing(past, policy, other)

@@ -317,8 +317,6 @@ def _holding(own: Own | None) -> Grant | None:
     The latest, because no denial moves it: otherwise one that overtakes an early grant would
     hand the merge a later, stronger one.
     """
-    if own is None:
-        return None
-    floor = own.denied_until()
-    holding = [grant for grant in own.grants if grant.counts_at > floor]
-    return max(holding, key=lambda g: (g.counts_at, g.record_id), default=None)
+    if own is None or own.standing() is not None or own.standing_signal() is not None:
+        return None  # an import lifts nothing, so it may stand beside a denial
+    return max(own.grants, key=lambda g: (g.counts_at, g.record_id), default=None)

@@ -165,7 +165,7 @@ def narrower(one: Standing, two: Standing) -> Standing:
 
 
 def _narrower(one: Found, two: Found) -> Found:
-    later = one if one.covers_from >= two.covers_from else two
+    later = max(one, two, key=lambda found: found.covers_from)
     return Found(
         block=_latest(one.block, two.block),
         signal=_latest(one.signal, two.signal),
