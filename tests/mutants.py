@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 LIST = Path(__file__).with_suffix(".toml")
-MADE = ROOT / "mutants"  # where mutmut works
+WORK = ROOT / ".build" / "mutants-run"  # a copy, which mutmut works on
+COPIED = ("src", "tests", "spec", "pyproject.toml")
 MUTMUT = str(Path(sys.executable).with_name("mutmut"))
 AT_ONCE = len(os.sched_getaffinity(0))
 KILLED, TIMED_OUT = "killed", "timeout"
@@ -63,9 +64,21 @@ def differences(found: list[Mutant], listed: list[Mutant]) -> tuple[list[Mutant]
     return list((survived - expected).elements()), list((expected - survived).elements())
 
 
+def fresh_copy() -> None:
+    """What mutmut remembers of an earlier run goes with it."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, WORK / name, ignore=shutil.ignore_patterns("node_modules"))
+        else:
+            shutil.copy(source, WORK)
+
+
 def mutmut(*arguments: str, quiet: bool = True) -> str:
     done = subprocess.run(
-        [MUTMUT, *arguments], cwd=ROOT, env=ENVIRONMENT, check=True, text=True,
+        [MUTMUT, *arguments], cwd=WORK, env=ENVIRONMENT, check=True, text=True,
         stdout=subprocess.PIPE if quiet else None,
     )  # fmt: skip
     return done.stdout or ""
@@ -131,7 +144,7 @@ def main(arguments: list[str]) -> int:
     if "--no-run" in arguments:
         seeds = []
     else:
-        shutil.rmtree(MADE, ignore_errors=True)
+        fresh_copy()
         mutmut("run", "--max-children", str(AT_ONCE), quiet=False)
     configured = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
     lived = unnoticed(seeds, configured["pytest_add_cli_args_test_selection"])
