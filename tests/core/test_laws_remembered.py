@@ -99,7 +99,8 @@ def test_as_many_rulings_are_kept_as_may_be_and_a_known_one_makes_none_forgotten
 @pytest.mark.parametrize("elsewhere", [{"elsewhere": False}, {"All": True, "elsewhere": False}])
 def test_what_an_event_says_of_others_makes_no_ruling_of_its_own(elsewhere) -> None:
     policy = crowded()
-    decide(policy, Question(SECOND, SECOND), Standing(SECOND))
+    first = Question(SECOND, SECOND, integrations={"All": True})
+    decide(policy, first, Standing(SECOND))
     decide(policy, Question(SECOND, SECOND, integrations=elsewhere), Standing(SECOND))
 
     assert len(policy.rulings) == 1
