@@ -61,7 +61,7 @@ class Deciding:
         self.policy = policy
         self.heard = Heard()
         self.changes = 0
-        self._most = most
+        self.kept, self._most = 0, most
         self._full = False
         self._held = Held(records)
         self._size = records.size()
@@ -144,7 +144,7 @@ class Deciding:
     def _keep(self, records: Sequence[Record]) -> None:
         if not records:
             return
-        if len(self.heard.values) >= self._most:
+        if self.kept + len(records) > self._most:
             self._full, self.quick = True, False
             self.changes += 1
             raise GateFull("no more choices can be kept in memory")
@@ -152,4 +152,5 @@ class Deciding:
             for record in records:
                 self._held.keep(record)
                 self.heard.add(touched_by(record))
+        self.kept += len(records)
         self.changes += 1

@@ -27,7 +27,8 @@ from consentry.core.policy import Policy
 from consentry.flow.offline import NoRecords, Records
 from consentry.ports import StoreError
 
-MOST_IDENTIFIERS = 1_000_000
+MOST_RECORDS = 1_000_000
+"""Some two gigabytes."""
 
 
 class Gate:
@@ -35,7 +36,7 @@ class Gate:
 
     ``source`` is where the events come from: what their choices may grant, and what silence
     means. ``records`` are read besides what this process records itself. Raises StoreError when
-    they cannot be read. ``most`` identifiers are kept in memory; past it, see ``GateFull``.
+    they cannot be read. ``most`` choices and links are kept in memory; past it, see ``GateFull``.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Gate:
         records: Records | None = None,
         shadow: bool = False,
         clock: Clock | None = None,
-        most: int = MOST_IDENTIFIERS,
+        most: int = MOST_RECORDS,
     ) -> None:
         self._deciding = Deciding(policy, source, records or NoRecords(), clock, most)
         self._shadow = shadow
@@ -164,6 +165,7 @@ class Gate:
         """What became of all events so far."""
         with self._lock:
             total = self._counts.copy()
+            total.recorded = self._deciding.kept
             for plan in self._outcomes.values():
                 total.add(plan.result, plan.used)
             return total

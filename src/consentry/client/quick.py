@@ -26,9 +26,7 @@ MOST_PLANS = 4096
 """How many are remembered: senders choose what stands in a consent object."""
 _FOR_EVER = 2**62
 
-_UNUSUAL = frozenset({"writeKey", "_metadata", "previousId", "originalTimestamp", "sentAt"})
-_LISTS = "consentManagement"
-_PREFERENCES = "categoryPreferences"
+_EMPTY: dict[str, Any] = {}
 _SOME_TIME = "2000-01-01T00:00:00Z"
 _ADDRESSES = (NodeKind.EMAIL, NodeKind.PHONE)
 _NONE: Mapping[str, Exception] = MappingProxyType({})
@@ -75,51 +73,58 @@ def text_of(event: Any, heard: Heard) -> bytes | None:
 
     A plain event is well formed: ``core.event.parse_event`` accepts it. Its answers alone are
     not looked at: odd ones have a text that no accepted event has, so there is no plan for it.
-    It is one function, because calls would cost more than what they check.
-    """
-    if type(event) is not dict or not _UNUSUAL.isdisjoint(event):
+    """  # one function, because calls would cost more than what they check
+    if type(event) is not dict or (
+        "writeKey" in event
+        or "_metadata" in event
+        or "previousId" in event
+        or "originalTimestamp" in event
+        or "sentAt" in event
+        or ("traits" in event and type(event["traits"]) is not dict)
+        or ("integrations" in event and not _is_empty(event["integrations"]))
+    ):
         return None
-    get = event.get
-    kind, name = get("type"), get("event")
-    if kind == "track":
-        if type(name) is not str or not name or name == PREFERENCE_UPDATE:
+    try:
+        kind, context = event["type"], event["context"]
+        if kind == "track":
+            name = event["event"]
+            if type(name) is not str or not name or name == PREFERENCE_UPDATE:
+                return None
+        elif (kind != "page" and kind != "screen") or type(event.get("name", "")) is not str:
             return None
-    elif (kind != "page" and kind != "screen") or type(get("name", "")) is not str:
-        return None
-    device, account, known = get("anonymousId"), get("userId"), heard.values
-    if (device is not None and (type(device) is not str or len(device) > LONGEST_ID)) or (
-        account is not None and (type(account) is not str or len(account) > LONGEST_ID)
-    ):
-        return None
-    if (not device and not account) or (known and (device in known or account in known)):
-        return None
-    message_id, integrations = get("messageId", ""), get("integrations")
-    if type(message_id) is not str or len(message_id) > LONGEST_MESSAGE_ID:
-        return None
-    properties, traits = get("properties"), get("traits")
-    if (
-        (properties is not None and type(properties) is not dict)
-        or (traits is not None and type(traits) is not dict)
-        or (integrations is not None and (type(integrations) is not dict or integrations))
-    ):
-        return None
-    at, context = get("timestamp", _SOME_TIME), get("context")
-    if type(context) is not dict or "consentCategories" in context or _LISTS in context:
-        return None
-    consent = context.get("consent")
-    if type(consent) is not dict or type(consent.get(_PREFERENCES)) is not dict:
-        return None
-    if heard.addresses and _names_address(traits, properties, context.get("traits")):
-        return None
-    try:  # in the years 2 to 9998 every time zone's times can be told
+        get, known = event.get, heard.values
+        device, account, message_id = get("anonymousId"), get("userId"), get("messageId", "")
+        if (device is not None and (type(device) is not str or len(device) > LONGEST_ID)) or (
+            account is not None and (type(account) is not str or len(account) > LONGEST_ID)
+        ):
+            return None
+        if (not device and not account) or (known and (device in known or account in known)):
+            return None
+        if type(message_id) is not str or len(message_id) > LONGEST_MESSAGE_ID:
+            return None
+        if type(get("properties", _EMPTY)) is not dict or type(context) is not dict:
+            return None
+        if "consentCategories" in context or "consentManagement" in context:
+            return None
+        if heard.addresses and _names_address(event, context):
+            return None
+        at, consent = get("timestamp", _SOME_TIME), context["consent"]
+        # In the years 2 to 9998 every time zone's times can be told.
         if type(at) is not str or not 10 <= len(at) <= 40 or not 1 < _time(at).year < 9999:
             return None
-        text = _encode(consent[_PREFERENCES])
-    except (ValueError, TypeError, RecursionError):
+        if type(consent) is not dict or type(consent["categoryPreferences"]) is not dict:
+            return None
+        text = _encode(consent["categoryPreferences"])
+    except (KeyError, ValueError, TypeError, RecursionError):
         return None
     return text if len(text) <= LONGEST_REMEMBERED else None
 
 
-def _names_address(*places: Any) -> bool:
+def _is_empty(integrations: Any) -> bool:
+    return type(integrations) is dict and not integrations
+
+
+def _names_address(event: dict[str, Any], context: dict[str, Any]) -> bool:
     """Whether an e-mail address or a phone number stands where ``core.event`` looks for one."""
+    places = (event.get("traits"), event.get("properties"), context.get("traits"))
     return any(isinstance(p, Mapping) and ("email" in p or "phone" in p) for p in places)

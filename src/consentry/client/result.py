@@ -77,6 +77,7 @@ class Counts:
     """What became of all events so far, per destination. ``refused`` were malformed.
 
     ``unreadable`` counts events of which nothing was handed on, for want of the consent state.
+    ``recorded`` are the choices and links that are kept in memory: see ``GateFull``.
     """
 
     delivered: dict[str, int] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class Counts:
     failed: dict[str, int] = field(default_factory=dict)
     refused: int = 0
     unreadable: int = 0
+    recorded: int = 0
 
     def add(self, result: Result, times: int = 1) -> None:
         """Count this result."""
@@ -100,4 +102,4 @@ class Counts:
     def copy(self) -> Counts:
         """The same counts, apart from these."""
         counts = (dict(self.delivered), dict(self.withheld), dict(self.failed))
-        return Counts(*counts, self.refused, self.unreadable)
+        return Counts(*counts, self.refused, self.unreadable, self.recorded)
