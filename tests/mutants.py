@@ -101,7 +101,11 @@ def survives(seeded: dict[str, Any]) -> bool:
             raise SystemExit(f"{seeded['file']} does not hold this once: {seeded['old']}")
         path.write_text(text.replace(seeded["old"], seeded["new"]))
         environment = ENVIRONMENT | {"PYTHONPATH": f"{folder}/src{os.pathsep}{ROOT}"}
-        command = [sys.executable, *"-m pytest -qx -p no:cacheprovider".split(), *seeded["tests"]]
+        command = [
+            sys.executable,
+            *["-m", "pytest", "-qx", "-p", "no:cacheprovider"],
+            *seeded["tests"],
+        ]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode > 1:  # it broke before a test could notice
         raise SystemExit(done.stdout + done.stderr)

@@ -76,7 +76,9 @@ def test_a_crowd_that_says_nothing_keeps_nobody_out(acme: Server) -> None:
         assert files(acme) <= most + idle + 10
         assert peak_kib(acme) - before < 200 * 1024
         # The silent ones are let go although they never leave.
-        wait_for(lambda: files(acme) < idle + most // 2, timeout_s=60, what="connections given back")
+        wait_for(
+            lambda: files(acme) < idle + most // 2, timeout_s=60, what="connections given back"
+        )
     wait_for(lambda: files(acme) <= idle + 10, timeout_s=60, what="every file given back")
     answers(acme)
 
