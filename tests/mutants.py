@@ -28,6 +28,7 @@ WORK = ROOT / ".build" / "mutants-run"  # a copy, which mutmut works on
 COPIED = ("src", "tests", "spec", "pyproject.toml")
 MUTMUT = str(Path(sys.executable).with_name("mutmut"))
 AT_ONCE = len(os.sched_getaffinity(0))
+LONGEST_S = 600.0  # for the tests of one seeded change
 KILLED, TIMED_OUT = "killed", "timeout"
 ENVIRONMENT = os.environ | {"HYPOTHESIS_PROFILE": "mutants"}
 ENVIRONMENT.pop("PYTHONPATH", None)  # what is broken must not be hidden by what is not
@@ -101,12 +102,13 @@ def survives(seeded: dict[str, Any]) -> bool:
             raise SystemExit(f"{seeded['file']} does not hold this once: {seeded['old']}")
         path.write_text(text.replace(seeded["old"], seeded["new"]))
         environment = ENVIRONMENT | {"PYTHONPATH": f"{folder}/src{os.pathsep}{ROOT}"}
-        command = [
-            sys.executable,
-            *["-m", "pytest", "-qx", "-p", "no:cacheprovider"],
-            *seeded["tests"],
-        ]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        command = [sys.executable, *"-m pytest -qx -p no:cacheprovider".split(), *seeded["tests"]]
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LONGEST_S
+            )
+        except subprocess.TimeoutExpired:
+            return False
     if done.returncode > 1:  # it broke before a test could notice
         raise SystemExit(done.stdout + done.stderr)
     return done.returncode == 0
@@ -121,7 +123,8 @@ def report(title: str, mutants: list[Any]) -> None:
 
 def survivors(status: dict[str, str]) -> list[Mutant]:
     """What was not noticed, or what no test was asked about."""
-    names = [name for name, how in status.items() if how not in (KILLED, TIMED_OUT)]
+    names = [name for name, how in status.items() if how not in (LONGEST_S = 600.0  # for the tests of one seeded change
+KILLED, TIMED_OUT)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         diffs = pool.map(lambda name: mutmut("show", name), names)
         return list(map(mutant_of, names, diffs))

@@ -57,6 +57,7 @@ def test_a_ruling_never_depends_on_who_was_asked_about_before(policy, asked) -> 
     assert again[::-1] == alone
 
 
+KEPT = 4096
 CROWD = 13  # 2**13 sets of granted categories, twice as many as are kept
 
 
@@ -77,22 +78,23 @@ def test_what_is_forgotten_is_worked_out_again_and_no_more_is_kept_than_may_be()
     policy, nobody = crowded(), Standing(SECOND)
     for choice in range(2**CROWD):
         assert decide(policy, stamped(choice), nobody).allowed == choice
-        assert 0 < len(policy.rulings) <= MOST_RULINGS
+        assert 0 < len(policy.rulings) <= KEPT
     for choice in (0, 1, 2**CROWD - 1, 4097, 4096, 4095):
         assert decide(policy, stamped(choice), nobody).allowed == choice
 
 
 def test_as_many_rulings_are_kept_as_may_be_and_a_known_one_makes_none_forgotten() -> None:
+    assert MOST_RULINGS == KEPT
     policy, nobody = crowded(), Standing(SECOND)
-    for choice in range(MOST_RULINGS):
+    for choice in range(KEPT):
         decide(policy, stamped(choice), nobody)
-    assert len(policy.rulings) == MOST_RULINGS
+    assert len(policy.rulings) == KEPT
 
     first = decide(policy, stamped(0), nobody)
-    assert len(policy.rulings) == MOST_RULINGS
+    assert len(policy.rulings) == KEPT
     assert decide(policy, stamped(0), nobody).ruling is first.ruling
 
-    decide(policy, stamped(MOST_RULINGS), nobody)
+    decide(policy, stamped(KEPT), nobody)
     assert len(policy.rulings) == 1
 
 
