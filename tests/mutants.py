@@ -105,7 +105,12 @@ def survives(seeded: dict[str, Any]) -> bool:
         command = [sys.executable, *"-m pytest -qx -p no:cacheprovider".split(), *seeded["tests"]]
         try:
             done = subprocess.run(
-                command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LONGEST_S
+                command,
+                cwd=ROOT,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=LONGEST_S,
             )
         except subprocess.TimeoutExpired:
             return False
