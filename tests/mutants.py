@@ -102,7 +102,11 @@ def survives(seeded: dict[str, Any]) -> bool:
             raise SystemExit(f"{seeded['file']} does not hold this once: {seeded['old']}")
         path.write_text(text.replace(seeded["old"], seeded["new"]))
         environment = ENVIRONMENT | {"PYTHONPATH": f"{folder}/src{os.pathsep}{ROOT}"}
-        command = [sys.executable, *"-m pytest -qx -p no:cacheprovider".split(), *seeded["tests"]]
+        command = [
+            sys.executable,
+            *["-m", "pytest", "-qx", "-p", "no:cacheprovider"],
+            *seeded["tests"],
+        ]
         try:
             done = subprocess.run(
                 command,

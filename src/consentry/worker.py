@@ -345,25 +345,35 @@ class Worker:
     async def _attempt(self, batch: list[Positioned]) -> None:
         positions = {one.position for one in batch}
         paused = self.paused
+        settled: list[Settled] = []
         try:
             await self._keep_rate()
-            settled = [] if self._stopping else await self._deliver(batch)
-            for one in settled:
-                positions.discard(one.positioned.position)
-                self._settle(one)
-            if self.paused is not None and self.paused is not paused:
-                await self.world.store.put_pause(self.paused)
+            if not self._stopping:
+                await self._deliver(batch, settled)
         except StoreError:
             self._wait_at_least(STORE_PAUSE_S)
         finally:
+            # Also what was withheld before the rest failed: later ones of its subject went on.
+            for one in settled:
+                positions.discard(one.positioned.position)
+                self._settle(one)
             self.lane.put_back(positions)
+        await self._put_pause(paused)
         self.wake()
         self._write_soon()
 
-    async def _deliver(self, batch: list[Positioned]) -> list[Settled]:
+    async def _put_pause(self, before: Pause | None) -> None:
+        if self.paused is None or self.paused is before:
+            return
+        try:
+            await self.world.store.put_pause(self.paused)
+        except StoreError:
+            self._wait_at_least(STORE_PAUSE_S)
+
+    async def _deliver(self, batch: list[Positioned], settled: list[Settled]) -> None:
         """As the flow says; a fault of our own is a failed attempt, said aloud and retried later."""
         try:
-            return await deliver(self.world, self.connected, self.name, batch)
+            await deliver(self.world, self.connected, self.name, batch, settled)
         except StoreError:
             raise
         except Exception as fault:
@@ -372,9 +382,11 @@ class Worker:
             )
             outcome = Outcome(Grade.FAILED_RETRY, detail=f"internal: {type(fault).__name__}")
             now = self.world.clock.now()
-            return [
+            known = {one.positioned.position for one in settled}
+            settled += [
                 Settled(one, State.WAITING, Attempt(one.position, now, now, outcome.grade), outcome)
                 for one in batch
+                if one.position not in known
             ]
 
     def _settle(self, one: Settled) -> None:

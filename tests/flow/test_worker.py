@@ -331,3 +331,37 @@ async def test_a_full_batch_waits_for_nobody() -> None:
         await until(lambda: len(files.got) == 2)
 
     assert files.files == [2]
+
+
+class Picky(Crm):
+    """Takes track events alone, two at a time, and breaks on the first request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = replace(self.spec, batch_max=2, events=frozenset({"track"}))
+        self.broken = False
+
+    async def send(
+        self, messages: Sequence[Message], last_look: LastLook | None = None
+    ) -> Attempted:
+        sent = await super().send(messages, last_look)
+        if not self.broken:
+            self.broken = True
+            raise RuntimeError("after the first byte")
+        return sent
+
+
+async def test_what_was_withheld_stays_so_though_the_rest_of_the_request_fails() -> None:
+    world, store = await a_world()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    messages = [
+        {"type": "identify", "messageId": "a/1", "anonymousId": "a"},
+        {"type": "track", "event": "Seen", "messageId": "a/2", "anonymousId": "a"},
+    ]
+    await accept(world, Incoming(Origin("web", "public"), messages, Envelope(world.clock.now())))
+    picky = Picky()
+    async with serving(world, picky):
+        await until(lambda: picky.got == ["a/2", "a/2"])
+        await until(lambda: len(store.attempts_at(1)) == 2)
+
+    assert [attempt.grade for _, attempt in store.attempts_at(0)] == ["unsupported"]

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 DEVICES = ("d:a0", "d:a1", "d:a2")
 ACCOUNTS = ("u:u0", "u:u1")
 DELIVERED = frozenset({"accepted", "confirmed", "job_done", "sent_unverifiable"})
+UNSURE = frozenset({"link", "merge", "unsuppress"})
 REFUSING = frozenset({"no", "gpc", "gone", "suppress"})
 
 
 # -- at every send start ----------------------------------------------------------------------
-def send_started(sim: Simulation, name: str, messages: Sequence[Message]) -> None:
+def send_started(sim: Simulation, name: str, line: int, messages: Sequence[Message]) -> None:
     """Guarantee 1, what is handed over, the order, and nothing twice."""
     assert sim.process is not None
     if not sim.process.disk.well:
@@ -39,10 +40,10 @@ def send_started(sim: Simulation, name: str, messages: Sequence[Message]) -> Non
             sim.violate(f"{name}: {message.message_id} was sent and never accepted")
             continue
         owed = sim.owed[position]
-        known = [Known(sim.facts, plain, now) for plain in sim.possible]
+        known = sim.known(now)
         _may_be_sent(sim, name, owed, known)
         _says_no_more_than_holds(sim, name, owed, message, known, now)
-        _in_its_turn(sim, name, owed, position)
+        _in_its_turn(sim, name, line, owed, position)
 
 
 def _may_be_sent(sim: Simulation, name: str, owed: Owed, known: list[Known]) -> None:
@@ -79,17 +80,22 @@ def _says_no_more_than_holds(
                 sim.violate(f"{name}: {owed.message_id} says {category}, which does not hold")
 
 
-def _in_its_turn(sim: Simulation, name: str, owed: Owed, position: int) -> None:
+def _in_its_turn(sim: Simulation, name: str, line: int, owed: Owed, position: int) -> None:
+    """No event of a subject overtakes an earlier one; what is on record is not sent again.
+
+    A worker that is gone may have withheld what its follower sends, if neither is on record.
+    """
     if (name, position) in sim.delivered:
         sim.violate(f"{name}: {owed.message_id} was sent again after it was on record as delivered")
     sent = sim.sent[name]
     if position not in sent and (name, position) not in sim.revived:
         key = _order_key(owed.event)
-        later = [p for p in sent if p > position and _order_key(sim.owed[p].event) == key]
-        if later:
-            overtook = sim.owed[later[0]].message_id
-            sim.violate(f"{name}: {overtook} was sent before {owed.message_id} of its subject")
-    sent.add(position)
+        for other, by in sent.items():
+            known = by == line or (name, other) in sim.tried
+            if other > position and known and _order_key(sim.owed[other].event) == key:
+                overtook = sim.owed[other].message_id
+                sim.violate(f"{name}: {overtook} was sent before {owed.message_id} of its subject")
+    sent[position] = line
 
 
 def _order_key(event: Event) -> str | None:
@@ -140,7 +146,7 @@ def decisions_agree(sim: Simulation, device: str | None, account: str | None) ->
         return
     event = Event(device, account, before, before)
     quiet = not sim.open and len(sim.possible) == 1
-    known = [Known(sim.facts, plain, before) for plain in sim.possible]
+    known = sim.known(before)
     for decision in decided:
         name = decision.destination
         allowed = [_allows(one, name, event) for one in known]
@@ -211,7 +217,7 @@ def _settled(
         if must(sim, name, owed, ended):
             sim.violate(f"{name}: {owed.message_id} was withheld, and was allowed all the time")
         told = decision is not None and decision["decision"] == "withhold" and decision["reason"]
-        if not told and not (decision is None and made) and not _grey(sim, owed.event.at):
+        if not told and not (decision is None and made):
             sim.violate(
                 f"{name}: {owed.message_id} was withheld, and the reason is not known ({decision})"
             )
@@ -240,12 +246,6 @@ def _surely(sim: Simulation, name: str, owed: Owed, at: int) -> bool:
     if _grey(sim, at):
         return False
     facts = [*_in_force(sim, at, waits=at == event.at), *sim.doubts]
-    if event.stamp is None and any(
-        f.kind in ("no", "gpc") and f.at > (-1 if event.made is None else event.made)
-        for f in facts
-        if f.at <= at
-    ):
-        return False
     if at == event.at:
         policies = [owed.plain]
     else:
@@ -254,15 +254,15 @@ def _surely(sim: Simulation, name: str, owed: Owed, at: int) -> bool:
 
 
 def _in_force(sim: Simulation, at: int, *, waits: bool) -> Iterator[Fact]:
-    """What has been durable by then; refusals count before, and acceptance waits for the rest."""
+    """What was answered by then; refusals count before, and acceptance waits for the rest."""
     for fact in sim.facts:
         if fact.at <= at and (waits or fact.kind in REFUSING or fact.seen <= at):
             yield fact
 
 
 def _grey(sim: Simulation, at: int) -> bool:
-    """Whether a link or a merge was on its way, or a refusal that never came to be."""
-    on_its_way = any(f.kind in ("link", "merge") and f.at <= at <= f.seen for f in sim.facts)
+    """Whether something of the sort was on its way, or a refusal that never came to be."""
+    on_its_way = any(f.kind in UNSURE and f.at <= at <= f.seen for f in sim.facts)
     return on_its_way or any(f.at <= at < f.until for f in sim.doubts)
 
 

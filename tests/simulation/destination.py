@@ -14,7 +14,8 @@ from consentry.core.delivery import Grade, Outcome
 from consentry.destinations.message import Attempted, LastLook, Message
 from consentry.destinations.spec import ALL_EVENTS, Spec
 
-Heard = Callable[[str, Sequence[Message]], None]
+Heard = Callable[[str, int, Sequence[Message]], None]
+"""The destination's name, the number of the line, what was sent."""
 BATCHES = {"alpha": 4, "beta": 1, "gamma": 2, "delta": 3}
 
 
@@ -57,6 +58,7 @@ class Hostile:
         self.chance = chance
         self.heard = heard
         self.mood = "well"
+        self.lines = 0
 
     def fate(self) -> str:
         fates = MOODS[self.mood]
@@ -69,6 +71,8 @@ class Line:
     def __init__(self, hostile: Hostile, alive: Callable[[], bool]) -> None:
         self.hostile = hostile
         self._alive = alive
+        hostile.lines += 1
+        self.number = hostile.lines
         batch_max = BATCHES[hostile.name]
         self.spec = Spec("hostile", "Hostile", batch_max, 10**6, ALL_EVENTS, "", Grade.ACCEPTED)
 
@@ -82,7 +86,7 @@ class Line:
         self.look(last_look)
         if not self._alive():
             raise ConnectionError("the process that would send is gone")
-        self.hostile.heard(self.hostile.name, messages)
+        self.hostile.heard(self.hostile.name, self.number, messages)
         await asyncio.sleep(chance.uniform(*SECONDS.get(fate, (0.001, 0.1))))
         if fate == "raises":
             raise Broken("after the first byte")

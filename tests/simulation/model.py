@@ -6,8 +6,8 @@ Plain values, nothing remembered, nothing taken from ``consentry``. Times are mi
 * MUST_NOT: all that is durable or was acknowledged. Says it no, then a send is a violation.
 * MUST: says it yes at every moment from acceptance on, with whatever may have counted then, an
   event that was withheld or lost is a violation.
-* Neither: while a link or a merge is on its way to the disk; an unstamped event made before the
-  last refusal on record; a choice that was superseded. The first two only withhold more.
+* Neither: while a link, a merge or an unsuppression has not been answered yet; a choice that was
+  superseded; what may have been refused by a request that failed.
 
 Not known here, and never made by the drivers: contacts, topics, prohibitions, signals of
 accounts, the settings of the segment profile.
@@ -24,8 +24,8 @@ FOREVER = 1 << 62
 @dataclass(slots=True)
 class Fact:
     """One thing said of one identifier. kind: yes, no, gpc, gone, suppress, unsuppress, or
-    link (device, account), merge (two accounts). ``seen``: durable since. ``until``: what was
-    never written may have counted up to here. ``made`` is None when it cannot be true."""
+    link (device, account), merge (two accounts). ``seen``: durable and answered since. ``until``:
+    what was never written may have counted up to here. ``made`` is None when it cannot be true."""
 
     kind: str
     who: str
@@ -34,7 +34,7 @@ class Fact:
     made: int | None = None
     entitled: bool = True
     imported: bool = False
-    seen: int = 0
+    seen: int = FOREVER
     until: int = FOREVER
 
     @property
@@ -69,6 +69,12 @@ class Said(NamedTuple):
     @property
     def standing(self) -> list[int]:
         return [at for at in self.refusals if not any(x > at for x in self.lifts)]
+
+    def over(self, lifters: list[int]) -> int:
+        """Since when its refusals are lifted, by itself or by others; 0 if it never refused."""
+        last = max(self.refusals, default=-1)
+        own = [x for x in self.lifts if x > last]
+        return min(x for x in own + lifters if x > last) if own and last >= 0 else last + 1
 
 
 class Known:
@@ -108,19 +114,21 @@ class Known:
         spec = self.policy["categories"][category]
         if spec["essential"]:
             return True
-        refused, holding, faded = self._recorded(category, event)
+        refused, holding, over, faded = self._recorded(category, event)
         if refused:
             return False
         if event.stamp is not None and category not in event.stamp:
             return False
         if event.stamp is not None and (holding or not faded):  # R4: it renews nothing faded
             return True
-        if event.made is not None and any(event.made >= g.made for g in holding):
+        # T3: a grant covers nothing made before it, nor what was made under a linked refusal.
+        if event.made is not None and any(event.made >= max(g.made, over) for g in holding):
             return True
         return bool(spec["regime"] != "opt_in")
 
-    def _recorded(self, c: str, event: Event) -> tuple[bool, list[Fact], bool]:
-        """R5, R6: is it refused; by which grants does it hold; has a grant faded."""
+    def _recorded(self, c: str, event: Event) -> tuple[bool, list[Fact], int, bool]:
+        """R5, R6: is it refused; which grants hold; since when does nobody linked refuse; has a
+        grant faded."""
         others, siblings, everybody = self._people(event)
         cleared = max(
             (f.at for f in self.facts if f.kind == "unsuppress" and f.who in everybody), default=-1
@@ -134,14 +142,15 @@ class Known:
         else:  # every linked account must have granted: the earliest of their latest counts
             latest = [max(one.lifts, default=-1) for one in linked]
             lifting = [min(latest)] if latest and min(latest) >= 0 else []
-        blocks = [(at, lifting) for at in own.standing] + [(at, []) for at in account.standing]
-        blocks += [(at, lifting + own.lifts) for one in devices for at in one.standing]
-        by_device = own.lifts if event.account else []
-        blocks += [(at, by_device) for one in linked for at in one.standing]
+        crossing = [(one, lifting + own.lifts) for one in devices]
+        crossing += [(one, own.lifts if event.account else []) for one in linked]
+        blocks = [(at, lifters) for one, lifters in crossing for at in one.standing]
+        blocks += [(at, lifting) for at in own.standing] + [(at, []) for at in account.standing]
         floor = max((*own.refusals, *account.refusals, *(at for at, _ in blocks)), default=-1)
         holding = [g for g in own.grants + account.grants if g.counts > floor]
         refused = any(not any(x > at for x in lifters) for at, lifters in blocks)
-        return refused, holding, own.faded or account.faded
+        over = max((one.over(lifters) for one, lifters in crossing), default=0)
+        return refused, holding, over, own.faded or account.faded
 
     def _said(self, who: str, c: str, cleared: int) -> Said:
         facts = [f for f in self._answers(who, c, cleared) if f.what == c]
@@ -202,6 +211,7 @@ class Known:
         latest = [max(grants, key=lambda g: g.counts) for grants in held]
         imported = all(g.imported for g in latest)
         made = min(g.counts for g in latest)
+        kept += [Fact("no", "", c, min(*one.refusals, made - 1)) for one in said if one.refusals]
         return [*kept, Fact("yes", "", c, at, made, imported=imported)]
 
     def _people(self, event: Event) -> tuple[list[str], list[str], set[str]]:

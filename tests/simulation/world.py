@@ -18,12 +18,14 @@ from consentry.store.memory import MemoryStore
 from tests.simulation import checks
 from tests.simulation.destination import BATCHES, Broken, Hostile
 from tests.simulation.loop import VirtualLoop
-from tests.simulation.model import FOREVER, Event, Fact
+from tests.simulation.model import FOREVER, Event, Fact, Known
 from tests.simulation.policies import Plain, changed, config_of, policy_of
 from tests.simulation.process import Parts, Process
 from tests.simulation.store import MOODS
 from tests.store.makers import notary
 
+LATE = frozenset({"merge", "unsuppress"})
+"""They let through more and less; a server may know of them when they are answered."""
 BEGAN_S = 1_790_000_000
 DELIVERED = frozenset({"accepted", "confirmed", "job_done", "sent_unverifiable"})
 
@@ -50,6 +52,7 @@ class Request:
     facts: list[Fact] = field(default_factory=list)
     messages: list[Told] = field(default_factory=list)
     landed: bool = False
+    counted: list[Fact] = field(default_factory=list)
 
     def told(self, message_id: str, named: set[str]) -> Told:
         """The first message with this id about these identifiers."""
@@ -120,7 +123,9 @@ class Simulation:
         self.newest = 0
         self.messages: dict[str, dict[str, Any]] = {}
         # what was seen of deliveries
-        self.sent: dict[str, set[int]] = {name: set() for name in BATCHES}
+        # by destination: each position sent, with the line that sent it last
+        self.sent: dict[str, dict[int, int]] = {name: {} for name in BATCHES}
+        self.tried: set[tuple[str, int]] = set()
         self.delivered: set[tuple[str, int]] = set()
         self.revived: set[tuple[str, int]] = set()
         self.records = 0
@@ -202,6 +207,15 @@ class Simulation:
         """The policies that may be in force now."""
         return list({id(e.plain): e.plain for e in self.eras if e.ended == FOREVER}.values())
 
+    def known(self, now: int) -> list[Known]:
+        """What may hold now, each as the model reads it: under each policy that may be in force,
+        with and without what is durable but has not been answered, and may tighten."""
+        late = [f for f in self.facts if f.kind in LATE and f.seen == FOREVER]
+        readings = [self.facts]
+        if late:
+            readings.append([f for f in self.facts if f not in late])
+        return [Known(facts, plain, now) for facts in readings for plain in self.possible]
+
     # -- requests ---------------------------------------------------------------------------------
     def begin(self, request: Request) -> Request:
         if request.at <= self.newest:
@@ -214,8 +228,10 @@ class Simulation:
         if request not in self.open:
             return
         self.open.remove(request)
+        now = self.now()
+        for fact in request.counted:
+            fact.seen = now
         if not request.landed:
-            now = self.now()
             self.doubts += [replace(fact, until=now) for fact in request.facts]
 
     def landed(self, request: Request | None, commit: Commit, committed: Committed) -> None:
@@ -240,15 +256,12 @@ class Simulation:
         if request.landed:
             return
         request.landed = True
-        seen = self.now()
-        facts = list(request.facts)
+        facts = request.counted = list(request.facts)
         new: set[str] = set(self.position)
         for one in request.messages:
             if one.message_id not in new:  # R10: of a repeated message only the denials count
                 facts += one.grants
             new.add(one.message_id)
-        for fact in facts:
-            fact.seen = seen
         self.facts += facts
 
     def _plain(self, policy_id: int) -> Plain:
@@ -259,13 +272,14 @@ class Simulation:
         return self._plain_of[policy_id]
 
     # -- deliveries -------------------------------------------------------------------------------
-    def _heard(self, name: str, messages: Sequence[Message]) -> None:
+    def _heard(self, name: str, line: int, messages: Sequence[Message]) -> None:
         self.counts.sends += 1
         self.say(f"{name} <- {' '.join(m.message_id for m in messages)}")
-        checks.send_started(self, name, messages)
+        checks.send_started(self, name, line, messages)
 
     def _progressed(self, progress: Progress) -> None:
         for attempt in progress.attempts:
+            self.tried.add((progress.destination, attempt.position))
             if attempt.grade in DELIVERED:
                 self.delivered.add((progress.destination, attempt.position))
             elif attempt.grade == "withheld":

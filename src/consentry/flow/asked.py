@@ -86,11 +86,13 @@ def decide_now(world: World, event: StoredEvent, destination: str) -> Decision |
     if decided.allow and not allowed_at_acceptance(world, event, destination):
         then = decide_then(world, event, destination)
         # What was withheld at acceptance stays withheld, whatever is read into that moment now.
-        return then if then is not None and not then.allow else _withheld_then(destination)
+        return then if then is not None and not then.allow else withheld_then(destination)
     return decided
 
 
-def _withheld_then(destination: str) -> Decision:
+def withheld_then(destination: str) -> Decision:
+    """It was withheld at acceptance, and what stands on record does not say why: a refusal that
+    was never written, or a link that was on its way to the disk, counted at that moment."""
     return Decision(destination, False, Reason.FILTERED)
 
 

@@ -37,14 +37,19 @@ class Settled(NamedTuple):
 
 
 async def deliver(
-    world: World, connected: Connected, destination: str, batch: Sequence[Positioned]
+    world: World,
+    connected: Connected,
+    destination: str,
+    batch: Sequence[Positioned],
+    settled: list[Settled] | None = None,
 ) -> list[Settled]:
     """One attempt for events of one destination, in their order.
 
     Each is decided again now, and once more at the last moment before the first byte. What
-    may not go is settled as withheld; the rest goes in one request.
+    may not go is settled as withheld; the rest goes in one request. ``settled`` is filled on
+    the way: what was withheld stays so, also when the request for the rest raises.
     """
-    settled: list[Settled] = []
+    settled = [] if settled is None else settled
     remaining = [Owed(world, one, destination) for one in batch]
     while remaining:
         remaining = _withhold(world, connected, remaining, settled)

@@ -16,6 +16,7 @@ from consentry.flow.asked import (
     allowed_at_acceptance,
     decide_now,
     decide_then,
+    withheld_then,
 )
 from consentry.flow.records import Origin
 from consentry.flow.world import World
@@ -109,6 +110,8 @@ def _delivery(
         decided = decide_now(world, event, name) or decide_then(world, event, name)
     else:
         decided = decide_then(world, event, name)
+    if state is State.WITHHELD and decided is not None and decided.allow:
+        decided = withheld_then(name)
     described: dict[str, Any] | None = None if decided is None else describe.decision(decided)
     last = describe.attempt(attempts[-1]) if attempts else {}
     if state is State.WITHHELD and "decision" in last:
