@@ -174,6 +174,23 @@ async def test_who_waited_is_not_decided_with_what_came_later() -> None:
     assert then.allow
 
 
+async def test_what_a_lost_refusal_withheld_is_not_explained_as_consented() -> None:
+    made, store = await a_world()
+    await choose(made, D1, analytics=True)
+    store.gated = True
+    refusal = await begun(choose(made, D1, analytics=False))
+    event = await begun(request(made, track("m1", "d1")))
+    store.fails()
+    store.passes()
+    with pytest.raises(StoreUnavailable):
+        await refusal
+    await event
+    stored = store.event_at(0)
+    assert stored is not None
+    explained = explain_stored(made, 0, stored)["deliveries"][0]
+    assert (explained["state"], explained["decision"]["decision"]) == ("withheld", "withhold")
+
+
 async def test_a_later_sign_in_does_not_change_the_explanation() -> None:
     made, store = await a_world()
     await choose(made, D1, analytics=False)
