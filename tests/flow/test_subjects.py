@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from consentry.core.moment import SECOND
 from consentry.core.policy import Category, Policy, Regime, Settings
-from consentry.core.preference import Found, Standing
+from consentry.core.preference import Found, Standing, Why
 from consentry.core.record import Fact, FactKind, Merge, Node
 from consentry.flow.subjects import Key, Subjects
 from consentry.ledger.entry import Record, RecordType
@@ -258,3 +258,22 @@ def test_records_of_the_same_request_count_in_full_but_only_for_it() -> None:
     assert with_it.of("analytics").block is not None
     assert others.of("ad").grant is None
     assert others.of("analytics").block is not None
+
+
+def test_what_is_durable_counts_in_full_even_before_its_writer_knows() -> None:
+    """Found by simulation: a stamp renewed a grant that its own event had recorded as expired."""
+    store = new_store()
+    subjects = Subjects(store)
+    key = (device("d1"),)
+    old = Fact(FactKind.CHOICE, "r1", 50 * SECOND, 10 * SECOND, granted=("ad",))
+    written = record("r1", *key, received_at=50 * SECOND, facts=((key[0], old),))
+
+    def silent() -> Why:
+        return subjects.standing(key, STRICT_POLICY, 50 * SECOND).of("ad").silent
+
+    assert silent() is Why.NEVER_COLLECTED
+    with subjects.in_flight([written]):
+        assert silent() is Why.NEVER_COLLECTED
+        write(store, written)
+        assert silent() is Why.EXPIRED
+    assert silent() is Why.EXPIRED

@@ -72,7 +72,9 @@ class Subjects:
             asking = Asking(self, policy, ())
             standing = asking.standing(nodes, now)
             looked_at = asking.looked_at
-        self._remember(nodes, policy.version, standing, looked_at)
+        # What is on its way may be durable a moment before it is known to be: that is read afresh.
+        if not any(map(self._pending.names, looked_at)):
+            self._remember(nodes, policy.version, standing, looked_at)
         return standing
 
     def _never_heard_of(self, nodes: Key) -> bool:
@@ -81,7 +83,7 @@ class Subjects:
 
     def knows(self, node: Node) -> bool:
         """As the store's; that it does not know somebody is remembered until a record does."""
-        if node in self._unknown:
+        if node in self._unknown and not self._pending.names(node):
             return False
         if self._store.knows(node):
             return True
