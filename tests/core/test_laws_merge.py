@@ -165,6 +165,7 @@ def imported(record_id: str, at_s: int) -> Fact:
         ((imported("a", 1),), (imported("b", 2),), (), None, "a"),
         ((imported("a", 1),), (yes("b", 2),), (), None, "a"),
         ((yes("a", 1), yes("b", 5)), (yes("c", 3),), (), None, "c"),
+        ((yes("a", 1),), (yes("b", 20),), (), None, "a"),
     ],
 )
 @pytest.mark.parametrize("turned", [False, True])

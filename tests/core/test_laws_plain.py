@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consentry.core.decision import Question, decide, granted, verdict, verdicts
+from consentry.core.decision import (
+    Ground,
+    Question,
+    Reason,
+    Verdict,
+    decide,
+    granted,
+    verdict,
+    verdicts,
+)
 from consentry.core.moment import SECOND
 from consentry.core.policy import (
     SEGMENT,
@@ -189,3 +198,101 @@ def test_silence_is_what_the_strictest_regime_that_is_named_says(own, source, wo
     (decision,) = decide(policy, Question(END, END, regime=source), Standing(END))
 
     assert decision.allow is (Regime.OPT_IN not in named)
+
+
+def wire(granted: str = "", stated: str = "") -> Stamp:
+    return Stamp(frozenset(granted.split()), frozenset(f"{granted} {stated}".split()))
+
+
+HOLDS = Found(grant=Grant("yes", BEFORE, BEFORE), covers_from=BEFORE)
+SIGNALLED = Found(signal=Block("sig", BEFORE, Why.SIGNAL, "gpc"))
+EXPIRED = Found(silent=Why.EXPIRED)
+OUT = replace(STRICT, regime=Regime.OPT_OUT)
+BLANKET = ("setting", "unstamped=allow")
+
+
+@holds("D7", "S5", "R4", "R5")
+@pytest.mark.parametrize(
+    ("profile", "found", "stamp", "granted_", "why", "ground"),
+    [
+        (STRICT, Found(block=REFUSED), None, False, "denied", ("recordId", "no")),
+        (STRICT, replace(HOLDS, block=REFUSED), ADS, False, "denied", ("recordId", "no")),
+        (STRICT, SIGNALLED, ADS, False, "signal", ("signal", "gpc")),
+        (SEGMENT, SIGNALLED, None, False, "signal", ("signal", "gpc")),
+        (STRICT, Found(), ADS, True, None, ("stamp", True)),
+        (STRICT, HOLDS, ADS, True, None, ("stamp", True)),
+        (STRICT, HOLDS, wire(stated="ad"), False, "denied", ("stamp", True)),
+        (STRICT, HOLDS, wire("analytics"), False, "missing", ("stamp", True)),
+        (STRICT, HOLDS, wire(), False, "denied", ("stamp", True)),
+        (SEGMENT, HOLDS, None, True, None, BLANKET),
+        (SEGMENT, Found(), None, True, None, BLANKET),
+        (STRICT, HOLDS, None, True, None, ("recordId", "yes")),
+        (OUT, HOLDS, None, True, None, ("recordId", "yes")),
+        (STRICT, EXPIRED, ADS, False, "expired", ("regime", "opt_in")),
+        (OUT, EXPIRED, ADS, True, None, ("regime", "opt_out")),
+        (SEGMENT, EXPIRED, ADS, True, None, ("stamp", True)),
+        (STRICT, Found(silent=Why.STALE), ADS, False, "stale", ("regime", "opt_in")),
+        (STRICT, Found(silent=Why.UNVERIFIED), ADS, True, None, ("stamp", True)),
+        (STRICT, Found(silent=Why.UNVERIFIED), None, False, "unverified", ("regime", "opt_in")),
+        (STRICT, Found(), None, False, "never_collected", ("regime", "opt_in")),
+        (OUT, Found(), None, True, None, ("regime", "opt_out")),
+    ],
+)
+def test_the_first_that_speaks_gives_the_verdict_and_its_ground(
+    profile, found, stamp, granted_, why, ground
+) -> None:
+    policy = Policy("shop", profile, (Category("ad"),), (Mapping("one", "webhook", ("ad",)),))
+    question, standing = Question(SINCE, SINCE, stamp), Standing(END, found={"ad": found})
+
+    judged = verdict(policy, question, standing, "ad")
+
+    assert (judged.id, judged.granted) == ("ad", granted_)
+    assert judged.granted is granted_
+    assert (judged.why and judged.why.value) == why
+    assert (judged.ground.kind, judged.ground.value) == ground
+    assert judged.ground.as_json() == {ground[0]: ground[1]}
+    assert granted(policy, question, standing) == (policy.bits["ad"] if granted_ else 0)
+
+
+@holds("D6", "D7", "S5")
+def test_what_is_prohibited_essential_or_unheard_of_depends_on_nothing_that_was_said() -> None:
+    categories = (Category("ad"), Category("necessary", essential=True))
+    mapping = Mapping("one", "webhook", ("unheard_of", "ad", "necessary"))
+    policy = Policy("shop", STRICT, categories, (mapping,))
+    standing = Standing(END, found={"ad": HOLDS, "necessary": Found(block=REFUSED)})
+    banned = Question(SINCE, SINCE, ADS, prohibited=frozenset({"ad", "necessary"}))
+    stamp = wire("unheard_of", "necessary")
+
+    found = {
+        "ad": verdict(policy, banned, standing, "ad"),
+        "banned": verdict(policy, banned, standing, "necessary"),
+        "necessary": verdict(policy, Question(SINCE, SINCE, stamp), standing, "necessary"),
+        "unheard_of": verdict(policy, Question(SINCE, SINCE, stamp), standing, "unheard_of"),
+        "elsewhere": verdict(policy, Question(SINCE, SINCE, stamp), standing, "elsewhere"),
+    }
+
+    regime = Ground("regime", "prohibited")
+    opt_in = Ground("regime", "opt_in")
+    assert found == {
+        "ad": Verdict("ad", False, Why.PROHIBITED, regime),
+        "banned": Verdict("necessary", False, Why.PROHIBITED, regime),
+        "necessary": Verdict("necessary", True, None, Ground("setting", "essential")),
+        "unheard_of": Verdict("unheard_of", False, Why.NEVER_COLLECTED, opt_in),
+        "elsewhere": Verdict("elsewhere", False, Why.NEVER_COLLECTED, opt_in),
+    }
+    (decision,) = decide(policy, banned, standing)
+    assert (decision.allow, decision.reason) == (False, Reason.PROHIBITED)
+    assert [judged.id for judged in decision.verdicts] == ["ad", "necessary"]
+
+
+@holds("D7")
+@pytest.mark.parametrize("profile", [STRICT, SEGMENT])
+def test_a_topic_needs_an_answer_of_its_own_in_every_profile(profile) -> None:
+    policy = Policy("shop", replace(profile, regime=Regime.NOTICE), topics=(Topic("news"),))
+    question = Question(SINCE, SINCE, regime=Regime.NOTICE)
+
+    silent = verdict(policy, question, Standing(END), KEY)
+    agreed = verdict(policy, question, Standing(END, found={KEY: HOLDS}), KEY)
+
+    assert silent == Verdict(KEY, False, Why.NEVER_COLLECTED, Ground("regime", "opt_in"))
+    assert agreed == Verdict(KEY, True, None, Ground("recordId", "yes"))

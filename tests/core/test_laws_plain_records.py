@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -155,12 +156,14 @@ def test_a_devices_grant_lifts_a_linked_accounts_denial_only_beside_another_acco
     assert (stand(history, policy, s.END).of("ad").block is None) is named
 
 
-@given(s.standings(), s.standings(), s.moments, s.moments, s.later_moments, s.later_moments)
-def test_the_narrower_of_two_standings_keeps_the_worse_of_each(
-    one, two, first, second, until, other
-) -> None:
-    one = replace(one, as_of=first, valid_from=first, valid_until=until)
-    two = replace(two, as_of=second, valid_from=second, valid_until=other)
+@given(
+    st.tuples(s.standings(), s.moments, s.later_moments, st.booleans()),
+    st.tuples(s.standings(), s.moments, s.later_moments, st.booleans()),
+)
+def test_the_narrower_of_two_standings_keeps_the_worse_of_each(one, two) -> None:
+    (one, first, until, listed), (two, second, other, listed_too) = one, two
+    one = replace(one, as_of=first, valid_from=first, valid_until=until, suppressed=listed)
+    two = replace(two, as_of=second, valid_from=second, valid_until=other, suppressed=listed_too)
 
     both = narrower(one, two)
 
@@ -226,3 +229,39 @@ def test_a_grant_that_follows_a_refusal_that_was_lifted_takes_no_cover_away(
     after = s.standing(past.with_facts((slot, yes(50))), policy, s.END).of("ad")
 
     assert before.block is not None or after.covers_from == before.covers_from == 10 * SECOND
+
+
+@holds("R2")
+@pytest.mark.parametrize("of", ["device", "account", "contact"])
+@pytest.mark.parametrize(
+    ("facts", "grant", "covers_s"),
+    [
+        ((no(10), yes(9)), None, None),
+        ((no(10), yes(10)), None, None),
+        ((no(10), yes(11)), "yes", 11),
+        ((yes(9), no(10), yes(12), yes(11)), "yes", 11),
+        ((yes(9),), "yes", 9),
+        ((), None, None),
+    ],
+)
+def test_of_one_identifier_by_itself_the_grants_made_after_the_last_denial_hold(
+    of, facts, grant, covers_s
+) -> None:
+    told: Any = Account("u1", {"u1": facts}) if of == "account" else facts
+    history = History(**{of: told})
+
+    found = stand(history, Policy("shop", STRICT, (Category("ad"),)), s.END).of("ad")
+
+    assert (found.grant is None) == (grant is None) == (found.covers_from > s.END)
+    assert grant is None or found.covers_from == covers_s * SECOND
+    assert grant is None or found.grant.made_at == max(f.made_at or 0 for f in facts)
+
+
+@holds("R1", "R2", "R5", "R8")
+@MANY
+@given(st.lists(s.focused | s.signals() | s.choices(), max_size=5), s.policies(), s.moments)
+def test_what_one_identifier_says_by_itself_is_what_the_rules_say(facts, policy, as_of) -> None:
+    past = s.Past(()).with_facts(*(("device", fact) for fact in facts))
+
+    agree(History(device=past.of("device")), policy, as_of)
+    agree(History(account=Account("u1", {"u1": past.of("device")})), policy, s.END)

@@ -195,7 +195,7 @@ class Lane:
     def admit(self, one: Positioned) -> None:
         """An event that is owed to the destination, in the order of the log."""
         if one.position in self._known:
-            self._known.discard(one.position)
+            self._known.remove(one.position)
             return
         key = one.event.subject_key
         self._open[one.position] = one
