@@ -25,13 +25,13 @@ class Mutant(NamedTuple):
 NOT_ASKED_AGAIN = (
     Mutant(
         "flow/deliver.py",
-        "        if decision is None or not decision.allow:\n            settled.append",
-        "        if decision is None:\n            settled.append",
+        "        allowed = owed.allowed()\n",
+        "        allowed = True\n",
     ),
     Mutant(
         "flow/deliver.py",
-        "if world.shadow or decision is None or not decision.allow:",
-        "if world.shadow or decision is None:",
+        "if world.shadow or not owed.allowed():",
+        "if world.shadow:",
     ),
 )
 """What was withdrawn while it waited is sent all the same."""
@@ -39,14 +39,13 @@ NOT_ASKED_AGAIN = (
 TOLD_TOO_EARLY = (
     Mutant(
         "flow/accept.py",
-        "        committed = await world.store.commit("
-        "Commit(records=tuple(records), events=stored))\n",
-        "        late = Commit(records=tuple(records), events=stored)\n"
-        "        asyncio.get_running_loop().call_later(\n"
-        "            0.1, lambda: asyncio.ensure_future(world.store.commit(late))\n"
-        "        )\n"
-        "        from consentry.ports import Committed\n"
-        "        committed = Committed((), (None,) * len(stored))\n",
+        "    committed = await world.store.commit(Commit(records=tuple(records), events=stored))\n",
+        "    late = Commit(records=tuple(records), events=stored)\n"
+        "    asyncio.get_running_loop().call_later(\n"
+        "        0.1, lambda: asyncio.ensure_future(world.store.commit(late))\n"
+        "    )\n"
+        "    from consentry.ports import Committed\n"
+        "    committed = Committed((), (None,) * len(stored))\n",
     ),
 )
 """The client is told before it is durable."""

@@ -16,6 +16,8 @@ from consentry.web.app import COLD, HOT
 from tests.e2e.asking import BOTH, acme_with, choose, fresh, hook, message, send, update
 from tests.running import ADMIN_KEY, BACKEND_KEY, Server, StandIn, call, wait_for
 
+ROOT = Path(__file__).parents[2]
+
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -71,7 +73,7 @@ def schemathesis(
             *("--no-color", "--no-shrink", "--warnings", "off", *only),
         ],
         cwd=folder,
-        env={**os.environ, **hooks},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **hooks},
         capture_output=True,
         text=True,
         timeout=120,

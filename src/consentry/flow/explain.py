@@ -110,7 +110,7 @@ def _delivery(
         decided = decide_now(world, event, name) or decide_then(world, event, name)
     else:
         decided = decide_then(world, event, name)
-    if state is State.WITHHELD and decided is not None and decided.allow:
+    if state is State.WITHHELD and not attempts and decided is not None and decided.allow:
         decided = withheld_then(name)
     described: dict[str, Any] | None = None if decided is None else describe.decision(decided)
     last = describe.attempt(attempts[-1]) if attempts else {}
