@@ -28,7 +28,7 @@ Read = Callable[[bytes], dict[str, Any]]
 
 
 # -- JSON ------------------------------------------------------------------------------------------
-def check_json(data: bytes, read: Read = strict_json.read_object) -> str:
+def check_json(data: bytes, read: Read = door.read_object) -> str:
     """A body, and each message of its batch."""
     try:
         value = calls(2000 + 40 * len(data), lambda: read(data))
@@ -88,7 +88,7 @@ def _read_alike(data: bytes, batch: list[Any] | None, parts: list[Any], found: l
 def check_message(data: bytes, parse: Callable[..., Event | Malformed] = parse_event) -> str:
     """A body of two members, ``message`` and ``batch``: what it says, and what its batch says."""
     try:
-        both = strict_json.read_object(data)
+        both = door.read_object(data)
     except Problem:
         return "no JSON"
     raw, given = both.get("message"), both.get("given")

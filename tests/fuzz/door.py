@@ -10,7 +10,12 @@ from consentry.core.event import Malformed
 from consentry.web import strict_json
 from tests.core.told import told
 
-__all__ = ["changed", "hot", "size", "told"]
+__all__ = ["changed", "hot", "read_object", "size", "told"]
+
+
+def read_object(data: bytes) -> dict[str, Any]:
+    """The object that a body holds, whatever is in it. Raises Problem."""
+    return strict_json.read_messages(data, single=True)[0]
 
 
 def size(message: Any) -> int | Malformed:

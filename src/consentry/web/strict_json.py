@@ -35,16 +35,6 @@ class _Repeated(dict[str, Any]):
     repeated: str
 
 
-def read_object(body: bytes) -> dict[str, Any]:
-    """The object that a body holds. Raises Problem 400.
-
-    Objects inside it that repeat a member, text that is not Unicode and numbers beyond what a
-    float holds are marked; ``flaw`` finds them. So one bad message does not take its batch along.
-    """
-    plain = _read_plainly(body, _whole)
-    return _read_carefully(body) if plain is None or _suspicious(plain[1][-1]) else plain[0]
-
-
 def read_checked(body: bytes) -> dict[str, Any]:
     """The object that a body holds, all of it sound. Raises Problem 400."""
     plain = _read_plainly(body, _whole)
@@ -62,7 +52,9 @@ def read_checked(body: bytes) -> dict[str, Any]:
 def read_messages(body: bytes, *, single: bool) -> tuple[dict[str, Any], list[Any], list[Any]]:
     """A tracking body with its messages, and each of them as JSON, or as the flaw in it.
 
-    Of a single one the body itself is the message. Raises Problem 400.
+    Of a single one the body itself is the message. Objects that repeat a member, text that is not
+    Unicode and numbers beyond what a float holds are marked, and found as flaws: so one bad
+    message does not take its batch along. Raises Problem 400.
     """
     plain = _read_plainly(body, _whole if single else _parted)
     if plain is not None and (single or not _suspicious(plain[1][-1])):
