@@ -17,6 +17,7 @@ from consentry.flow.accept import Accepted, Incoming, accept
 from consentry.flow.asked import allowed_at_acceptance, decide_then
 from consentry.flow.configure import take_policy
 from consentry.flow.explain import explain_stored, explain_subject
+from consentry.flow.record_choice import suppress
 from consentry.flow.world import World
 from consentry.ports import Commit, Committed, StoreError, StoreUnavailable
 from consentry.store.memory import MemoryStore
@@ -225,3 +226,23 @@ def test_an_event_is_stored_under_the_policy_that_decided_it() -> None:
         assert not loop.run_until_complete(overlap())
     finally:
         loop.close()
+
+
+async def test_a_merge_that_joins_known_accounts_counts_in_its_own_request() -> None:
+    made = await world(ALPHA)
+    await send(made, alias("m1", "u0", "a0"), origin=SERVER)
+    await suppress(made, (Node(NodeKind.ACCOUNT, "u0"),), SERVER, None, on=True)
+
+    accepted = await send(made, alias("m2", "u1", "a0"), origin=SERVER)
+
+    assert accepted.decided[0].suppressed
+
+
+def alias(message_id: str, user_id: str, previous_id: str) -> dict[str, Any]:
+    """Two accounts become one."""
+    return {
+        "type": "alias",
+        "messageId": message_id,
+        "userId": user_id,
+        "previousId": previous_id,
+    }

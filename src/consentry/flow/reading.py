@@ -133,16 +133,32 @@ class Reading:
     def account(self, node: Node) -> Account:
         known = self._accounts.get(node)
         if known is None:
-            durable = self._store.merges_of(node.value) if self._knows(node) else ()
-            merges = {m.record_id: m for m in durable}
-            merges.update((m.record_id, m) for o in self._overlays for m in o.merges)
-            if self._as_of is not None:
-                merges = {r: m for r, m in merges.items() if m.at <= self._as_of}
+            merges = self._merges(node.value)
             group = _group(node.value, merges.values())
             members = {m: self.facts(Node(NodeKind.ACCOUNT, m)) for m in group}
             kept = tuple(m for m in merges.values() if m.left in group or m.right in group)
             known = self._accounts[node] = Account(node.value, members, kept)
         return known
+
+    def _merges(self, user_id: str) -> dict[str, Merge]:
+        """By record, every merge of this account's group: what is on its way may join two of those
+        that the store knows."""
+        pending = [merge for overlay in self._overlays for merge in overlay.merges]
+        found: dict[str, Merge] = {}
+        seen: set[str] = set()
+        todo = [user_id]
+        while todo:
+            user = todo.pop()
+            if user in seen:
+                continue
+            seen.add(user)
+            known = self._knows(Node(NodeKind.ACCOUNT, user))
+            durable = self._store.merges_of(user) if known else ()
+            for merge in (*durable, *(m for m in pending if user in (m.left, m.right))):
+                if self._as_of is None or merge.at <= self._as_of:
+                    found[merge.record_id] = merge
+                    todo += [merge.left, merge.right]
+        return found
 
     def subject(self, nodes: Key) -> tuple[History, list[Node]]:
         """The subject of these identifiers, and every identifier that was looked at.
