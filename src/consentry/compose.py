@@ -95,7 +95,7 @@ class Running:
         the old address may not be asked by the new mapping. Raises StoreError when it
         cannot be recorded; then the old configuration stays in force, with its workers.
         """
-        if not self.world.store.available:
+        if self.workers and not self.world.store.available:
             # What workers have not written yet would be tried again by those that follow them.
             raise StoreUnavailable("the configuration cannot be put on record now")
         await self._seat(config)

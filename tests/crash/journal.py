@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -67,10 +68,13 @@ class Journal:
 
     def close(self) -> None:
         """What is written stays."""
-        self._file.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def _write(self, line: dict[str, Any]) -> None:
         with self._lock:
             self.lines.append(line)
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+            # The file is for people, and may lie on a disk that is filled on purpose.
+            with contextlib.suppress(OSError):
+                self._file.write(json.dumps(line) + "\n")
+                self._file.flush()

@@ -31,6 +31,7 @@ from consentry.ports import (
     Reply,
     StoredEvent,
     StoreError,
+    StoreUnavailable,
     Suppression,
 )
 from consentry.store import codec, sqlite_open, sqlite_write
@@ -87,8 +88,18 @@ class SqliteStore:
             self._write_db, self._keys, notary, head, self._recent, self._messages
         )
         self._known = KnownRecords(self._durable_rows, self._keys)
+        writable = self._can_write()
         self._group = GroupWriter(self._writer.run, self._writer.probe)
+        self._group.available = writable
         self._closed = False
+
+    def _can_write(self) -> bool:
+        """Asked once, before anything is sent: withdrawals that could not be recorded stop it."""
+        try:
+            self._writer.probe()
+        except StoreUnavailable:
+            return False
+        return True
 
     @classmethod
     def open(

@@ -119,7 +119,7 @@ INSERT INTO policy (version, canonical) VALUES (?, ?) RETURNING policy_id;
 
 -- name: try_room
 -- See whether the disk takes a write again.
-INSERT OR REPLACE INTO meta (name, value) VALUES ('room', zeroblob(65536));
+INSERT OR REPLACE INTO meta (name, value) VALUES ('room', zeroblob(262144));
 
 -- name: give_room_back
 -- Undo it.
