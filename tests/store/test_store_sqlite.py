@@ -513,7 +513,7 @@ async def test_it_notices_by_itself_that_the_disk_has_room_again(path: str) -> N
     pages = store._write_db.execute("PRAGMA page_count").get
     store._write_db.execute(f"PRAGMA max_page_count={pages}")
     with pytest.raises(StoreUnavailable):
-        await put_events(store, event(body=b"x" * 200_000))
+        await put_events(store, event(body=b"x" * 600_000))
     assert not store.available
     store._write_db.execute("PRAGMA max_page_count=1000000")
     async with asyncio.timeout(5):
