@@ -27,7 +27,9 @@ from consentry.core.policy import (
     Match,
     Policy,
     Regime,
+    StampRule,
     Topic,
+    Unstamped,
     topic_key,
 )
 from consentry.core.preference import Block, Found, Grant, Standing, Why
@@ -114,6 +116,10 @@ BLOCKED = [
     (SEGMENT, None, REFUSED, True),
     (SEGMENT, ADS, LATER, False),
     (SEGMENT, None, LATER, False),
+    (replace(STRICT, stamp=StampRule.ALONE), ADS, REFUSED, True),
+    (replace(STRICT, stamp=StampRule.ALONE), None, REFUSED, False),
+    (replace(STRICT, unstamped=Unstamped.ALLOW), ADS, REFUSED, False),
+    (replace(STRICT, unstamped=Unstamped.ALLOW), None, REFUSED, True),
 ]
 
 
@@ -230,6 +236,8 @@ BLANKET = ("setting", "unstamped=allow")
         (OUT, HOLDS, None, True, None, ("recordId", "yes")),
         (STRICT, EXPIRED, ADS, False, "expired", ("regime", "opt_in")),
         (OUT, EXPIRED, ADS, True, None, ("regime", "opt_out")),
+        (OUT, replace(EXPIRED, block=REFUSED), ADS, False, "denied", ("recordId", "no")),
+        (OUT, replace(EXPIRED, signal=SIGNALLED.signal), ADS, False, "signal", ("signal", "gpc")),
         (SEGMENT, EXPIRED, ADS, True, None, ("stamp", True)),
         (STRICT, Found(silent=Why.STALE), ADS, False, "stale", ("regime", "opt_in")),
         (STRICT, Found(silent=Why.UNVERIFIED), ADS, True, None, ("stamp", True)),

@@ -212,7 +212,7 @@ def test_devices_that_disagree_are_asked_until_somebody_answers(device, sibling,
     block = s.standing(past, policy, s.END).of("ad").block
 
     assert (block and block.why) == why
-    assert block is None or block.at == 10 * SECOND
+    assert block is None or (block.at, block.record_id) == (10 * SECOND, f"s{len(device):02d}")
 
 
 @holds("R6")
@@ -265,3 +265,26 @@ def test_what_one_identifier_says_by_itself_is_what_the_rules_say(facts, policy,
 
     agree(History(device=past.of("device")), policy, as_of)
     agree(History(account=Account("u1", {"u1": past.of("device")})), policy, s.END)
+
+
+@holds("R6", "T3")
+@pytest.mark.parametrize(
+    ("facts", "devices", "covers_s"),
+    [
+        ([("device", 0, True), ("u1", 3, True)], Devices.LATEST, 0),
+        ([("device", 5, True), ("sibling", 0, False), ("sibling", 10, True)], "strictest", 10),
+        ([("device", 5, True), ("sibling", 0, False), ("sibling", 10, True)], "latest", 5),
+        ([("device", 10, True), ("u1", 11, True), ("sibling", 10, False)], Devices.LATEST, 11),
+        ([("device", 11, True), ("u1", 12, True), ("sibling", 10, False)], Devices.ACCOUNT, 11),
+    ],
+)
+def test_what_a_grant_covers_begins_where_nobody_refuses_any_more(facts, devices, covers_s) -> None:
+    past = s.Past(()).with_facts(
+        *((who, yes(at) if granted else no(at)) for who, at, granted in facts)
+    )
+    policy = Policy("shop", replace(STRICT, devices=Devices(devices)), (Category("ad"),))
+
+    found = s.standing(past, policy, s.END).of("ad")
+
+    assert found.block is None
+    assert found.covers_from == covers_s * SECOND

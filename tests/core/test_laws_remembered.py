@@ -98,6 +98,18 @@ def test_as_many_rulings_are_kept_as_may_be_and_a_known_one_makes_none_forgotten
     assert len(policy.rulings) == 1
 
 
+@pytest.mark.parametrize("suppressed", [False, True])
+@pytest.mark.parametrize(
+    "more", [{}, {"integrations": {"c1": False}}, {"prohibited": frozenset({"c2"})}]
+)
+def test_the_same_question_gets_the_same_ruling(more, suppressed) -> None:
+    policy = crowded()
+    question = s.with_(stamped(5), **more)
+    one, other = Standing(SECOND, suppressed=suppressed), Standing(2, suppressed=suppressed)
+
+    assert decide(policy, question, one).ruling is decide(policy, question, other).ruling
+
+
 @pytest.mark.parametrize("elsewhere", [{"elsewhere": False}, {"All": True, "elsewhere": False}])
 def test_what_an_event_says_of_others_makes_no_ruling_of_its_own(elsewhere) -> None:
     policy = crowded()

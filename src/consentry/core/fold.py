@@ -92,17 +92,16 @@ class Own:
         )
 
     def free_from(self, lifters: Iterable[Grant] = ()) -> Moment:
-        """From when on this identifier refused no more; 0 if it never did.
+        """From when on this identifier refused no more; 0 if it never did, or still does.
 
         ``lifters`` are the grants of others that may lift its refusals. Its own grant may come
-        later than theirs, and takes nothing away that they allowed.
+        later than theirs, and takes nothing away that they allowed. Of what it still refuses
+        nothing is said here: a grant holds only if it was made later.
         """
         last = self.denied_until()
-        if last < 0:
-            return 0
         own = [grant for grant in self.grants if grant.lifts(last)]
-        if not own:
-            return last + 1
+        if last < 0 or not own:
+            return 0
         return min(grant.counts_at for grant in (*own, *lifters) if grant.lifts(last))
 
 

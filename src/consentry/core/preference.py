@@ -326,9 +326,7 @@ def _found(own: tuple[Own, ...], standing: list[tuple[Block, bool]], crossed: Mo
     unlifted = [block for block, lifted in standing if not lifted]
     denials = [block for block in unlifted if block.why is not Why.SIGNAL]
     signals = [block for block in unlifted if block.why is Why.SIGNAL]
-    floor = max(
-        max((block.at for block, _ in standing), default=-1), *(one.denied_until() for one in own)
-    )
+    floor = max(*(block.at for block, _ in standing), *(one.denied_until() for one in own))
     grants = [grant for one in own for grant in one.grants if grant.counts_at > floor]
     covers_from = min((g.made_at for g in grants), default=FOREVER)
     return Found(
