@@ -236,6 +236,8 @@ BLANKET = ("setting", "unstamped=allow")
         (OUT, HOLDS, None, True, None, ("recordId", "yes")),
         (STRICT, EXPIRED, ADS, False, "expired", ("regime", "opt_in")),
         (OUT, EXPIRED, ADS, True, None, ("regime", "opt_out")),
+        (OUT, EXPIRED, wire(stated="ad"), False, "denied", ("stamp", True)),
+        (OUT, EXPIRED, wire("analytics"), False, "missing", ("stamp", True)),
         (OUT, replace(EXPIRED, block=REFUSED), ADS, False, "denied", ("recordId", "no")),
         (OUT, replace(EXPIRED, signal=SIGNALLED.signal), ADS, False, "signal", ("signal", "gpc")),
         (SEGMENT, EXPIRED, ADS, True, None, ("stamp", True)),

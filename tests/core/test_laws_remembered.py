@@ -183,6 +183,8 @@ def test_the_sets_of_a_standing_are_worked_out_once_for_a_policy() -> None:
     assert standing.masks(bits) is standing.masks(bits)
     assert standing.masks(bits) == Masks(0, 0, 0, 1, 1)
     assert Standing(0).masks(bits) == Masks(0, 0, 0, 0, FOREVER)
+    faded = Standing(0, found={"ad": Found(silent=Why.STALE)})
+    assert faded.masks(bits) == Masks(0, 0, 1, 0, FOREVER)
 
 
 # -- stamps -----------------------------------------------------------------------------------
