@@ -310,3 +310,24 @@ def test_an_unproven_grant_is_one_in_a_merge_where_it_is_one_elsewhere(choices, 
     given = choices is AccountChoices.AS_GIVEN
     assert found.block is None
     assert (found.grant and found.grant.record_id) == ("a" if given else "c")
+
+
+@holds("R7")
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_merge_with_somebody_who_has_no_facts_changes_nothing(turned) -> None:
+    merge = Merge("m01", AT, "u1", "u2") if turned else MERGE
+
+    joined = merged({"u1": (yes("a", 1),)}, merge, as_of=s.END, policy=POLICY)
+
+    assert joined.found == alone((yes("a", 1),), s.END, POLICY).found
+
+
+@holds("R7")
+def test_a_merge_that_is_said_again_hides_none_that_comes_after_it() -> None:
+    members = {"u1": (yes("a", 1),), "u2": (yes("b", 2),), "u3": (no("c", 3),)}
+    merges = (MERGE, Merge("m02", AT + 1, "u1", "u2"), Merge("m03", AT + 2, "u3", "u1"))
+
+    found = merged(members, *merges, as_of=s.END, policy=POLICY).of("ad")
+
+    assert found.block is not None
+    assert (found.block.record_id, found.block.why) == ("m03", Why.CONFLICT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -267,3 +268,53 @@ def test_a_grant_that_follows_a_lifted_refusal_takes_no_cover_away() -> None:
     covers = [stand(h, policy, 100 * SECOND).of("ad").covers_from for h in (before, after)]
 
     assert covers == [10 * SECOND, 10 * SECOND]
+
+
+TWO = Policy("shop", Settings(), (Category("ad"), Category("analytics")))
+
+
+@holds("R9")
+def test_an_import_grants_what_no_choice_was_made_about_and_only_that() -> None:
+    names = ("ad", "analytics")
+    imported = Fact(FactKind.IMPORT, "i", 20 * SECOND, 15 * SECOND, granted=names)
+    choice = Fact(FactKind.CHOICE, "c", 10 * SECOND, 10 * SECOND, granted=("ad",))
+
+    found = fold_one((imported, choice), TWO, END)
+
+    assert [found[name].grant and found[name].grant.record_id for name in names] == ["c", "i"]
+
+
+@holds("S5")
+def test_a_grant_of_something_unheard_of_hides_none_beside_it() -> None:
+    grant = Fact(FactKind.CHOICE, "c", SECOND, SECOND, granted=("aa_unheard_of", "ad"))
+
+    assert fold_one((grant,), TWO, END)["ad"].grant is not None
+
+
+@holds("D1", "R5")
+@pytest.mark.parametrize(("received_s", "holds_"), [(9, False), (10, False), (11, True)])
+def test_what_was_granted_up_to_when_a_suppression_ended_was_never_collected(
+    received_s, holds_
+) -> None:
+    ended = Fact(FactKind.UNSUPPRESS, "u", 10 * SECOND)
+    made = received_s * SECOND
+    grant = Fact(FactKind.CHOICE, "c", made, made, granted=("ad",))
+
+    found = fold_one((ended, grant), TWO, END)["ad"]
+
+    assert (found.grant is not None) is holds_
+    assert found.silent is Why.NEVER_COLLECTED
+
+
+@holds("R5")
+def test_a_standing_says_to_the_microsecond_until_when_a_grant_is_fresh() -> None:
+    policy = replace(TWO, settings=Settings(max_age_us=30 * SECOND))
+    history = History(device=(Fact(FactKind.CHOICE, "c", SECOND, SECOND, granted=("ad",)),))
+    last = 31 * SECOND
+
+    fresh, faded = stand(history, policy, last), stand(history, policy, last + 1)
+
+    assert fresh.of("ad").grant is not None
+    assert (fresh.valid_from, fresh.valid_until) == (SECOND, last)
+    assert faded.of("ad").grant is None
+    assert (faded.valid_from, faded.valid_until) == (last + 1, FOREVER)
