@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+import resource
+import time
 
 from hypothesis import HealthCheck, Phase, settings
 
@@ -38,3 +41,18 @@ settings.register_profile(
     suppress_health_check=_SLOW_MACHINES,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+MOST_CPU_S = 60  # for one mutant: an endless loop is noticed
+MOST_MEMORY = 4 << 30  # bytes
+
+
+def pytest_configure() -> None:
+    """Limits for a mutant, which mutmut runs in a process of its own.
+
+    mutmut's own time limit is out of the way (pyproject.toml), because it is never called off: it
+    signals whatever process bears the number by then.
+    """
+    if "__mutmut_" in os.environ.get("MUTANT_UNDER_TEST", ""):
+        until = math.ceil(time.process_time()) + MOST_CPU_S
+        resource.setrlimit(resource.RLIMIT_CPU, (until, until + 1))
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))

@@ -318,3 +318,40 @@ def test_a_standing_says_to_the_microsecond_until_when_a_grant_is_fresh() -> Non
     assert (fresh.valid_from, fresh.valid_until) == (SECOND, last)
     assert faded.of("ad").grant is None
     assert (faded.valid_from, faded.valid_until) == (last + 1, FOREVER)
+
+
+@holds("R3", "R9")
+@pytest.mark.parametrize("choices", AccountChoices)
+def test_an_unproven_import_grants_nothing_whatever_is_taken_as_it_comes(choices) -> None:
+    policy = replace(TWO, settings=Settings(account_choices=choices))
+    told = Fact(FactKind.IMPORT, "i", SECOND, SECOND, granted=("ad",), proven=False)
+
+    found = stand(History(account=Account("u1", {"u1": (told,)})), policy, END).of("ad")
+
+    assert (found.grant, found.silent) == (None, Why.UNVERIFIED)
+
+
+@holds("R8")
+@pytest.mark.parametrize(
+    ("seen", "dated_s"),
+    [
+        ("+", 1),
+        ("++", 1),
+        ("+-", 1),
+        ("+-+", 3),
+        ("+-++", 3),
+        ("+--++-", 4),
+        ("+-+-+", 5),
+        ("-+", 2),
+    ],
+)
+def test_a_signal_is_dated_when_it_appeared_or_came_back(seen, dated_s) -> None:
+    facts = tuple(
+        Fact(FactKind.SIGNAL, f"{n}", n * SECOND, signal="gpc", present=mark == "+")
+        for n, mark in enumerate(seen, 1)
+    )
+
+    signal = fold_one(facts, TWO, END)["ad"].signal
+
+    assert signal is not None
+    assert (signal.at, signal.record_id) == (dated_s * SECOND, str(dated_s))

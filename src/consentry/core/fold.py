@@ -147,7 +147,7 @@ class Reader:
                 signals.append(fact)
         for fact in imports:
             self._take_denials(folded, fact)
-            self._take_grants(folded, fact, as_of, False, unless=chosen)
+            self._take_grants(folded, fact, as_of, unless=chosen)
         self._take_signals(folded, signals)
         return folded
 
@@ -195,7 +195,7 @@ class Reader:
         folded: Folded,
         fact: Fact,
         as_of: Moment,
-        account: bool,
+        account: bool = False,
         unless: set[str] | frozenset[str] = frozenset(),
     ) -> None:
         if fact.received_at <= self.unsuppressed_at:
