@@ -1,0 +1,96 @@
+/** What the loader and the pages' controls agree on (docs/decisions/0012-capture-in-parts.md). */
+
+export type Categories = Record<string, boolean>;
+export type Regime = "opt_in" | "opt_out" | "notice";
+
+export interface PolicyCategory {
+  id: string;
+  name: string;
+  description?: string;
+  essential: boolean;
+  regime: Regime;
+  default: boolean;
+  prohibited: boolean;
+  gpc: boolean;
+  destinations: string[];
+  tags: string[];
+}
+
+export interface Tag {
+  name: string;
+  categories: string[];
+  hosts: string[];
+  cookies: string[];
+  /** Whether a loaded tag stops when it is told to; if not, the page is loaded anew. */
+  revoke: boolean;
+  mode: "basic" | "advanced";
+}
+
+export interface Policy {
+  regime: Regime;
+  jurisdiction: string | null;
+  ruleVersion: string;
+  notice: {
+    id: string;
+    version: string;
+    hash: string;
+    layout: "bar" | "box" | "modal";
+    theme: "auto" | "light" | "dark";
+    privacyUrl: string | null;
+    changed: string[];
+  };
+  language: string;
+  direction: "ltr" | "rtl";
+  languages: string[];
+  texts: Record<string, string>;
+  ask: {
+    required: boolean;
+    grantDays: number | null;
+    refusalDays: number | null;
+    againAfterDays: number | null;
+  };
+  categories: PolicyCategory[];
+  topics: { id: string; name: string; channels: string[] }[];
+  gpc: { covers: string[]; honoured: boolean; show: boolean };
+  tags: Tag[];
+  cookie: { domain: string | null; days: number };
+}
+
+export type Action = "accept_all" | "reject_all" | "save" | "withdraw" | "gpc";
+export type Surface = "banner" | "preference_centre" | "form";
+
+/** Why the person is asked. `changed` categories are named in the banner. */
+export interface Asking {
+  why: "first" | "changed" | "expired" | "opened";
+  changed: string[];
+}
+
+/** What the loader offers to whatever asks the person. */
+export interface Controller {
+  readonly policy: Policy;
+  readonly asking: Asking;
+  /** Whether the browser sends Global Privacy Control. */
+  readonly gpc: boolean;
+  /** What is in force now, for every category. */
+  categories(): Categories;
+  /** Whether the person has answered, and the answer still holds. */
+  answered(): boolean;
+  /** Take an answer: in force at once, then stored and sent. */
+  answer(choice: Categories, action: Action, surface: Surface): Promise<void>;
+  /** Load what one placeholder stands for, this once, without an answer being recorded. */
+  once(element: Element): void;
+  /** Tell that the notice was shown, or closed without an answer. Counted, nothing more. */
+  noted(what: "shown" | "closed", surface: Surface): void;
+  onChange(listener: (categories: Categories) => void): () => void;
+}
+
+/** What `consentry-ui.js` offers to the loader. */
+export interface Ui {
+  banner(): void;
+  centre(opener?: Element | null): void;
+  /** Put the control that asks for `categories` in the place of a gated iframe. */
+  placeholder(element: Element, categories: string[]): void;
+  close(): void;
+}
+
+export type Mount = (controller: Controller) => Ui;
