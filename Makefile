@@ -18,7 +18,7 @@ help: ## Print this manual
 demo: .venv/run ## Run the demo shop with three stand-in destinations on http://localhost:8000
 	$(BIN)/consentry demo --port $(PORT)
 
-test: .venv/dev .build/node .build/apt ## Run every test (installs Chromium, PostgreSQL and the SDKs it needs)
+test: .venv/dev .build/node .build/sdk .build/apt ## Run every test (installs Chromium, PostgreSQL and the SDKs it needs)
 	$(BIN)/python -m pytest -q
 
 test-fast: .venv/dev ## Run the tests that need neither Chromium, Node nor PostgreSQL
@@ -31,11 +31,15 @@ soak: .venv/dev ## Long runs: kill -9 five hundred times, ten thousand seeds of 
 fuzz: .venv/dev ## Search every parser that faces the network for broken promises (SECONDS=180)
 	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)
 
-check: .venv/dev ## Formatting, lint, types, the import contract
+sdk: .build/sdk ## Build the browser files in sdk/js/dist (they are committed)
+	cd sdk/js && npm run -s build
+
+check: .venv/dev .build/sdk ## Formatting, lint, types, the import contract; the browser files and their sizes
 	$(BIN)/ruff format --check src tests bench
 	$(BIN)/ruff check src tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	cd sdk/js && npm run -s check
 
 format: .venv/dev ## Format and repair what can be repaired
 	$(BIN)/ruff format src tests bench
@@ -60,7 +64,7 @@ lock: .venv/dev ## Resolve the requirements again, with hashes
 	  --python-version 3.11 pyproject.toml --all-extras --group mutants -c requirements/dev.txt -o requirements/mutants.txt
 
 clean: ## Remove what make made
-	rm -rf .venv .build tests/e2e/js/node_modules bench/js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .build tests/e2e/js/node_modules bench/js/node_modules sdk/js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/uv: requirements/uv.txt
 	@if ! $(PYTHON) -m venv .venv 2>/dev/null; then \
@@ -87,6 +91,14 @@ clean: ## Remove what make made
 .build/node: tests/e2e/js/package-lock.json
 	@mkdir -p .build
 	cd tests/e2e/js && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# What the browser files are built with. Of the system it needs npm, and no more than that.
+.build/sdk: sdk/js/package-lock.json
+	@mkdir -p .build
+	@command -v npm >/dev/null || { $(SUDO) apt-get update -q; \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -qy --no-install-recommends npm; }
+	cd sdk/js && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # Chromium and PostgreSQL are system packages; what is there already is left alone.
@@ -121,4 +133,4 @@ clean: ## Remove what make made
 	cd bench/js && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-.PHONY: help demo test test-fast soak fuzz check format bench mutants lock clean
+.PHONY: help demo test test-fast soak fuzz sdk check format bench mutants lock clean

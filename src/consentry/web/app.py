@@ -12,7 +12,7 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from consentry.ports import StoreConflict, StoreError, StoreRefused
-from consentry.web import admin, consent, decisions, faults, ingest, openapi, ops
+from consentry.web import admin, consent, decisions, faults, ingest, openapi, ops, sdk
 from consentry.web.call import Answer, Call, Reply
 from consentry.web.problems import Problem
 from consentry.web.site import Site
@@ -55,6 +55,7 @@ COLD: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/metrics", ops.metrics),
     ("GET", "/openapi.json", openapi.document),
     ("GET", "/.well-known/gpc.json", ops.gpc),
+    ("GET", "/sdk/{file:path}", sdk.get_file),
 )
 
 # What browsers call from other origins, with a public key.

@@ -31,7 +31,8 @@ _REF = "#/components/schemas/{name}"
 _ERRORS = ("400", "401", "403", "404", "405", "408", "409", "413", "429", "500", "503")
 _TEXT = {"/metrics", "/v1/ledger/checkpoint", "/v1/ledger/key", "/v1/notices/{digest}"}
 _LINES = {"/v1/tail", "/v1/ledger"}
-_OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/.well-known/gpc.json"}
+_SCRIPTS = {"/sdk/{file}"}
+_OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/.well-known/gpc.json", *_SCRIPTS}
 _NUMBER = {"type": "string", "pattern": f"^[0-9]{{1,{LONGEST_NUMBER}}}$"}
 _PLACE = {"type": "string", "pattern": f"^[^:]+:[0-9]{{1,{LONGEST_NUMBER}}}$"}
 _NAME = {"type": "string"}
@@ -174,6 +175,10 @@ def _responses(path: str) -> dict[str, Any]:
     good: dict[str, Any] = {"description": "Done."}
     if path in _TEXT:
         good["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    elif path in _SCRIPTS:
+        good["content"] = {
+            kind: {"schema": {"type": "string"}} for kind in ("text/javascript", "text/css")
+        } | _json({"type": "object"})
     elif path in _LINES:
         good["content"] = {"application/x-ndjson": {"schema": {"type": "string"}}}
     else:

@@ -1,0 +1,1 @@
+"use strict";(()=>{var o=()=>({banner(){},centre(){},placeholder(){},close(){}});window.consentry?.mount(o);})();

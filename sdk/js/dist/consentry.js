@@ -1,0 +1,1 @@
+"use strict";(()=>{var o={mount(n){}};window.consentry??(window.consentry=o);})();

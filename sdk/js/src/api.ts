@@ -1,0 +1,11 @@
+import type { Mount } from "./types";
+
+declare global {
+  interface Window {
+    consentry?: typeof consentry;
+  }
+}
+
+export const consentry = {
+  mount(_mount: Mount): void {},
+};

@@ -1,0 +1,4 @@
+/** The script tag. */
+import { consentry } from "./api";
+
+window.consentry ??= consentry;

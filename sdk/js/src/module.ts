@@ -1,0 +1,2 @@
+/** The ESM entry. */
+export {};
