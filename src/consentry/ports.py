@@ -17,6 +17,7 @@ from consentry.core.moment import Moment
 from consentry.core.policy import Policy
 from consentry.core.record import Facts, Merge, Node
 from consentry.ledger.entry import LedgerRecord, Record
+from consentry.outbox import Mail, OptIn, Outbox
 
 
 class StoreError(Exception):
@@ -105,6 +106,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[StoredEvent, ...] = ()
     replies: tuple[Reply, ...] = ()
     notices: tuple[tuple[str, str], ...] = ()  # (SHA-256 in hex, text)
+    mails: tuple[Mail, ...] = ()
+    opt_ins: tuple[OptIn, ...] = ()
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -208,6 +211,10 @@ class Store(Protocol):
 
         A clock that starts behind it would let a withdrawal count as older than the grant.
         """
+
+    @property
+    def outbox(self) -> Outbox:
+        """The mails that are owed, and the sign-ups that wait."""
 
     # -- what a decision reads ------------------------------------------------------------
     def knows(self, node: Node) -> bool:

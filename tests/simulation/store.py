@@ -20,6 +20,7 @@ from consentry.core.moment import Moment
 from consentry.core.policy import Policy
 from consentry.core.record import Facts, Merge, Node
 from consentry.ledger.entry import LedgerRecord
+from consentry.outbox import Outbox
 from consentry.ports import (
     Attempt,
     Commit,
@@ -296,6 +297,10 @@ class Disk:
         if self._policies.get(policy_id) is None:
             self._policies[policy_id] = self.kept.policy(policy_id)
         return self._policies[policy_id]
+
+    @property
+    def outbox(self) -> Outbox:
+        return self.kept.outbox
 
     def reply_to(self, key: str) -> Reply | None:
         self._read()

@@ -11,6 +11,7 @@ from consentry.core.record import Fact, FactKind, Merge, Node, NodeKind
 from consentry.ledger.entry import Record, RecordType
 from consentry.ledger.notary import Notary
 from consentry.ledger.note import SigningKey
+from consentry.outbox import Mail, OptIn
 from consentry.ports import Attempt, Delivery, Reply, StoredEvent
 
 WORKSPACE = "shop"
@@ -134,6 +135,23 @@ def attempt(position: int, n: int = 0, **fields: Any) -> Attempt:
 def delivery(destination: str, position: int, state: str = "waiting", **fields: Any) -> Delivery:
     given = {"subject_key": "d:d1", "attempts": 1, "first_at": NOW, "next_at": NOW + SECOND}
     return Delivery(destination=destination, position=position, state=state, **(given | fields))
+
+
+def mail(mail_id: str, node: Node, **fields: Any) -> Mail:
+    given = {"kind": "confirm", "language": "en", "queued_at": NOW, "next_at": NOW}
+    return Mail(mail_id=mail_id, node=node, **(given | fields))
+
+
+def opt_in(opt_in_id: str, node: Node, **fields: Any) -> OptIn:
+    given = {
+        "keys": ("topic:news:email",),
+        "requested_at": NOW,
+        "ends_at": NOW + DAY,
+        "record_id": f"rec-{opt_in_id}",
+        "source": "web",
+        "language": "de",
+    }
+    return OptIn(opt_in_id=opt_in_id, node=node, **(given | fields))
 
 
 def reply(key: str, body: bytes = b"{}") -> Reply:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from consentry.core.moment import DAY
 from consentry.core.record import Fact, FactKind, Merge, Node
+from consentry.outbox import Token
 from consentry.ports import Commit, Pause, Progress, Store, StoreError
 from consentry.store.memory import MemoryStore
 from consentry.store.sqlite import SqliteStore
@@ -23,7 +24,9 @@ from tests.store.makers import (
     device,
     email,
     event,
+    mail,
     notary,
+    opt_in,
     record,
     reply,
 )
@@ -60,6 +63,14 @@ events = st.builds(
     event, st.integers(0, 40).map("m{}".format), source=st.sampled_from(["web", "app"]),
     received_at=times,
 )  # fmt: skip
+mails = st.builds(
+    mail, st.integers(0, 30).map("m{}".format), nodes, next_at=times, queued_at=times
+)  # fmt: skip
+opt_ins = st.builds(opt_in, st.integers(0, 30).map("o{}".format), nodes, ends_at=times)
+tokens = st.builds(Token, st.sampled_from([b"x", b"y"]), st.sampled_from(["o1", "o2"]), times)
+tries = st.tuples(mails, st.none() | tokens)
+
+
 commits = st.builds(
     Commit,
     records=st.lists(records(), max_size=3).map(tuple),
@@ -88,7 +99,10 @@ def progresses(draw: st.DrawFn) -> Progress:
 
 
 pauses = st.builds(Pause, st.sampled_from(NAMES), st.text(), times)
-steps = st.lists(commits | commits | progresses() | pauses | st.sampled_from(NAMES), max_size=12)
+owed = st.builds(lambda m, o: Commit(mails=(m,), opt_ins=(o,)), mails, opt_ins)
+steps = st.lists(
+    commits | commits | owed | tries | progresses() | pauses | st.sampled_from(NAMES), max_size=12
+)
 
 
 async def tell(store: Store, step: object) -> object:
@@ -100,6 +114,8 @@ async def tell(store: Store, step: object) -> object:
             return await store.record_progress(step)
         if isinstance(step, Pause):
             return await store.put_pause(step)
+        if isinstance(step, tuple):
+            return await store.outbox.put_mail(*step)
         assert isinstance(step, str)
         return await store.end_pause(step)
     except StoreError as error:
@@ -133,6 +149,10 @@ def answers(store: Store) -> dict[str, Any]:
         "attempts": [list(store.attempts_at(n)) for n in PLACES],
         "from": [list(store.attempted_from(name, 9)) for name in NAMES],
         "pauses": list(store.pauses()),
+        "due": list(store.outbox.mails_due(NOW - DAY, 5)) + list(store.outbox.mails_due(NOW, 99)),
+        "mailed": [store.outbox.mails_to(node, NOW - DAY) for node in NODES],
+        "ending": list(store.outbox.opt_ins_ending(NOW - DAY, 99)),
+        "tokens": [store.outbox.opt_in_for(digest) for digest in (b"x", b"y")],
     }
 
 

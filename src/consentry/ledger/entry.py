@@ -30,6 +30,8 @@ class RecordType(StrEnum):
     UNSUPPRESS = "unsuppress"
     IMPORT = "import"
     CONFIG = "config"
+    REQUESTED = "requested"  # a sign-up was asked for: it grants nothing
+    LAPSED = "lapsed"  # nobody confirmed it in time: it still grants nothing
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -33,6 +33,7 @@ from consentry.ports import (
     Suppression,
 )
 from consentry.store import suppression
+from consentry.store.memory_outbox import MemoryOutbox
 from consentry.store.naming import nodes_named
 
 
@@ -70,6 +71,7 @@ class MemoryStore:
         self._attempts: list[tuple[str, Attempt]] = []
         self._pauses: dict[str, Pause] = {}
         self._policies: list[bytes] = []
+        self.outbox = MemoryOutbox(self._begin)
         self._policy_ids: dict[str, int] = {}
 
     def close(self) -> None:
@@ -121,6 +123,7 @@ class MemoryStore:
         self._replies.update((reply.key, reply) for reply in commit.replies)
         for digest, text in commit.notices:
             self._notices.setdefault(digest, text)
+        self.outbox.add(commit.mails, commit.opt_ins)
         return Committed(tuple(range(first, len(self._records))), positions)
 
     async def record_progress(self, progress: Progress) -> None:
@@ -157,6 +160,7 @@ class MemoryStore:
             raise StoreConflict("a record with this id is in the ledger already")
         if len(set(keys)) < len(keys) or not self._replies.keys().isdisjoint(keys):
             raise StoreConflict("this idempotency key was answered already")
+        self.outbox.refuse_repeats(commit.mails, commit.opt_ins)
 
     def _add_record(self, record: Record, leaf: bytes) -> None:
         seq = len(self._records)

@@ -30,7 +30,7 @@ from consentry.ports import (
     StoredEvent,
     StoreUnavailable,
 )
-from consentry.store import codec, suppression
+from consentry.store import codec, sqlite_mails, suppression
 from consentry.store.codec import RowKeys
 from consentry.store.messages import Due, NewestMessages
 from consentry.store.naming import account, nodes_named
@@ -275,6 +275,7 @@ class _CommitGroup:
         notices = [notice for commit in commits for notice in commit.notices]
         if notices:
             self._db.executemany(SQL["add_notice"], notices)
+        sqlite_mails.write(self._db, self._keys, commits)
 
 
 # -- the other tasks ----------------------------------------------------------------------

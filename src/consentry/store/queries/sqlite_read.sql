@@ -131,3 +131,27 @@ ORDER BY s.seq;
 -- name: meta
 -- One value that the store keeps about itself.
 SELECT value FROM meta WHERE name = ?;
+
+-- name: opt_in
+-- A sign-up that waits.
+SELECT body FROM opt_in WHERE opt_in_id = ?;
+
+-- name: opt_in_for
+-- The sign-up that a confirmation link is of.
+SELECT opt_in_id FROM opt_in_token WHERE digest = ?;
+
+-- name: opt_ins_ending
+-- Sign-ups whose time is over.
+SELECT body FROM opt_in WHERE ends_at <= ? ORDER BY ends_at, opt_in_id LIMIT ?;
+
+-- name: mails_due
+-- Mails whose time has come.
+SELECT body FROM mail WHERE next_at <= ? ORDER BY next_at, mail_id LIMIT ?;
+
+-- name: mails_waiting
+-- How many mails are not settled.
+SELECT count(*) FROM mail;
+
+-- name: mails_to
+-- How many mails were queued for an address lately.
+SELECT count(*) FROM mail_to WHERE node = ? AND queued_at >= ?;

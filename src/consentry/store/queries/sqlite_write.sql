@@ -164,3 +164,39 @@ DELETE FROM delivery WHERE position >= ? AND position < ?;
 -- name: drop_message
 -- Forget a message id.
 DELETE FROM message WHERE key = ?;
+
+-- name: add_mail
+-- Owe a mail.
+INSERT INTO mail (mail_id, next_at, body) VALUES (?, ?, ?);
+
+-- name: add_mail_to
+-- Count it for its address.
+INSERT INTO mail_to (node, queued_at, mail_id) VALUES (?, ?, ?);
+
+-- name: change_mail
+-- A mail was tried; one that is settled stays so.
+UPDATE mail SET next_at = ?2, body = ?3 WHERE mail_id = ?1;
+
+-- name: settle_mail
+-- A mail needs nothing more.
+DELETE FROM mail WHERE mail_id = ?;
+
+-- name: add_opt_in
+-- A sign-up waits for its confirmation.
+INSERT INTO opt_in (opt_in_id, ends_at, body) VALUES (?, ?, ?);
+
+-- name: end_opt_in
+-- A sign-up waits no longer.
+DELETE FROM opt_in WHERE opt_in_id = ?;
+
+-- name: add_token
+-- Recognise a confirmation link.
+INSERT OR IGNORE INTO opt_in_token (digest, opt_in_id, ends_at) VALUES (?, ?, ?);
+
+-- name: forget_mails
+-- Forget when mails were queued.
+DELETE FROM mail_to WHERE queued_at < ?;
+
+-- name: forget_tokens
+-- Forget links of sign-ups that are long over.
+DELETE FROM opt_in_token WHERE ends_at < ?;
