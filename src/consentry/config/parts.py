@@ -49,7 +49,7 @@ def read_workspace(table: Table) -> Workspace:
     profile = STRICT if enforcement is Enforcement.STRICT else SEGMENT
     settings = replace(
         profile,
-        regime=table.choice("regime", Regime, profile.regime),
+        regime=read_regime(table),
         unstamped=table.choice("unstamped", Unstamped, profile.unstamped),
         unmapped=table.choice("unmapped", Unmapped, profile.unmapped),
         stamp=table.choice("stamp", StampRule, profile.stamp),

@@ -17,7 +17,8 @@ Moment: TypeAlias = int
 Microseconds: TypeAlias = int
 
 SECOND: Microseconds = 1_000_000
-DAY: Microseconds = 86_400 * SECOND
+HOUR: Microseconds = 3_600 * SECOND
+DAY: Microseconds = 24 * HOUR
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

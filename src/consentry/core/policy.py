@@ -9,12 +9,15 @@ import hashlib
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from consentry.core.bits import Bits
 from consentry.core.moment import DAY, Microseconds, Moment
+
+if TYPE_CHECKING:
+    from consentry.core.rule import Rule
 
 
 class Regime(StrEnum):
@@ -34,6 +37,27 @@ def strictest(*regimes: Regime | None) -> Regime | None:
     order = list(Regime)
     named = [regime for regime in regimes if regime is not None]
     return min(named, key=order.index) if named else None
+
+
+class Purpose(StrEnum):
+    """What a category is for, in the words that laws are read in."""
+
+    ADVERTISING = "advertising"
+    ANALYTICS = "analytics"
+    PERSONALIZATION = "personalization"
+    FUNCTIONAL = "functional"
+    SALE_OR_SHARE = "sale_or_share"
+
+
+_USUAL: dict[Purpose, tuple[str, ...]] = {
+    Purpose.ADVERTISING: ("advertising", "advertisement", "ads", "ad", "marketing", "targeting"),
+    Purpose.ANALYTICS: ("analytics", "statistics", "measurement"),
+    Purpose.PERSONALIZATION: ("personalization", "personalisation"),
+    Purpose.FUNCTIONAL: ("functional", "functionality"),
+    Purpose.SALE_OR_SHARE: ("sale_or_share", "sale", "sale_of_data", "data_sale"),
+}
+USUAL_IDS = {name: purpose for purpose, names in _USUAL.items() for name in names}
+"""Ids of categories that say what they are for."""
 
 
 class Match(StrEnum):
@@ -92,6 +116,12 @@ class Category:
     requires_consent_since: Moment | None = None
     max_age_us: Microseconds | None = None
     gpc: bool = True
+    purpose: Purpose | None = None
+
+    @property
+    def is_for(self) -> Purpose | None:
+        """Its purpose: as stated, else as its id says; None when neither says."""
+        return self.purpose or USUAL_IDS.get(self.id.lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +150,7 @@ class Topic:
 class Settings:
     """The rows of the two enforcement profiles, each one settable."""
 
-    regime: Regime = Regime.OPT_IN
+    regime: Regime | None = None  # None: not stated, so opt_in where no rule decides
     unstamped: Unstamped = Unstamped.RECORDED
     unmapped: Unmapped = Unmapped.WITHHOLD
     stamp: StampRule = StampRule.BOTH
@@ -240,11 +270,18 @@ class Policy:
         """The policy as canonical JSON: what is stored, and hashed for the version."""
         return msgspec.json.encode(asdict(self), order="sorted")
 
-    def regime(self, category: Category, source: Regime | None) -> Regime:
-        """What silence means here. A source may have a default; a category's own is only tightened."""
+    def regime(self, category: Category, source: Regime | None, rule: Rule | None = None) -> Regime:
+        """What silence means here. A source may have a default; a category's own is only tightened.
+
+        Where the rule of a place decides, whatever is stated can only tighten it.
+        """
+        if rule is not None and rule.decides:
+            said = rule.regime(category.is_for)
+            stated = (said, category.regime, source, self.settings.regime)
+            return strictest(*stated) or Regime.OPT_IN
         if category.regime is not None:
             return strictest(category.regime, source) or Regime.OPT_IN
-        return source or self.settings.regime
+        return source or self.settings.regime or Regime.OPT_IN
 
     def max_age_us(self, category: Category) -> Microseconds | None:
         ages = [a for a in (category.max_age_us, self.settings.max_age_us) if a is not None]

@@ -11,7 +11,7 @@ import msgspec
 from consentry.core.choice import Answer, Asker, facts_of
 from consentry.core.event import Event
 from consentry.core.moment import Moment
-from consentry.core.policy import AccountChoices, Policy
+from consentry.core.policy import AccountChoices, Policy, Regime
 from consentry.core.preference import Found, Standing, Why
 from consentry.core.record import Fact, FactKind, Merge, Node, NodeKind
 from consentry.flow.world import World
@@ -255,5 +255,5 @@ def _record(
 
 def _place(world: World, origin: Origin) -> dict[str, Any]:
     """Where: no jurisdiction is looked up yet, so the place is unknown and the default rules."""
-    regime = world.regimes.get(origin.source) or world.policy.settings.regime
+    regime = world.regimes.get(origin.source) or world.policy.settings.regime or Regime.OPT_IN
     return {"jurisdiction": None, "regime": regime.value}

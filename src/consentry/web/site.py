@@ -15,12 +15,14 @@ from starlette.requests import ClientDisconnect
 
 from consentry.config import Config, Source
 from consentry.core.moment import SECOND, Moment
+from consentry.core.rule import NOBODY_LOOKED, Place
 from consentry.flow.records import Origin
 from consentry.flow.world import World
 from consentry.ports import Delivery
 from consentry.secret import Secret
 from consentry.web.call import Asked, Call
 from consentry.web.meters import Meters
+from consentry.web.place import CDNS, place_in
 from consentry.web.problems import Problem
 from consentry.web.strict_json import gunzip
 from consentry.worker import Worker
@@ -226,6 +228,13 @@ class Site:
         # Some proxies add a line of their own below the one that they were sent.
         forwarded = request.headers.getlist("x-forwarded-for")
         return self._behind_proxies(address, ",".join(forwarded).split(","))
+
+    def place_of(self, request: Asked) -> Place:
+        """Where the visitor is, by what a trusted proxy says of it."""
+        peer = request.client.host if request.client else None
+        if peer is None or not self._trusted_proxy(peer):
+            return NOBODY_LOOKED
+        return place_in(request.headers, list(CDNS.values()), expected=False)
 
     def _behind_proxies(self, address: str | None, forwarded: list[str]) -> str | None:
         if forwarded == [""]:
