@@ -1,0 +1,105 @@
+"""The consent cookie, as a server reads it: what is granted, and nothing where there is a doubt.
+
+The cookie is a claim of the browser, written by the page or by the server's own pages. It can
+only open hosts for the browser that sends it, so it needs no signature. It records nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import quote, unquote_to_bytes
+
+from consentry.csp.values import DAY_S, Category, Rules
+
+NAME = "consentry"
+VERSION = "1"
+LONGEST = 4096  # characters, as browsers keep
+MAY_LEAD_S = DAY_S
+"""How far a visitor's clock may be ahead: what is dated later has no age that can be known."""
+NOTHING = "-"
+"""The normalised header of who has granted nothing."""
+
+_ESCAPED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*")
+
+
+class Claim(NamedTuple):
+    """What the cookie says. ``at_s`` is in seconds since 1970."""
+
+    granted: frozenset[str]
+    denied: frozenset[str]
+    at_s: int
+
+
+def cookies_named(headers: Iterable[str], name: str = NAME) -> list[str]:
+    """Every value of one cookie in the Cookie headers of a request."""
+    return [value for each, value in pairs(headers) if each == name]
+
+
+def pairs(headers: Iterable[str]) -> list[tuple[str, str]]:
+    """Names and values as they stand there (RFC 6265, 4.2.1)."""
+    parts = (part.strip(" \t").partition("=") for each in headers for part in each.split(";"))
+    return [(name.strip(" \t"), value.strip(" \t")) for name, equals, value in parts if equals]
+
+
+def read(value: str) -> Claim | None:
+    """The claim in one cookie; None when any of it is unreadable or of another version."""
+    if len(value) > LONGEST:
+        return None
+    members: dict[str, str] = {}
+    for part in value.split("&"):
+        name, equals, escaped = part.partition("=")
+        text = _unescaped(escaped)
+        if not equals or name in members or text is None:
+            return None
+        members[name] = text
+    at = members.get("t", "")
+    if members.get("v") != VERSION or "g" not in members:
+        return None
+    if not (at.isascii() and at.isdigit() and len(at) <= 11):
+        return None
+    return Claim(_ids(members["g"]), _ids(members.get("d", "")), int(at))
+
+
+def granted(rules: Rules, headers: Iterable[str], gpc: bool, now_s: float) -> frozenset[str]:
+    """The categories a request has a grant for, essential ones aside.
+
+    ``headers`` are its Cookie headers. Two consent cookies contradict each other even where
+    they say the same: nobody knows which of them the page goes on writing.
+    """
+    values = cookies_named(headers)
+    claim = read(values[0]) if len(values) == 1 else None
+    if claim is None or claim.at_s > now_s + MAY_LEAD_S:
+        return frozenset()
+    named = (claim.granted - claim.denied) & rules.everything
+    if gpc and not rules.gpc_yields:
+        named -= rules.covered
+    return frozenset(each for each in named if _holds(rules, rules.known[each], claim.at_s, now_s))
+
+
+def normalised(granted: frozenset[str]) -> str:
+    """What caches key on: the granted ids in order, percent-encoded, or ``-`` for none."""
+    return ",".join(sorted(quote(each, safe="") for each in granted)) or NOTHING
+
+
+def _holds(rules: Rules, category: Category, at_s: int, now_s: float) -> bool:
+    age_s = now_s - at_s
+    if age_s > rules.max_age_days * DAY_S:
+        return False
+    if category.max_age_s is not None and age_s > category.max_age_s:
+        return False
+    return category.since_s is None or at_s >= category.since_s
+
+
+def _ids(text: str) -> frozenset[str]:
+    return frozenset(part for part in text.split(",") if part)
+
+
+def _unescaped(text: str) -> str | None:
+    if not text.isascii() or not _ESCAPED.fullmatch(text):
+        return None
+    try:
+        return unquote_to_bytes(text).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
