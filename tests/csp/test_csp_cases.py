@@ -34,33 +34,38 @@ GOOD = f"v=1&id=a&n=n1&t={NOW - 50}&g=analytics%2Cadvertising&d="
 
 COOKIES = {
     "as the page writes it": (f"consentry={GOOD}", {"analytics", "advertising"}),
-    "commas as they are": (f"consentry=v=1&t={NOW}&g=analytics,advertising", "all"),
+    "commas as they are": (f"consentry=v=1&id=a&t={NOW}&g=analytics,advertising", "all"),
     "beside others": (f"a=1; consentry={GOOD}; b=consentry=2", {"analytics", "advertising"}),
-    "denied wins": (f"consentry=v=1&t={NOW}&g=analytics,advertising&d=analytics", {"advertising"}),
-    "unknown category": (f"consentry=v=1&t={NOW}&g=analytics,other", {"analytics"}),
-    "essential is no grant": (f"consentry=v=1&t={NOW}&g=necessary", set()),
-    "non-ASCII": (f"consentry=v=1&t={NOW}&g=sp%C3%A4%C3%9Fe,%20nein", set()),
+    "denied wins": (
+        f"consentry=v=1&id=a&t={NOW}&g=analytics,advertising&d=analytics",
+        {"advertising"},
+    ),
+    "unknown category": (f"consentry=v=1&id=a&t={NOW}&g=analytics,other", {"analytics"}),
+    "essential is no grant": (f"consentry=v=1&id=a&t={NOW}&g=necessary", set()),
+    "non-ASCII": (f"consentry=v=1&id=a&t={NOW}&g=sp%C3%A4%C3%9Fe,%20nein", set()),
     "no cookie": ("other=1", set()),
     "empty": ("consentry=", set()),
     "another version": (f"consentry={GOOD.replace('v=1', 'v=2')}", set()),
     "no version": (f"consentry={GOOD.replace('v=1&', '')}", set()),
+    "of nobody": (f"consentry={GOOD.replace('id=a', 'id=')}", set()),
+    "signal at no time": (f"consentry={GOOD}&s=soon", set()),
     "no time": (f"consentry={GOOD.replace('t=', 'x=')}", set()),
-    "time in words": ("consentry=v=1&t=now&g=analytics", set()),
-    "negative time": ("consentry=v=1&t=-5&g=analytics", set()),
-    "digits of another script": ("consentry=v=1&t=١٨&g=analytics", set()),
-    "too old": (f"consentry=v=1&t={NOW - 366 * 86_400}&g=analytics", set()),
-    "a clock an hour ahead": (f"consentry=v=1&t={NOW + 3600}&g=analytics", {"analytics"}),
-    "the day after tomorrow": (f"consentry=v=1&t={NOW + 2 * 86_400}&g=analytics", set()),
+    "time in words": ("consentry=v=1&id=a&t=now&g=analytics", set()),
+    "negative time": ("consentry=v=1&id=a&t=-5&g=analytics", set()),
+    "digits of another script": ("consentry=v=1&id=a&t=١٨&g=analytics", set()),
+    "too old": (f"consentry=v=1&id=a&t={NOW - 366 * 86_400}&g=analytics", set()),
+    "a clock an hour ahead": (f"consentry=v=1&id=a&t={NOW + 3600}&g=analytics", {"analytics"}),
+    "the day after tomorrow": (f"consentry=v=1&id=a&t={NOW + 2 * 86_400}&g=analytics", set()),
     "a member twice": (f"consentry={GOOD}&g=analytics", set()),
     "the cookie twice": (f"consentry={GOOD}; consentry={GOOD}", set()),
-    "half an escape": (f"consentry=v=1&t={NOW}&g=analytics%2", set()),
-    "no UTF-8": (f"consentry=v=1&t={NOW}&g=analytics%FF", set()),
+    "half an escape": (f"consentry=v=1&id=a&t={NOW}&g=analytics%2", set()),
+    "no UTF-8": (f"consentry=v=1&id=a&t={NOW}&g=analytics%FF", set()),
     "quoted": (f'consentry="{GOOD}"', set()),
     "too long": (f"consentry={GOOD}&x={'x' * 5000}", set()),
-    "expired category": (f"consentry=v=1&t={NOW - 61}&g=fresh,analytics", {"analytics"}),
-    "category not expired": (f"consentry=v=1&t={NOW - 59}&g=fresh", {"fresh"}),
-    "before consent was asked anew": (f"consentry=v=1&t={NOW - 101}&g=renewed", set()),
-    "since consent was asked anew": (f"consentry=v=1&t={NOW - 100}&g=renewed", {"renewed"}),
+    "expired category": (f"consentry=v=1&id=a&t={NOW - 61}&g=fresh,analytics", {"analytics"}),
+    "category not expired": (f"consentry=v=1&id=a&t={NOW - 59}&g=fresh", {"fresh"}),
+    "before consent was asked anew": (f"consentry=v=1&id=a&t={NOW - 101}&g=renewed", set()),
+    "since consent was asked anew": (f"consentry=v=1&id=a&t={NOW - 100}&g=renewed", {"renewed"}),
     "another cookie's name ends so": (f"xconsentry={GOOD}", set()),
     "capitals": (f"Consentry={GOOD}", set()),
 }
@@ -73,12 +78,21 @@ def test_what_a_cookie_grants(name: str) -> None:
     assert granted(RULES, [header], False, NOW) == expected
 
 
-def test_gpc_refuses_what_it_covers_unless_the_rules_say_that_it_yields() -> None:
-    header = [f"consentry={GOOD}"]
-    assert granted(RULES, header, True, NOW) == {"analytics"}
-    yields = Rules(RULES.categories, RULES.tags, gpc_yields=True)
-    assert granted(yields, header, True, NOW) == {"analytics", "advertising"}
-    assert granted(yields, [], True, NOW) == set()
+SIGNALS = {
+    "never seen before": ("", True, {"analytics"}),
+    "seen after the choice": (f"&s={NOW - 10}", True, {"analytics"}),
+    "seen before the choice": (f"&s={NOW - 90}", True, {"analytics", "advertising"}),
+    "seen with the choice": (f"&s={NOW - 50}", True, {"analytics", "advertising"}),
+    "seen after the choice, and absent since": (f"&s={NOW - 10}", False, {"analytics"}),
+    "never": ("&s=0", False, {"analytics", "advertising"}),
+    "zero is never": ("&s=0", True, {"analytics"}),
+}
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_gpc_refuses_what_it_covers_until_a_later_choice(name: str) -> None:
+    more, gpc, expected = SIGNALS[name]
+    assert granted(RULES, [f"consentry={GOOD}{more}"], gpc, NOW) == expected
 
 
 def test_the_normalised_header_is_sorted_and_safe() -> None:
@@ -131,7 +145,7 @@ def consent(*sources: str) -> str:
 def test_an_application_without_a_policy() -> None:
     assert csp(answer()) == [consent(OWN, SHOP)]
     assert csp(answer(YES)) == [consent(OWN, SHOP, STATS, ADS)]
-    only = f"consentry=v=1&t={NOW}&g=advertising&d=analytics"
+    only = f"consentry=v=1&id=a&t={NOW}&g=advertising&d=analytics"
     assert csp(answer(only)) == [consent(OWN, SHOP)], "a tag needs all of its categories"
 
 

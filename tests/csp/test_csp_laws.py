@@ -40,7 +40,6 @@ rules = st.builds(
     st.just(CATEGORIES),
     tags,
     own_hosts=st.just(("own.example",)),
-    gpc_yields=st.booleans(),
 )
 ids = st.frozensets(st.sampled_from((*IDS, "unknown")))
 ages = st.integers(-200_000, 40_000_000)
@@ -69,7 +68,9 @@ def sources(rules: Rules, header: str, policies: tuple[str, ...], gpc: bool) -> 
 
 unreadable = st.one_of(
     st.binary(max_size=80).map(lambda raw: raw.decode("latin-1")),
-    st.binary(max_size=80).map(lambda raw: "consentry=v=1&t=1800000000&g=" + raw.decode("latin-1")),
+    st.binary(max_size=80).map(
+        lambda raw: "consentry=v=1&id=a&t=1800000000&g=" + raw.decode("latin-1")
+    ),
     st.text(alphabet='v=1&gdt%,;0 "aconsetry', max_size=60).map(lambda text: f"consentry={text}"),
 )
 
@@ -77,7 +78,7 @@ unreadable = st.one_of(
 @given(rules, unreadable, st.booleans(), st.lists(st.sampled_from(APP), max_size=2).map(tuple))
 @example(
     Rules(CATEGORIES, (Tag("x", ("analytics",), ("a.example",)),)),
-    "consentry=v=1&t=1800000000&g=analytics; consentry=v=1&t=1800000000&g=analytics",
+    "consentry=v=1&id=a&t=1800000000&g=analytics; consentry=v=1&id=a&t=1800000000&g=analytics",
     False,
     (),
 )

@@ -25,11 +25,15 @@ _ESCAPED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*")
 
 
 class Claim(NamedTuple):
-    """What the cookie says. ``at_s`` is in seconds since 1970."""
+    """What the cookie says. Times are in seconds since 1970.
+
+    ``signal_at_s`` is when Global Privacy Control was first seen in this browser; 0 for never.
+    """
 
     granted: frozenset[str]
     denied: frozenset[str]
     at_s: int
+    signal_at_s: int = 0
 
 
 def cookies_named(headers: Iterable[str], name: str = NAME) -> list[str]:
@@ -54,12 +58,12 @@ def read(value: str) -> Claim | None:
         if not equals or name in members or text is None:
             return None
         members[name] = text
-    at = members.get("t", "")
-    if members.get("v") != VERSION or "g" not in members:
+    at_s, signal_at_s = _seconds(members.get("t", "")), _seconds(members.get("s", "0"))
+    if members.get("v") != VERSION or not members.get("id") or "g" not in members:
         return None
-    if not (at.isascii() and at.isdigit() and len(at) <= 11):
+    if at_s is None or signal_at_s is None:
         return None
-    return Claim(_ids(members["g"]), _ids(members.get("d", "")), int(at))
+    return Claim(_ids(members["g"]), _ids(members.get("d", "")), at_s, signal_at_s)
 
 
 def granted(rules: Rules, headers: Iterable[str], gpc: bool, now_s: float) -> frozenset[str]:
@@ -73,7 +77,7 @@ def granted(rules: Rules, headers: Iterable[str], gpc: bool, now_s: float) -> fr
     if claim is None or claim.at_s > now_s + MAY_LEAD_S:
         return frozenset()
     named = (claim.granted - claim.denied) & rules.everything
-    if gpc and not rules.gpc_yields:
+    if _signal_refuses(claim, gpc):
         named -= rules.covered
     return frozenset(each for each in named if _holds(rules, rules.known[each], claim.at_s, now_s))
 
@@ -83,6 +87,16 @@ def normalised(granted: frozenset[str]) -> str:
     return ",".join(sorted(quote(each, safe="") for each in granted)) or NOTHING
 
 
+def _signal_refuses(claim: Claim, gpc: bool) -> bool:
+    """A signal refuses until a choice made no earlier than it was first seen (spec/enforcement.md).
+
+    When that was stands in the cookie. If it does not, nobody knows that the choice came later.
+    """
+    if claim.signal_at_s == 0:
+        return gpc
+    return claim.at_s < claim.signal_at_s
+
+
 def _holds(rules: Rules, category: Category, at_s: int, now_s: float) -> bool:
     age_s = now_s - at_s
     if age_s > rules.max_age_days * DAY_S:
@@ -90,6 +104,10 @@ def _holds(rules: Rules, category: Category, at_s: int, now_s: float) -> bool:
     if category.max_age_s is not None and age_s > category.max_age_s:
         return False
     return category.since_s is None or at_s >= category.since_s
+
+
+def _seconds(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 11 else None
 
 
 def _ids(text: str) -> frozenset[str]:

@@ -63,8 +63,7 @@ class Rules:
     ``report_url`` is where browsers tell of violations. With ``report_only`` the policy of consent
     only reports. With ``twin`` a second policy, which only reports, tells of hosts that no tag names.
     ``skip`` are path prefixes under which there are neither documents nor workers.
-    ``gpc_yields``: a grant in the cookie outweighs Global Privacy Control. ``shared_caches``: an
-    edge in front sets the Consentry-Granted header (docs/csp.md).
+    ``shared_caches``: an edge in front sets the Consentry-Granted header (docs/csp.md).
     """
 
     categories: tuple[Category, ...] = ()
@@ -75,7 +74,6 @@ class Rules:
     report_only: bool = False
     twin: bool = False
     skip: tuple[str, ...] = ()
-    gpc_yields: bool = False
     shared_caches: bool = False
     max_age_days: float = 365.0
     known: dict[str, Category] = field(init=False, repr=False, compare=False)
