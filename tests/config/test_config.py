@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consentry.config import Config, Retention, Server, load_config, read_config, starter
+from consentry.config import Config, Mode, Retention, Server, load_config, read_config, starter
 from consentry.core import moment
 from consentry.core.moment import DAY
 from consentry.core.policy import (
@@ -115,7 +115,9 @@ VALUES = {
     "choices": ('"Acme"', '"Acme"\naccount_choices = "as_given"', "policy.settings.account_choices", AccountChoices.AS_GIVEN),
     "profile": ('"Acme"', '"Acme"\nenforcement = "segment"', "policy.settings", SEGMENT),
     "shadow": ('"Acme"', '"Acme"\nshadow = true', "shadow", True),
-    "essential": ("gpc = true", "essential = true", "policy.categories.1.gpc", False),
+    "essential": ("gpc = false", "essential = true", "policy.categories.0.gpc", False),
+    "description": ("gpc = true", 'description = "Ads"', "policy.categories.1.description", "Ads"),
+    "tag mode": ('name = "pixel"', 'name = "pixel"\nmode = "advanced"', "tags.0.mode", Mode.ADVANCED),
     "gpc said nothing of": ("gpc = true", "", "policy.categories.1.gpc", True),
     "turned off": ("gpc = true", "enabled = false", "policy.categories.1.enabled", False),
     "category regime": ("gpc = true", 'regime = "opt_out"', "policy.categories.1.regime", Regime.OPT_OUT),
@@ -191,7 +193,7 @@ def test_a_port_may_be_opened() -> None:
 # What changes in the sample, and the warnings: field and a part of the message.
 WARNINGS = {
     "gpc not stated": (("gpc = true", ""), [("category[1].gpc", "Global Privacy Control")]),
-    "essential needs no gpc": (("gpc = true", "essential = true"), []),
+    "essential needs no gpc": (("gpc = false", "essential = true"), []),
     "unmapped": (
         ('categories = ["analytics"]\nurl', "url"),
         [("destination[0].categories", "nothing is sent to it")],
@@ -363,6 +365,18 @@ def test_the_starter_shows_every_key_that_a_configuration_may_have() -> None:
         "hosts",
         "cookies",
         "revoke",
+        "mode",
+        "description",
+        "version",
+        "layout",
+        "theme",
+        "language",
+        "privacy_url",
+        "ask_again_days",
+        "grant_days",
+        "refusal_days",
+        "cookie_domain",
+        "cookie_days",
         "kind",
         "match",
         "exempt",

@@ -203,8 +203,8 @@ def test_a_problem_is_one_line() -> None:
     (problem,) = errors(changed("gpc = true", '"a\\nb" = 1\ngpc = true'))
 
     assert str(problem) == (
-        'error: line 10, category[1]."a\\nb": unknown key: the keys here are: enabled, essential, '
-        "gpc, id, max_age_days, name, regime, requires_consent_since"
+        'error: line 10, category[1]."a\\nb": unknown key: the keys here are: description, enabled, '
+        "essential, gpc, id, max_age_days, name, regime, requires_consent_since"
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from consentry.config import lines as config_lines
 from consentry.config.destinations import read_destination
+from consentry.config.notice import read_notice
 from consentry.config.parts import (
     read_category,
     read_tag,
@@ -35,6 +36,7 @@ from consentry.config.values import (
     DestinationConfig,
     Enforcement,
     Kind,
+    Mode,
     Retention,
     Server,
     Smtp,
@@ -54,6 +56,7 @@ __all__ = [
     "DestinationConfig",
     "Enforcement",
     "Kind",
+    "Mode",
     "Problem",
     "Retention",
     "Server",
@@ -165,6 +168,7 @@ def _read(top: Table, kinds: Mapping[str, Kind]) -> Config:
         sources=sources,
         destinations=tuple(found for _, found in pairs if found is not None),
         tags=tuple(read_tag(table, known) for table in top.tables("tag", MOST)),
+        notice=read_notice(top.table("notice"), categories, topics),
         retention=read_retention(top.table("retention")),
         store_url=read_store(top.table("store")),
         server=server,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from consentry.config.lines import Path
 from consentry.config.problem import field_name, suggestion
 from consentry.config.table import Reading, Table
-from consentry.config.values import Enforcement, Tag
+from consentry.config.values import Enforcement, Mode, Tag
 from consentry.core.policy import (
     SEGMENT,
     STRICT,
@@ -82,6 +82,7 @@ def read_category(table: Table) -> Category:
         requires_consent_since=table.moment("requires_consent_since"),
         max_age_us=days(table.number("max_age_days", MOST_DAYS)),
         gpc=table.flag("gpc", not essential),
+        description=table.text("description") or "",
     )
     table.finish()
     return category
@@ -150,6 +151,7 @@ def read_tag(table: Table, categories: Set[str]) -> Tag:
         hosts=tuple(host.lower() for host in table.texts("hosts")),
         cookies=table.texts("cookies"),
         revoke=table.text("revoke"),
+        mode=table.choice("mode", Mode, Mode.BASIC),
     )
     for index, host in enumerate(tag.hosts):
         if not _HOST.fullmatch(host):

@@ -13,6 +13,7 @@ from consentry.config.problem import Problem
 from consentry.core.delivery import Backoff
 from consentry.core.policy import Policy, Regime
 from consentry.destinations.spec import Spec
+from consentry.notice import Notice
 from consentry.secret import Secret
 
 Network = IPv4Network | IPv6Network
@@ -112,11 +113,18 @@ class Smtp:
     sender: str
 
 
+class Mode(StrEnum):
+    """When a tag runs: ``basic`` with consent only, ``advanced`` before it too, told of the no."""
+
+    BASIC = "basic"
+    ADVANCED = "advanced"
+
+
 @dataclass(frozen=True, slots=True)
 class Tag:
     """A script in the page: what it needs, the hosts it reaches, the cookies it sets.
 
-    ``revoke`` is what to call when consent is withdrawn.
+    ``revoke`` is what to call when consent is withdrawn; without it the page is loaded anew.
     """
 
     name: str
@@ -124,6 +132,7 @@ class Tag:
     hosts: tuple[str, ...] = ()
     cookies: tuple[str, ...] = ()
     revoke: str | None = None
+    mode: Mode = Mode.BASIC
 
 
 @dataclass(frozen=True)
@@ -137,6 +146,7 @@ class Config:
     sources: tuple[Source, ...] = ()
     destinations: tuple[DestinationConfig, ...] = ()
     tags: tuple[Tag, ...] = ()
+    notice: Notice = field(default_factory=Notice)
     retention: Retention = Retention()
     store_url: str = field(default="sqlite:///consentry.db", repr=False)
     server: Server = Server()

@@ -117,6 +117,7 @@ class Category:
     max_age_us: Microseconds | None = None
     gpc: bool = True
     purpose: Purpose | None = None
+    description: str = ""
 
     @property
     def is_for(self) -> Purpose | None:

@@ -1,0 +1,119 @@
+"""What a person is shown: the texts in one language, and the hash that stands for them.
+
+The hash is in every record of a choice, and the text that it is of is archived once, before
+anybody can be shown it. So it is known what stood in front of a person, word for word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import msgspec
+
+from consentry.core.policy import Category, Policy
+from consentry.notice.languages import Texts, direction, shipped, texts_in
+from consentry.notice.values import Notice, Tagged
+
+# What the banner, the preference centre, placeholders and forms show. Pages and mail have more.
+IN_THE_PAGE = ("action.", "banner.", "gpc.", "centre.", "category.", "placeholder.", "form.")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownCategory:
+    """One category as it is shown. ``destinations`` and ``tags`` are the names of who needs it."""
+
+    id: str
+    name: str
+    description: str
+    essential: bool
+    destinations: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A notice in one language. ``digest`` is the SHA-256 of ``canonical`` in hexadecimal.
+
+    ``texts`` are those that the page shows, without the names of categories.
+    """
+
+    language: str
+    direction: str
+    texts: Mapping[str, str]
+    categories: tuple[ShownCategory, ...]
+    canonical: str
+    digest: str
+
+
+def render(notice: Notice, policy: Policy, tags: Sequence[Tagged], language: str) -> Rendered:
+    """The notice in one language that there is (``languages.languages``)."""
+    every = texts_in(language, notice.texts)
+    texts = {key: every[key] for key in sorted(every) if key.startswith(IN_THE_PAGE)}
+    texts = {key: text for key, text in texts.items() if not _names_category(key)}
+    shown = tuple(
+        ShownCategory(
+            category.id,
+            category_name(notice, category, language),
+            category_description(notice, category, language),
+            category.essential,
+            destinations_of(policy, category.id),
+            tuple(tag.name for tag in tags if category.id in tag.categories),
+        )
+        for category in policy.categories
+        if category.enabled
+    )
+    archived = {
+        "notice": notice.id,
+        "language": language,
+        "texts": texts,
+        "categories": [asdict(one) for one in shown],
+    }
+    canonical = msgspec.json.encode(archived, order="sorted").decode()
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    return Rendered(language, direction(every), texts, shown, canonical, digest)
+
+
+def destinations_of(policy: Policy, category: str) -> tuple[str, ...]:
+    """The names of enabled destinations that need this category."""
+    return tuple(m.name for m in policy.mappings if m.enabled and category in m.categories)
+
+
+def category_name(notice: Notice, category: Category, language: str) -> str:
+    """A category's name in one language.
+
+    The workspace's own word for this language comes first, then, in the language that the
+    configuration is written in, the configured name, then the one that is shipped.
+    """
+    stated = category.name if category.name != category.id else ""
+    return _worded(notice, category.id, "name", stated, language) or category.id
+
+
+def category_description(notice: Notice, category: Category, language: str) -> str:
+    """What a category is for, in one language; empty where nobody has said it."""
+    return _worded(notice, category.id, "description", category.description, language)
+
+
+def _worded(notice: Notice, category: str, part: str, stated: str, language: str) -> str:
+    key = f"category.{category}.{part}"
+    own = notice.texts.get(language, {}).get(key)
+    if own is not None:
+        return own
+    ours = shipped().get(language, {}).get(key, "")
+    return (stated or ours) if language == notice.language else (ours or stated)
+
+
+def topic_name(notice: Notice, topic_id: str, name: str, language: str) -> str:
+    """A topic's name in one language: the workspace's own word, else the configured name."""
+    return notice.texts.get(language, {}).get(f"topic.{topic_id}.name") or name or topic_id
+
+
+def texts_of(notice: Notice, language: str) -> Texts:
+    """Every text in one language, with those of pages and mail."""
+    return texts_in(language, notice.texts)
+
+
+def _names_category(key: str) -> bool:
+    """Whether a key words one category: ``category.ID.name`` or ``category.ID.description``."""
+    return key.count(".") >= 2 and key.startswith("category.")

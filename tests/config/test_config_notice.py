@@ -1,0 +1,204 @@
+"""``[notice]``: what it becomes, and what of it is refused because it is not honest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from consentry.notice import Layout, Notice, Theme
+
+from .samples import GOOD, errors, read
+
+ALL = """
+[notice]
+id = "shop"
+version = 3
+layout = "modal"
+theme = "dark"
+language = "de"
+privacy_url = "https://shop.example/privacy"
+ask_again_days = 200
+grant_days = 100
+refusal_days = 300
+cookie_domain = "Shop.example"
+cookie_days = 390
+[notice.texts.de]
+"banner.title" = "Dürfen wir?"
+action.reject = "Nein, alles ablehnen"
+"""
+
+# What is written below [notice], and the values it becomes.
+VALUES: dict[str, tuple[str, dict[str, Any]]] = {
+    "nothing": ("", {}),
+    "a version in quotes": ('version = "2026-11"', {"version": "2026-11"}),
+    "a path": ('privacy_url = "/privacy"', {"privacy_url": "/privacy"}),
+    "a domain with its dot": (
+        'cookie_domain = ".shop.example"',
+        {"cookie_domain": ".shop.example"},
+    ),
+    "a refusal without end beside a yes with one": ("grant_days = 30", {"grant_days": 30}),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_what_is_not_stated_has_its_usual_value(name: str) -> None:
+    text, stated = VALUES[name]
+
+    notice = read(f"{GOOD}[notice]\n{text}\n").notice
+
+    assert notice == Notice(**stated)
+
+
+def test_every_key_becomes_its_value() -> None:
+    notice = read(GOOD + ALL).notice
+
+    assert notice == Notice(
+        id="shop",
+        version="3",
+        language="de",
+        layout=Layout.MODAL,
+        theme=Theme.DARK,
+        privacy_url="https://shop.example/privacy",
+        ask_again_days=200,
+        grant_days=100,
+        refusal_days=300,
+        cookie_domain=".shop.example",
+        cookie_days=390,
+        texts={"de": {"banner.title": "Dürfen wir?", "action.reject": "Nein, alles ablehnen"}},
+    )
+
+
+def test_a_workspace_words_its_own_categories_and_topics() -> None:
+    own = '"category.analytics.name" = "Zahlen"\n"topic.news.name" = "Neues"\n'
+
+    assert read(f"{GOOD}[notice.texts.de]\n{own}").notice.texts["de"].keys() == {
+        "category.analytics.name",
+        "topic.news.name",
+    }
+
+
+# What is written below [notice], the field that is wrong, and a part of the message.
+WRONG = {
+    "an unknown layout": ('layout = "popup"', "notice.layout", "not one of bar"),
+    "an unknown key": ("layuot = 1", "notice.layuot", 'did you mean "layout"?'),
+    "a version with a space": ('version = "a b"', "notice.version", "letters, digits"),
+    "a script as address": ('privacy_url = "javascript:x"', "notice.privacy_url", "/privacy"),
+    "an address without scheme": ('privacy_url = "//x.example"', "notice.privacy_url", "/privacy"),
+    "a domain with a path": ('cookie_domain = "a.example/x"', "notice.cookie_domain", "domain"),
+    "a domain of one word": ('cookie_domain = "example"', "notice.cookie_domain", "domain"),
+    "no language": ('language = "de_AT"', "notice.language", "language tag"),
+}
+# What is written below [notice.texts.LANGUAGE], the key that is wrong, and a part of the message.
+DISHONEST = {
+    "an empty refusal": ("en", '"action.reject" = " "', "action.reject", "not empty"),
+    "a refusal that is a number": ("en", '"action.reject" = 1', "action.reject", "text"),
+    "a refusal that says nothing": (
+        "en",
+        '"action.reject" = "More options"',
+        "action.reject",
+        "does not say no",
+    ),
+    "no is not part of know": (
+        "en",
+        '"action.reject" = "Know more"',
+        "action.reject",
+        "does not say no",
+    ),
+    "a refusal of some": (
+        "en",
+        '"action.reject" = "Decline non-essential"',
+        "action.reject",
+        "leaves open",
+    ),
+    "a refusal put off": ("en", '"action.reject" = "Not now"', "action.reject", "leaves open"),
+    "German settings": (
+        "de",
+        '"action.reject" = "Einstellungen"',
+        "action.reject",
+        "Alle ablehnen",
+    ),
+    "French continuing": ("fr", '"action.reject" = "Continuer"', "action.reject", "Tout refuser"),
+    "an Austrian one": ("de-AT", '"action.reject" = "Weiter"', "action.reject", "does not say no"),
+    "a language without its refusal": (
+        "da",
+        '"action.accept" = "Accepter alle"',
+        "action.reject",
+        "missing",
+    ),
+    "both alike": (
+        "en",
+        '"action.accept" = "Reject all"',
+        "action.accept",
+        "reads like action.reject",
+    ),
+    "closing reads like accepting": (
+        "en",
+        '"action.close" = "accept all "',
+        "action.close",
+        "reads like action.accept",
+    ),
+    "a long story": (
+        "en",
+        f'"action.reject" = "No, {"really " * 6}not"',
+        "action.reject",
+        "at most 40",
+    ),
+    "no purposes told": (
+        "en",
+        '"banner.text.opt_in" = "We use cookies."',
+        "banner.text.opt_in",
+        "{categories}",
+    ),
+    "a placeholder of nothing": (
+        "en",
+        '"banner.title" = "Hello {name}"',
+        "banner.title",
+        "{name} means nothing",
+    ),
+    "no such text": ("en", '"banner.titel" = "Hello"', "banner.titel", "no such text"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_refused(name: str) -> None:
+    text, field, message = WRONG[name]
+
+    (problem,) = errors(f"{GOOD}[notice]\n{text}\n")
+
+    assert problem.field == field
+    assert message in problem.message
+    assert problem.line is not None
+
+
+@pytest.mark.parametrize("name", DISHONEST)
+def test_what_is_not_honest_is_refused(name: str) -> None:
+    language, text, key, message = DISHONEST[name]
+
+    found = [p for p in errors(f"{GOOD}[notice.texts.{language}]\n{text}\n") if key in p.field]
+
+    assert len(found) == 1, errors(f"{GOOD}[notice.texts.{language}]\n{text}\n")
+    assert message in found[0].message
+    assert found[0].field in (f'notice.texts.{language}."{key}"', f"notice.texts.{language}.{key}")
+
+
+PERIODS = {
+    "a refusal that ends before a yes": ("refusal_days = 30\ngrant_days = 60", "refusal_days"),
+    "a refusal that ends beside a yes without end": ("refusal_days = 30", "refusal_days"),
+    "asked again before the law lets": ("ask_again_days = 183", "ask_again_days"),
+    "a cookie that ends before the wait": ("cookie_days = 30", "cookie_days"),
+}
+
+
+@pytest.mark.parametrize("name", PERIODS)
+def test_a_refusal_is_kept_at_least_as_long_as_a_yes(name: str) -> None:
+    text, key = PERIODS[name]
+
+    assert [p.field for p in errors(f"{GOOD}[notice]\n{text}\n")] == [f"notice.{key}"]
+
+
+@pytest.mark.parametrize("name", ["advertising", "Ads", "marketing", "sale"])
+def test_advertising_is_never_essential(name: str) -> None:
+    text = GOOD.replace('"advertising"', f'"{name}"').replace("gpc = true", "essential = true")
+
+    assert [p.field for p in errors(text)] == ["category[1].essential"]

@@ -1,0 +1,214 @@
+"""When people are asked again: when what they agreed to has grown, and not for other words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consentry.config import Tag
+from consentry.core.moment import DAY, SECOND
+from consentry.core.policy import Category, Mapping, Policy
+from consentry.notice import Notice, edition, history_of, render, told_by
+from consentry.notice.edition import Told, read_told
+
+FIRST, LATER, NOW = 1_000 * DAY, 1_001 * DAY, 1_002 * DAY
+AT_LATER = "1.19720928000000"
+NOTICE = Notice()
+POLICY = Policy(
+    "shop",
+    categories=(Category("login", essential=True), Category("analytics"), Category("advertising")),
+    mappings=(Mapping("warehouse", "webhook", ("analytics",)),),
+)
+PIXEL = Tag("pixel", ("advertising",))
+
+
+def asked(policy: Policy = POLICY, notice: Notice = NOTICE, *tags: Tag) -> Told:
+    return told_by(notice, policy, tags or (PIXEL,), {})
+
+
+def category(which: str, /, **changed: Any) -> Policy:
+    found = tuple(replace(c, **changed) if c.id == which else c for c in POLICY.categories)
+    return replace(POLICY, categories=found)
+
+
+def mapped(*mappings: Mapping) -> Policy:
+    return replace(POLICY, mappings=mappings)
+
+
+WAREHOUSE = POLICY.mappings[0]
+# What a later configuration is, and which categories are new in it. None: nobody is asked again.
+CHANGES: dict[str, tuple[Told, tuple[str, ...] | None]] = {
+    "nothing": (asked(), None),
+    "another name": (asked(category("analytics", name="Numbers")), None),
+    "another description": (asked(category("analytics", description="We count.")), None),
+    "other words": (asked(notice=Notice(texts={"en": {"banner.title": "Hello"}})), None),
+    "another layout": (asked(notice=Notice(privacy_url="/p", ask_again_days=300)), None),
+    "one category less": (asked(replace(POLICY, categories=POLICY.categories[:2])), None),
+    "turned off": (asked(category("analytics", enabled=False)), None),
+    "one destination less": (asked(mapped()), None),
+    "turned off destination": (asked(mapped(replace(WAREHOUSE, enabled=False))), None),
+    "shorter age": (asked(category("analytics", max_age_us=DAY)), None),
+    "a new category": (
+        asked(replace(POLICY, categories=(*POLICY.categories, Category("social")))),
+        ("social",),
+    ),
+    "essential no more": (asked(category("login", essential=False)), ("login",)),
+    "another destination": (
+        asked(mapped(WAREHOUSE, Mapping("ads", "ga4", ("analytics", "advertising")))),
+        ("analytics", "advertising"),
+    ),
+    "another tag": (asked(POLICY, NOTICE, PIXEL, Tag("heat", ("analytics",))), ("analytics",)),
+    "a raised version": (asked(notice=Notice(version="2")), ()),
+    "another notice": (asked(notice=Notice(id="other")), ()),
+    "a raised version and a new category": (
+        asked(
+            replace(POLICY, categories=(*POLICY.categories, Category("social"))),
+            Notice(version="2"),
+        ),
+        ("social",),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_who_is_asked_again_and_about_what(name: str) -> None:
+    told, changed = CHANGES[name]
+    history = history_of([(FIRST, asked()), (LATER, told)])
+
+    categories = [Category(c) for c in told.categories]
+    found = edition(history, categories, NOW)
+
+    assert found.changed == (changed or ())
+    grew = changed is not None and told.version == "1" and told.id == "default"
+    assert found.version == (AT_LATER if grew else told.version)
+    assert {c for c, at in found.since.items() if at == LATER} == set(changed or ())
+    assert found.version in history.versions
+
+
+def test_the_first_notice_has_nothing_new() -> None:
+    found = edition(history_of([(FIRST, asked())]), POLICY.categories, NOW)
+
+    assert found.version == "1"
+    assert found.changed == ()
+    assert found.since == {"analytics": FIRST, "advertising": FIRST}
+
+
+def test_what_was_taken_away_and_comes_back_is_new_to_who_answered_in_between() -> None:
+    history = history_of([(FIRST, asked()), (LATER, asked(mapped())), (NOW, asked())])
+
+    assert edition(history, POLICY.categories, NOW).changed == ("analytics",)
+
+
+def test_consent_that_no_longer_counts_is_asked_for_again_from_that_day_on() -> None:
+    policy = category("analytics", requires_consent_since=LATER)
+    history = history_of([(FIRST, asked(policy))])
+
+    before = edition(history, policy.categories, LATER - SECOND)
+    after = edition(history, policy.categories, LATER)
+
+    assert (before.version, before.changed) == ("1", ())
+    assert (after.version, after.changed) == (AT_LATER, ("analytics",))
+
+
+tolds = st.lists(
+    st.builds(
+        asked,
+        st.sampled_from([POLICY, mapped(), category("analytics", enabled=False)]),
+        st.sampled_from([NOTICE, Notice(version="2")]),
+        st.sampled_from(
+            [PIXEL, Tag("heat", ("analytics",)), Tag("both", ("analytics", "advertising"))]
+        ),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(tolds)
+def test_a_category_that_grew_is_newer_than_every_answer_given_before(told: list[Told]) -> None:
+    """Whoever answered at some time was told of all that a category covers now, or is asked."""
+    times = [FIRST + n * DAY for n in range(len(told))]
+    history = history_of(zip(times, told, strict=True))
+    for name, meaning in told[-1].categories.items():
+        for at, then in zip(times, told, strict=True):
+            shown = then.categories.get(name)
+            if shown is not None and meaning.grew_from(shown):
+                assert history.since[name] > at
+
+
+@given(tolds)
+def test_the_same_again_changes_nothing(told: list[Told]) -> None:
+    once = history_of((FIRST + n * DAY, one) for n, one in enumerate(told))
+    again = once.then(FIRST + 100 * DAY, told[-1])
+
+    assert again == once
+
+
+def test_what_is_told_is_kept_with_the_record_and_read_again() -> None:
+    told = told_by(NOTICE, POLICY, [PIXEL], {"en": "ab"})
+    evidence = msgspec.json.decode(msgspec.json.encode({"notice": msgspec.to_builtins(told)}))
+
+    assert read_told(evidence) == told
+    assert read_told({}) is None
+
+
+# -- what is shown ----------------------------------------------------------------------------
+def test_the_hash_is_of_all_that_is_shown_and_of_nothing_else() -> None:
+    shown = render(NOTICE, POLICY, [PIXEL], "de")
+    same = render(Notice(version="9", cookie_days=400), POLICY, [PIXEL], "de")
+    assert shown.digest == same.digest
+
+    others = [
+        render(NOTICE, POLICY, [PIXEL], "en"),
+        render(Notice(texts={"de": {"banner.title": "Hallo"}}), POLICY, [PIXEL], "de"),
+        render(NOTICE, category("advertising", description="x", id="promo"), [PIXEL], "de"),
+        render(NOTICE, mapped(), [PIXEL], "de"),
+        render(NOTICE, POLICY, [], "de"),
+    ]
+    assert len({one.digest for one in [shown, *others]}) == 6
+
+
+def test_a_category_is_named_in_the_language_of_who_is_asked() -> None:
+    policy = category("analytics", name="Analytics", description="We count.")
+    names = {
+        (own, language): render(
+            Notice(texts={"de": {"category.analytics.name": "Zahlen"}} if own else {}),
+            policy,
+            [],
+            language,
+        )
+        .categories[1]
+        .name
+        for own in (False, True)
+        for language in ("en", "de", "da")
+    }
+
+    assert names == {
+        (False, "en"): "Analytics",
+        (False, "de"): "Statistik",
+        (False, "da"): "Analytics",
+        (True, "en"): "Analytics",
+        (True, "de"): "Zahlen",
+        (True, "da"): "Analytics",
+    }
+
+
+def test_who_is_behind_a_category_is_shown() -> None:
+    login, analytics, advertising = render(NOTICE, POLICY, [PIXEL], "en").categories
+
+    assert login.essential
+    assert (analytics.destinations, analytics.tags) == (("warehouse",), ())
+    assert (advertising.destinations, advertising.tags) == ((), ("pixel",))
+
+
+def test_what_pages_and_mails_say_is_not_sent_to_the_page() -> None:
+    texts = render(NOTICE, POLICY, [], "en").texts
+
+    assert "banner.title" in texts
+    assert [key for key in texts if key.startswith(("page.", "mail.", "sms."))] == []
+    assert [key for key in texts if key.startswith("category.analytics.")] == []
