@@ -186,6 +186,7 @@ class Running:
         """Forget what is past its retention."""
         now = self.world.clock.now()
         retention = self.config.retention
+        await self.world.store.leaks.forget(now - int(retention.deliveries_days * DAY))
         return await self.world.store.prune(
             events_before=now - int(retention.events_days * DAY),
             attempts_before=now - int(retention.deliveries_days * DAY),

@@ -16,6 +16,7 @@ import msgspec
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy
 from consentry.core.record import Facts, Merge, Node
+from consentry.leaks import Leaks
 from consentry.ledger.entry import LedgerRecord, Record
 from consentry.outbox import Mail, OptIn, Outbox
 
@@ -215,6 +216,10 @@ class Store(Protocol):
     @property
     def outbox(self) -> Outbox:
         """The mails that are owed, and the sign-ups that wait."""
+
+    @property
+    def leaks(self) -> Leaks:
+        """What pages tried to send without consent, counted."""
 
     # -- what a decision reads ------------------------------------------------------------
     def knows(self, node: Node) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy
 from consentry.core.record import Facts, Merge, Node
+from consentry.leaks import Leaks
 from consentry.ledger.entry import LedgerRecord
 from consentry.outbox import Outbox
 from consentry.ports import (
@@ -301,6 +302,10 @@ class Disk:
     @property
     def outbox(self) -> Outbox:
         return self.kept.outbox
+
+    @property
+    def leaks(self) -> Leaks:
+        return self.kept.leaks
 
     def reply_to(self, key: str) -> Reply | None:
         self._read()

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from consentry.core.leak import Leak, Via
 from consentry.core.moment import DAY
 from consentry.core.record import Fact, FactKind, Merge, Node
 from consentry.outbox import Token
@@ -99,9 +100,19 @@ def progresses(draw: st.DrawFn) -> Progress:
 
 
 pauses = st.builds(Pause, st.sampled_from(NAMES), st.text(), times)
+leaks = st.builds(
+    Leak,
+    st.sampled_from(("a.example", "b.example")),
+    st.sampled_from(("image", "script")),
+    st.sampled_from(("/", "/cart")),
+    st.sampled_from(Via),
+    st.booleans(),
+)
+told_leaks = st.dictionaries(leaks, st.integers(1, 5), max_size=4)
 owed = st.builds(lambda m, o: Commit(mails=(m,), opt_ins=(o,)), mails, opt_ins)
 steps = st.lists(
-    commits | commits | owed | tries | progresses() | pauses | st.sampled_from(NAMES), max_size=12
+    commits | commits | owed | tries | told_leaks | progresses() | pauses | st.sampled_from(NAMES),
+    max_size=12,
 )
 
 
@@ -114,6 +125,8 @@ async def tell(store: Store, step: object) -> object:
             return await store.record_progress(step)
         if isinstance(step, Pause):
             return await store.put_pause(step)
+        if isinstance(step, dict):
+            return await store.leaks.count("web", step, 9, NOW)
         if isinstance(step, tuple):
             return await store.outbox.put_mail(*step)
         assert isinstance(step, str)
@@ -149,6 +162,7 @@ def answers(store: Store) -> dict[str, Any]:
         "attempts": [list(store.attempts_at(n)) for n in PLACES],
         "from": [list(store.attempted_from(name, 9)) for name in NAMES],
         "pauses": list(store.pauses()),
+        "leaks": list(store.leaks.since(0)),
         "due": list(store.outbox.mails_due(NOW - DAY, 5)) + list(store.outbox.mails_due(NOW, 99)),
         "mailed": [store.outbox.mails_to(node, NOW - DAY) for node in NODES],
         "ending": list(store.outbox.opt_ins_ending(NOW - DAY, 99)),

@@ -33,6 +33,7 @@ from consentry.ports import (
     Suppression,
 )
 from consentry.store import suppression
+from consentry.store.memory_leaks import MemoryLeaks
 from consentry.store.memory_outbox import MemoryOutbox
 from consentry.store.naming import nodes_named
 
@@ -72,6 +73,7 @@ class MemoryStore:
         self._pauses: dict[str, Pause] = {}
         self._policies: list[bytes] = []
         self.outbox = MemoryOutbox(self._begin)
+        self.leaks = MemoryLeaks(self._begin)
         self._policy_ids: dict[str, int] = {}
 
     def close(self) -> None:

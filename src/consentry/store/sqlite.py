@@ -40,6 +40,7 @@ from consentry.store.known import KnownRecords
 from consentry.store.lock import StoreLock
 from consentry.store.messages import MOST_KEYS
 from consentry.store.recent import Group, RecentGroups
+from consentry.store.sqlite_leaks import SqliteLeaks
 from consentry.store.sqlite_outbox import SqliteOutbox
 from consentry.store.sqlite_read import SnapshotReader, SqliteReader, reading
 from consentry.store.sqlite_write import SqliteWriter
@@ -94,6 +95,7 @@ class SqliteStore:
         self._group.available = writable
         self._closed = False
         self.outbox = SqliteOutbox(self._read, self._keys, self._submit)
+        self.leaks = SqliteLeaks(self._read, self._submit)
 
     def _can_write(self) -> bool:
         """Asked once, before anything is sent: withdrawals that could not be recorded stop it."""

@@ -12,7 +12,7 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from consentry.ports import StoreConflict, StoreError, StoreRefused
-from consentry.web import admin, consent, decisions, faults, ingest, openapi, ops, sdk
+from consentry.web import admin, consent, decisions, faults, ingest, openapi, ops, reports, sdk
 from consentry.web.call import Answer, Call, Reply
 from consentry.web.problems import Problem
 from consentry.web.site import Site
@@ -50,6 +50,8 @@ COLD: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/ledger/key", admin.get_key),
     ("GET", "/v1/notices/{digest}", admin.get_notice),
     ("GET", "/v1/tail", admin.get_tail),
+    ("POST", "/v1/csp-reports", reports.post_reports),
+    ("GET", "/v1/leaks", reports.get_leaks),
     ("GET", "/healthz", ops.healthz),
     ("GET", "/readyz", ops.readyz),
     ("GET", "/metrics", ops.metrics),
@@ -60,7 +62,7 @@ COLD: tuple[tuple[str, str, Handler], ...] = (
 
 # What browsers call from other origins, with a public key.
 _PROJECTS = "/v1/projects/"
-_CROSS_ORIGIN = ("/v1/consent", "/v1/subjects", _PROJECTS)
+_CROSS_ORIGIN = ("/v1/consent", "/v1/subjects", "/v1/csp-reports", _PROJECTS)
 _TRACKING = frozenset(path for _, path in HOT) - {"/v1/decisions"}
 _ALLOW_HEADERS = (
     "authorization, content-type, content-encoding, x-retry-count, idempotency-key, "

@@ -35,6 +35,10 @@ class Meters:
         self.unknown_categories = make(
             "unknown_categories", "Stamps and choices that name an unknown category"
         )
+        self.leaks = make(
+            "leaks", "Requests that pages tried without consent", "source", "tag", "via", "stopped"
+        )
+        self.reports_ignored = make("reports_ignored", "Reports about no request", "source")
         self.lag = Gauge(
             "consentry_lag_events",
             "Events not yet looked at, per destination",

@@ -10,10 +10,12 @@ from starlette.requests import Request
 
 from consentry import __version__
 from consentry.core.event import LONGEST_ID, LONGEST_MESSAGE_ID, TYPES
+from consentry.core.leak import MOST_REPORTS
 from consentry.web import bodies
 from consentry.web.call import Answer
 from consentry.web.problems import LONGEST_NUMBER, json_response
 from consentry.web.replies import REPLIES
+from consentry.web.reports import HeldBack
 from consentry.web.site import Site
 
 _BODIES: dict[str, type[bodies.Body]] = {
@@ -26,6 +28,7 @@ _BODIES: dict[str, type[bodies.Body]] = {
     "/v1/imports": bodies.Imports,
     "/v1/deliveries/retry": bodies.Which,
     "/v1/dead-letters/replay": bodies.Which,
+    "/v1/csp-reports": HeldBack,
 }
 _REF = "#/components/schemas/{name}"
 _ERRORS = ("400", "401", "403", "404", "405", "408", "409", "413", "429", "500", "503")
@@ -46,6 +49,8 @@ _QUERY: dict[str, dict[str, Any]] = {
     },
     "/v1/dead-letters": {"destination": _NAME, "cursor": _PLACE},
     "/v1/ledger": {"first": _NUMBER},
+    "/v1/csp-reports": {"key": _NAME},
+    "/v1/leaks": {"since": {"type": "string", "format": "date-time"}},
 }
 
 # What an answer leads to: the operation, and what it is asked with.
@@ -161,6 +166,11 @@ def _parameters(path: str) -> list[dict[str, Any]]:
 def _body(method: str, path: str) -> dict[str, Any] | None:
     if method != "POST":
         return None
+    if path == "/v1/csp-reports":
+        return {
+            **_reports(),
+            "application/json": {"schema": {"$ref": _REF.format(name="HeldBack")}},
+        }
     if path in _BODIES:
         schema: dict[str, Any] = {"$ref": _REF.format(name=_BODIES[path].__name__)}
         return {"application/json": {"schema": schema}}
@@ -169,6 +179,17 @@ def _body(method: str, path: str) -> dict[str, Any] | None:
         name = "Metrics"
     schema = {"$ref": _REF.format(name=name)}
     return {"application/json": {"schema": schema}}
+
+
+def _reports() -> dict[str, Any]:
+    """What browsers send (CSP 3, 5): of a report only some members are read."""
+    old: dict[str, Any] = {"type": "object", "required": ["csp-report"]}
+    old["properties"] = {"csp-report": {"type": "object"}}
+    new = {"type": "array", "items": {"type": "object"}, "maxItems": MOST_REPORTS}
+    return {
+        "application/csp-report": {"schema": old},
+        "application/reports+json": {"schema": new},
+    }
 
 
 def _responses(path: str) -> dict[str, Any]:
@@ -213,6 +234,8 @@ def _reply(path: str) -> dict[str, Any]:
         "/v1/dead-letters": "DeadLettersReply",
         "/v1/dead-letters/replay": "ReplayReply",
         "/v1/projects/{write_key}/settings": "SettingsReply",
+        "/v1/csp-reports": "ReportsReply",
+        "/v1/leaks": "LeaksReply",
         "/healthz": "Alive",
         "/readyz": "Ready",
     }

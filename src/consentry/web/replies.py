@@ -133,6 +133,21 @@ _ROW = _object(
         "detail": _TEXT,
     }
 )
+_LEAK = _object(
+    {
+        "source": _TEXT,
+        "host": _TEXT,
+        "kind": _TEXT,
+        "page": _TEXT,
+        "via": {"enum": ["csp", "guard"]},
+        "stopped": _FLAG,
+        "count": _COUNT,
+        "firstAt": _TEXT,
+        "lastAt": _TEXT,
+        "tags": _list(_TEXT),
+        "categories": _list(_TEXT),
+    }
+)
 _SUBJECT = _map(_TEXT)
 
 REPLIES: dict[str, Any] = {
@@ -157,6 +172,8 @@ REPLIES: dict[str, Any] = {
     "DeadLettersReply": _object({"deadLetters": _list(_ROW), "next": _MAYBE}),
     "RetryReply": _object({"retried": _COUNT, "resumed": _list(_TEXT)}),
     "ReplayReply": _object({"replayed": _COUNT}),
+    "ReportsReply": _object({"counted": _COUNT, "ignored": _COUNT}),
+    "LeaksReply": _object({"leaks": _list(_LEAK)}),
     "SettingsReply": _object(
         {
             "integrations": {"type": "object"},

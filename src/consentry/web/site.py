@@ -36,6 +36,9 @@ MOST_CHOICE_BYTES = 16 * 1024 * 1024
 ADMIN = Origin("", "admin")
 # A write key is public: whoever floods it with events may not keep others from withdrawing.
 EVENTS, CHOICES = LANES = ("events of ", "choices of ")
+# Reports have a limit even where nobody has set one: browsers send them for every page.
+REPORTS = "reports of "
+REPORTS_PER_S = 50.0
 
 
 class Crew(Protocol):
@@ -127,7 +130,7 @@ class Site:
             for s in config.sources
             if s.rate_limit is not None
             for lane in LANES
-        }
+        } | {REPORTS + s.name: s.rate_limit or REPORTS_PER_S for s in config.sources}
         kept = {n: b for n, b in self.buckets.items() if rates.get(n) == b.rate}
         self.buckets = {name: kept.get(name) or Bucket(rate) for name, rate in rates.items()}
 

@@ -155,3 +155,8 @@ SELECT count(*) FROM mail;
 -- name: mails_to
 -- How many mails were queued for an address lately.
 SELECT count(*) FROM mail_to WHERE node = ? AND queued_at >= ?;
+
+-- name: leaks_since
+-- What was counted, and last seen at a moment or later.
+SELECT source, host, kind, page, via, stopped, count, first_at, last_at FROM leak
+WHERE last_at >= ? ORDER BY count DESC, source, host, kind, page, via, stopped;

@@ -200,3 +200,24 @@ DELETE FROM mail_to WHERE queued_at < ?;
 -- name: forget_tokens
 -- Forget links of sign-ups that are long over.
 DELETE FROM opt_in_token WHERE ends_at < ?;
+
+-- name: has_leak
+-- Whether this leak has a row.
+SELECT 1 FROM leak
+WHERE source = ? AND host = ? AND kind = ? AND page = ? AND via = ? AND stopped = ?;
+
+-- name: leak_rows
+-- How many rows there are, and how many of a source and host.
+SELECT (SELECT count(*) FROM leak), (SELECT count(*) FROM leak WHERE source = ? AND host = ?);
+
+-- name: count_leak
+-- Add to a count.
+INSERT INTO leak (source, host, kind, page, via, stopped, count, first_at, last_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    count = min(count + excluded.count, 4611686018427387904),
+    last_at = max(last_at, excluded.last_at);
+
+-- name: forget_leaks
+-- Forget what was not seen for long.
+DELETE FROM leak WHERE last_at < ?;
