@@ -81,10 +81,9 @@ PATHS = {
     "https://shop.example/users/ann%40shop.example": "/users/*",
     "https://shop.example/u/8f14e45fceea167a": "/u/*",
     "https://shop.example/Müller/x": "/*/x",
-    "https://shop.example/a%2Fann%40x.example/b": "/a/*/b",
+    "https://shop.example/a%2Fann%40x.example/b": "/*/b",
     "/only/a/path?x": "/only/a/path",
     "about:srcdoc": "",
-    "https://[broken/": "",
     "https://shop.example/" + "a/" * 40: "/a" * MOST_SEGMENTS + "/*",
 }
 

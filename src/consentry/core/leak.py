@@ -11,15 +11,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 MOST_REPORTS = 100  # of one request
 LONGEST_PATH = 200
+LONGEST_HOST = 253
 MOST_SEGMENTS = 6
 OTHER = "*"
 """Stands for what there was no room for, or what may name somebody."""
 
 _HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_END = re.compile(r"[?#]")
 _KIND = re.compile(r"[a-z][a-z-]{0,19}")
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z_.~-]{0,39}|[0-9]{1,4}")
 _KINDS = {
@@ -104,13 +106,11 @@ def from_guard(host: str, kind: str, page: str = "") -> Leak | None:
 
 def host_of(url: str) -> str | None:
     """The host of a URL, without port; None for ``inline``, ``data:`` and what is no host."""
-    try:
-        host = urlsplit(url.strip()).hostname if "//" in url else None
-    except ValueError:
+    authority = _authority_and_path(url)[0]
+    host = authority.rpartition("@")[2].partition(":")[0].lower()
+    if len(host) > LONGEST_HOST or not _HOST.fullmatch(host):
         return None
-    if host is None or len(host) > 253 or not _HOST.fullmatch(host.lower()):
-        return None
-    return host.lower().rstrip(".")
+    return host.rstrip(".")
 
 
 def page_of(url: str) -> str:
@@ -118,15 +118,21 @@ def page_of(url: str) -> str:
 
     Only short words and short numbers stay: no ids, no names with digits, nothing escaped.
     """
-    try:
-        path = urlsplit(url.strip()).path if "//" in url or url.startswith("/") else ""
-    except ValueError:
-        return ""
-    segments = unquote(path).split("/")[1:]
+    segments = _authority_and_path(url)[1].split("/")[1:]
     shown = [segment if not segment or _PLAIN.fullmatch(segment) else OTHER for segment in segments]
     if len(shown) > MOST_SEGMENTS:
         shown = [*shown[:MOST_SEGMENTS], OTHER]
     return "".join(f"/{segment}" for segment in shown)[:LONGEST_PATH]
+
+
+def _authority_and_path(url: str) -> tuple[str, str]:
+    """What stands between ``//`` and the path, and the path; empty where there is none."""
+    plain = _END.split(url.strip(), maxsplit=1)[0]
+    scheme, slashes, rest = plain.partition("//")
+    if slashes and (not scheme or _SCHEME.fullmatch(scheme)):
+        authority, slash, path = rest.partition("/")
+        return authority, slash + path
+    return "", plain if plain.startswith("/") else ""
 
 
 def names_host(pattern: str, host: str) -> bool:
