@@ -362,3 +362,12 @@ def test_the_question_about_a_choice_says_so(regime: Regime | None, superseded: 
     assert (question.regime, question.superseded) == (regime, superseded)
     assert question_of(event).superseded is False
     assert question.stamp == event.stamp
+
+
+@holds("S3")
+def test_a_context_that_is_null_could_be_read_as_silence_so_it_is_refused() -> None:
+    refused = read(context=None)
+
+    assert isinstance(refused, Malformed)
+    assert refused.field == "context"
+    assert isinstance(read(), Event)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from consentry.core.moment import SECOND
 from consentry.core.policy import AccountChoices, Category, Devices, Policy, Settings
-from consentry.core.preference import FOREVER, Found, Why, fold_one, narrower, stand
+from consentry.core.preference import FOREVER, Found, Standing, Why, fold_one, narrower, stand
 from consentry.core.record import Account, Fact, FactKind, History, Merge
 
 from . import strategies as s
@@ -355,3 +355,42 @@ def test_a_signal_is_dated_when_it_appeared_or_came_back(seen, dated_s) -> None:
 
     assert signal is not None
     assert (signal.at, signal.record_id) == (dated_s * SECOND, str(dated_s))
+
+
+@holds("R5")
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_why_no_grant_holds_is_the_same_in_whichever_order_they_are_read(order) -> None:
+    category = Category("ad", requires_consent_since=5 * SECOND)
+    policy = Policy("shop", Settings(), (category,))
+    stale = Fact(FactKind.CHOICE, "c1", SECOND, SECOND, granted=("ad",))
+    unproven = Fact(FactKind.CHOICE, "c2", 9 * SECOND, 9 * SECOND, granted=("ad",), proven=False)
+    facts = (stale, unproven)
+
+    found = fold_one(tuple(facts[n] for n in order), policy, END)["ad"]
+
+    assert found.silent is min(Why.STALE, Why.UNVERIFIED)
+
+
+@holds("D1", "R5")
+def test_a_suppression_begins_and_ends_in_the_microsecond_it_is_received() -> None:
+    grant = Fact(FactKind.CHOICE, "c", SECOND, SECOND, granted=("ad",))
+    suppressed = Fact(FactKind.SUPPRESS, "s", 5 * SECOND)
+    ended = Fact(FactKind.UNSUPPRESS, "u", 9 * SECOND)
+    history = History(device=(grant, suppressed, ended))
+
+    before, during, after = (
+        stand(history, TWO, at) for at in (5 * SECOND - 1, 5 * SECOND, 9 * SECOND)
+    )
+
+    assert (before.suppressed, during.suppressed, after.suppressed) == (False, True, False)
+    assert before.of("ad").grant is not None
+    assert after.of("ad").grant is None
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_two_silences_the_same_one_is_named(order) -> None:
+    unknown = [Standing(END, found={"ad": Found(silent=why)}) for why in (Why.EXPIRED, Why.STALE)]
+
+    one, two = (unknown[n] for n in order)
+
+    assert narrower(one, two).of("ad").silent is Why.EXPIRED

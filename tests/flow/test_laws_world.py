@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import wraps
+from itertools import product
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from consentry.core.event import Envelope
 from consentry.core.policy import Mapping
 from consentry.core.record import Node, NodeKind
 from consentry.flow.accept import Incoming, accept
+from consentry.flow.asked import decide_now
 from consentry.flow.configure import take_policy
 from consentry.flow.record_choice import suppress
 from consentry.flow.records import Origin
@@ -35,6 +37,7 @@ OTHER = Node(NodeKind.ACCOUNT, "u2")
 FEW = settings(max_examples=max(15, settings().max_examples // 3))
 GRANTS = {"analytics": True, "advertising": True}
 DENIES = {"analytics": True, "advertising": False}
+HALF = {"analytics": False, "advertising": True}
 
 
 def runs(law: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -91,11 +94,12 @@ async def test_of_a_request_that_refuses_nothing_goes_that_needs_it_wherever_it_
 
 
 @holds("R10")
-@FEW
-@given(st.lists(st.sampled_from((GRANTS, DENIES)), min_size=2, max_size=5), st.booleans())
-@runs
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize(
+    "answers", [a for n in (2, 3) for a in product((GRANTS, DENIES, HALF), repeat=n)]
+)
 async def test_of_a_repeated_choice_only_the_denials_count(answers, at_once) -> None:
-    made = await world(ADS)
+    made = await world(ADS, WAREHOUSE)
     messages = [update("same", "d1", **answer) for answer in answers]
     if at_once:
         await send(made, *messages)
@@ -103,8 +107,9 @@ async def test_of_a_repeated_choice_only_the_denials_count(answers, at_once) -> 
         for message in messages:
             await send(made, message)
 
-    first, denied = answers[0], DENIES in answers
-    assert await allowed(made, plain(99)) == (first is GRANTS and not denied)
+    (after,) = (await send(made, plain(99))).decided
+    for name, category in (("ads", "advertising"), ("warehouse", "analytics")):
+        assert after.decisions.allows(name) is all(answer[category] for answer in answers)
     assert len(list(made.store.events_from(0, 100))) == 2
 
 
@@ -176,31 +181,36 @@ async def test_after_unsuppressing_earlier_grants_count_as_never_collected() -> 
     assert await allowed(made, plain(3))
 
 
-steps = st.lists(st.sampled_from((GRANTS, DENIES, None)), max_size=5)
-
-
 @holds("T1", "T2")
-@FEW
-@given(steps, steps)
-@runs
-async def test_an_attempt_is_made_if_the_event_was_allowed_then_and_is_now(before, after) -> None:
+@pytest.mark.parametrize("kind", [plain, wire])
+@pytest.mark.parametrize("before", [(), (GRANTS,), (DENIES,), (GRANTS, DENIES), (DENIES, GRANTS)])
+@pytest.mark.parametrize("after", [(), (GRANTS,), (DENIES,), (GRANTS, DENIES), (DENIES, GRANTS)])
+async def test_an_attempt_is_made_if_the_event_was_allowed_then_and_is_now(
+    before, after, kind
+) -> None:
     made = await world(ADS)
 
-    async def follow(answers: list[dict[str, bool] | None]) -> None:
-        for answer in filter(None, answers):
+    async def follow(answers: Sequence[dict[str, bool]]) -> None:
+        for answer in answers:
             await choose(made, DEVICE, **answer)
 
-    def holding(answers: list[dict[str, bool] | None]) -> bool:
-        said = [answer for answer in answers if answer]
-        return bool(said) and said[-1] is GRANTS
+    def holds_now(later: Sequence[dict[str, bool]]) -> bool:
+        said = [*before, *later]
+        if kind is plain:  # a grant covers nothing that was made before it
+            return bool(before) and before[-1] is GRANTS and DENIES not in later
+        return (not before or before[-1] is GRANTS) and (not said or said[-1] is GRANTS)
 
     await follow(before)
-    await send(made, plain(1))
+    await send(made, kind(1))
     for n in range(len(after) + 1):  # each attempt asks again
         kept = Kept()
         settled = await attempt(made, "ads", kept)
-        goes = holding(before) and holding([*before, *after[:n]])
+        goes = holds_now(after[:n])
+        (stored,) = made.store.events_from(0, 1)
+        now = decide_now(made, stored.event, "ads")
         assert len(kept.received) == goes
+        assert now is not None
+        assert now.allow is goes
         assert [one.state for one in settled] == [State.DELIVERED if goes else State.WITHHELD]
         await follow(after[n : n + 1])
 

@@ -128,7 +128,7 @@ def silence(policy: Policy, as_of: Moment) -> Standing:
 def stand(history: History, policy: Policy, as_of: Moment) -> Standing:
     """Fold a subject's history into what holds at ``as_of``."""
     everything = history.all_facts()
-    if not everything and not history.all_merges():
+    if not everything:
         return silence(policy, as_of)
     facts = [fact for fact in everything if fact.received_at <= as_of]
     reader = Reader(policy, as_of, _last_unsuppressed(facts))

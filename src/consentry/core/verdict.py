@@ -62,12 +62,11 @@ class Question(msgspec.Struct, frozen=True, gc=False):
 
 
 class Layers(NamedTuple):
-    """The layers of one question that somebody fills, and all that is granted, as bits."""
+    """The layers of one question that its verdicts are read off, and all that is granted, as bits."""
 
     granted: int
     prohibited: int
     blocked: int
-    signalled: int
     stamped: int
     recorded: int
 
@@ -99,12 +98,12 @@ def layers(
         stamped = rest & ~topical if settings.unstamped is Unstamped.ALLOW else 0
         rest &= ~stamped
     if not rest:
-        return Layers(granted | stamped, prohibited, blocked, signalled, stamped, 0)
+        return Layers(granted | stamped, prohibited, blocked, stamped, 0)
     # A recorded grant covers no unstamped event made before it.
     recorded = rest & standing.covering(question.made_at, bits)
     silent = rest & ~recorded & policy.silent_grants(question.regime)
     granted |= stamped | recorded | silent
-    return Layers(granted, prohibited, blocked, signalled, stamped, recorded)
+    return Layers(granted, prohibited, blocked, stamped, recorded)
 
 
 class Judged:
@@ -122,7 +121,7 @@ class Judged:
 
     def verdict(self, category: str) -> Verdict:
         """Why one category is granted or not: the first layer that it lies in."""
-        granted, prohibited, blocked, signalled, stamped, recorded = self._layers
+        granted, prohibited, blocked, stamped, recorded = self._layers
         bit = self._policy.bits.get(category, 0)
         if not bit & self._policy.known:
             # Mapped, but the workspace does not have it: nobody can have granted it.
@@ -135,7 +134,7 @@ class Judged:
         if bit & blocked and found.block is not None:
             block = found.block
             return Verdict(category, False, block.why, Ground("recordId", block.record_id))
-        if bit & signalled and found.signal is not None:
+        if found.signal is not None:
             return Verdict(category, False, Why.SIGNAL, Ground("signal", found.signal.signal))
         if bit & stamped:
             return Verdict(category, True, None, self._spoken)
