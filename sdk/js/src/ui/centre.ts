@@ -1,0 +1,157 @@
+/** The second layer: every category by itself, with who is behind it named. */
+import type { Categories, PolicyCategory } from "../types";
+import { askable, everything, refusedBySignal, signalShown } from "./asked";
+import { privacyLink } from "./banner";
+import type { Desk } from "./desk";
+import { button, make } from "./dom";
+
+const TITLE = "consentry-centre-title";
+
+/** The preference centre, its switches as things stand now. */
+export function centreOf(desk: Desk, leave: () => void): HTMLDialogElement {
+  const { controller, words } = desk;
+  const { policy } = controller;
+  const optIn = policy.categories.some(({ essential, regime }) => !essential && regime === "opt_in");
+  const label = words.say("action.close");
+  const look = { class: "consentry-close", title: label, "aria-label": label };
+  const close = make("button", { ...look, type: "button", "data-consentry": "close", click: leave });
+  return make(
+    "dialog",
+    { class: "consentry-centre", "data-consentry": "centre", "aria-modal": "true", "aria-labelledby": TITLE },
+    make("div", { class: "consentry-head" }, make("h2", { id: TITLE, tabindex: "-1" }, words.say("centre.title")), close),
+    make(
+      "div",
+      { class: "consentry-body" },
+      make("p", {}, words.say(optIn ? "centre.text.opt_in" : "centre.text.opt_out")),
+      signal(desk),
+      make("ul", { role: "list" }, ...policy.categories.map((category) => row(desk, category))),
+      privacyLink(policy.notice.privacyUrl, words.say("action.privacy")),
+    ),
+    actions(desk),
+  );
+}
+
+/** What the switches say, for everything that can be answered. */
+export function chosen(centre: HTMLElement, desk: Desk): Categories {
+  const on = (id: string) => [...switches(centre)].some((input) => input.value === id && input.checked);
+  return Object.fromEntries(askable(desk.controller.policy).map(({ id }) => [id, on(id)]));
+}
+
+/** Set the switches to what is in force, after it changed elsewhere. */
+export function reflect(centre: HTMLElement, categories: Categories): void {
+  for (const input of switches(centre)) {
+    if (input.disabled) continue;
+    input.checked = categories[input.value] === true;
+    input.dispatchEvent(new Event("change"));
+  }
+}
+
+const switches = (centre: HTMLElement) => centre.querySelectorAll<HTMLInputElement>("input");
+
+function actions(desk: Desk): HTMLElement {
+  const { controller, words } = desk;
+  const all = (name: "accept" | "reject") =>
+    button(name, words.say(`action.${name}`), "plain", () =>
+      desk.answer(everything(controller.policy, name === "accept"), `${name}_all`, "preference_centre"),
+    );
+  const save: HTMLButtonElement = button("save", words.say("action.save"), "strong", () => {
+    const centre = save.closest("dialog");
+    if (centre) desk.answer(chosen(centre, desk), "save", "preference_centre");
+  });
+  return make("div", { class: "consentry-foot consentry-actions" }, all("reject"), all("accept"), save);
+}
+
+function signal({ controller, words }: Desk): HTMLElement | false {
+  const categories = words.names(refusedBySignal(controller));
+  return (
+    signalShown(controller) &&
+    make(
+      "div",
+      { class: "consentry-signal", "data-consentry": "gpc" },
+      make("strong", {}, words.say("gpc.title")),
+      make("p", {}, words.say("gpc.text", { categories })),
+    )
+  );
+}
+
+function row(desk: Desk, category: PolicyCategory): HTMLElement {
+  const { controller, words } = desk;
+  const { id, name, essential, prohibited } = category;
+  const about = `consentry-about-${id}`;
+  const isNew = controller.asking.why === "changed" && controller.asking.changed.includes(id);
+  const reason = note(desk, category);
+  const description = words.description(category);
+  return make(
+    "li",
+    { "data-consentry": "category", "data-consentry-category": id },
+    make(
+      "label",
+      {},
+      make(
+        "span",
+        { class: "consentry-name" },
+        name,
+        isNew && make("span", { class: "consentry-new" }, words.say("category.new")),
+      ),
+      ...switchOf(desk, category, about),
+    ),
+    make(
+      "div",
+      { id: about },
+      description && make("p", {}, description),
+      reason && make("p", { class: "consentry-note" }, reason),
+    ),
+    !(essential || prohibited) && behind(desk, category),
+  );
+}
+
+function note({ controller, words }: Desk, category: PolicyCategory): string {
+  if (category.prohibited) return words.say("category.prohibited");
+  return refusedBySignal(controller).includes(category) ? words.say("category.gpc") : "";
+}
+
+/** The switch and its state in words; nothing is on that is not in force. */
+function switchOf(desk: Desk, category: PolicyCategory, about: string): HTMLElement[] {
+  const { controller, words } = desk;
+  const { id, essential, prohibited } = category;
+  const input = make("input", {
+    type: "checkbox",
+    role: "switch",
+    value: id,
+    "data-consentry": "switch",
+    "aria-describedby": about,
+  });
+  input.disabled = essential || prohibited;
+  input.checked = essential || (!prohibited && controller.categories()[id] === true);
+  const state = make("span", { class: "consentry-state", "aria-hidden": "true" });
+  const tell = () => {
+    state.textContent = words.say(essential ? "category.always" : `category.${input.checked ? "on" : "off"}`);
+  };
+  input.addEventListener("change", tell);
+  tell();
+  return [state, input];
+}
+
+/** The destinations and tags that a yes opens. */
+function behind({ controller, words }: Desk, category: PolicyCategory): HTMLElement {
+  const label = words.say("category.details");
+  const summary = make("summary", { "aria-label": `${label}: ${category.name}` }, label);
+  const tags = category.tags.map((name) => {
+    const tag = controller.policy.tags.find((known) => known.name === name);
+    const hosts = tag?.hosts.length ? ` (${tag.hosts.join(", ")})` : "";
+    return name + hosts;
+  });
+  const parts = [named("destinations", category.destinations), named("tags", tags)].filter(Boolean);
+  return make(
+    "details",
+    {},
+    summary,
+    ...(parts.length ? parts : [make("p", {}, words.say("category.nobody"))]),
+  );
+
+  function named(kind: string, names: string[]): HTMLElement | null {
+    if (!names.length) return null;
+    const items = names.map((name) => make("li", {}, name));
+    return make("div", {}, make("strong", {}, words.say(`category.${kind}`)), make("ul", {}, ...items));
+  }
+}

@@ -1,0 +1,55 @@
+/** What stands in the place of a gated iframe: from whom it is, what it needs, once or always. */
+import type { PolicyCategory } from "../types";
+import { askable } from "./asked";
+import type { Desk } from "./desk";
+import { button, make } from "./dom";
+
+/** The control for an element that needs these categories. */
+export function placeholderOf(desk: Desk, element: Element, needed: PolicyCategory[]): HTMLElement {
+  const { controller, words } = desk;
+  const prohibited = needed.some((category) => category.prohibited);
+  const yes = askable(controller.policy).filter((category) => needed.includes(category));
+  const host = hostOf(element);
+  const categories = words.names(needed);
+  const text = host ? words.say("placeholder.text", { host, categories }) : categories;
+  const once = button("once", words.say("placeholder.once"), "strong", () => {
+    desk.uncover(element);
+    controller.once(element);
+  });
+  const always = button("always", words.say("placeholder.always"), "strong", () =>
+    desk.answer(Object.fromEntries(yes.map(({ id }) => [id, true])), "save", "form"),
+  );
+  const title = words.say("placeholder.title");
+  const box = make(
+    "div",
+    { class: "consentry-placeholder", role: "group", "aria-label": title, "data-consentry": "placeholder" },
+    make("strong", {}, title),
+    make("p", {}, prohibited ? words.say("category.prohibited") : text),
+    !prohibited && yes.length > 0 && make("div", { class: "consentry-actions" }, once, always),
+  );
+  takeSize(box, element);
+  return box;
+}
+
+/** The box is as large as what it stands for, so that nothing jumps when that comes. */
+function takeSize(box: HTMLElement, element: Element): void {
+  for (const [attribute, property] of [["width", "width"], ["height", "min-height"]] as const) {
+    const pixels = /^\d+(?=(px)?$)/.exec(element.getAttribute(attribute) ?? "")?.[0];
+    if (pixels) box.style.setProperty(property, `${pixels}px`);
+  }
+}
+
+function hostOf(element: Element): string {
+  const inside = element instanceof HTMLTemplateElement ? element.content.querySelector("iframe") : null;
+  const source = inside ?? element;
+  for (const name of ["data-src", "data-cookieblock-src", "src"]) {
+    const address = source.getAttribute(name);
+    if (!address) continue;
+    try {
+      return new URL(address, location.href).hostname;
+    } catch {
+      return "";
+    }
+  }
+  return "";
+}

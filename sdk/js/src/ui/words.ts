@@ -1,0 +1,27 @@
+import type { Policy, PolicyCategory } from "../types";
+
+/** The texts of one language, with their slots filled. */
+export class Words {
+  constructor(private readonly policy: Policy) {}
+
+  /** The text of a key. A key without a text is shown as it is: silence would hide what is asked. */
+  say(key: string, slots: Record<string, string> = {}): string {
+    const text = this.policy.texts[key] ?? key;
+    return text.replace(/\{(\w+)\}/g, (slot, name: string) => slots[name] ?? slot);
+  }
+
+  /** The names of categories as one list, as the language writes lists. */
+  names(categories: PolicyCategory[]): string {
+    const names = categories.map((category) => category.name);
+    try {
+      return new Intl.ListFormat(this.policy.language).format(names);
+    } catch {
+      return names.join(", ");
+    }
+  }
+
+  /** What a category is for: as the operator wrote it, else as the language describes the usual ones. */
+  description(category: PolicyCategory): string {
+    return category.description || this.policy.texts[`category.${category.id}.description`] || "";
+  }
+}
