@@ -21,6 +21,7 @@ const SCRIPTS = [
   ["consentry.mjs", "src/module.ts", "esm"],
   ["consentry-guard.js", "src/guard.ts", "iife"],
   ["consentry-ui.js", "src/ui-entry.ts", "iife"],
+  ["consentry-more.js", "src/more.ts", "iife"],
 ];
 
 async function bundle(entry, format) {
@@ -30,10 +31,11 @@ async function bundle(entry, format) {
     write: false,
     minify: true,
     format,
-    target: "es2020",
+    target: "es2022",
     charset: "utf8",
     legalComments: "none",
     logLevel: "warning",
+    mangleProps: /^_/,
     define: { VERSION: JSON.stringify(version) },
   });
   return Buffer.from(made.outputFiles[0].contents);

@@ -1,4 +1,41 @@
-/** The second file: it hands the controls to the loader, which is on the page already. */
+/** The second file: it makes the controls of `ui/` and gives them what the loader offers. */
+import type { Core } from "./core";
+import { noted } from "./post";
+import type { Controller, Ui } from "./types";
 import { mount } from "./ui/index";
 
-window.consentry?.mount(mount);
+/** Nothing is shown unstyled. */
+function sheet(files: string): Promise<unknown> {
+  const link = document.createElement("link");
+  link.rel = "stylesheet";
+  link.href = `${files}consentry-ui.css`;
+  return new Promise((resolve) => {
+    link.onload = link.onerror = resolve;
+    document.head.append(link);
+  });
+}
+
+function controllerOf(core: Core): Controller {
+  return {
+    policy: core.policy!,
+    get asking() {
+      return core.asking() ?? { why: "opened", changed: [] };
+    },
+    gpc: core.gpc(),
+    categories: () => core.categories(),
+    answered: () => core.answered(),
+    answer: async (choice, action, surface) => core.answer(choice, action, surface),
+    once: (element) => core.once(element),
+    noted: (what, surface) => noted(core, what, surface),
+    onChange: (listener) => core.onChange(listener),
+  };
+}
+
+export type StartUi = typeof startUi;
+
+async function startUi(core: Core): Promise<Ui> {
+  await sheet(core.options.files!);
+  return mount(controllerOf(core));
+}
+
+window.consentry?.land("ui", startUi);

@@ -1,0 +1,32 @@
+/** Deletes what refused tags stored, wherever a script can reach it. */
+import { cookies, setCookie } from "./cookie";
+
+type Test = (name: string) => boolean;
+
+/** Tries every domain and path that the cookie may belong to. */
+function clearCookie(name: string): void {
+  const labels = location.hostname.split(".");
+  const steps = location.pathname.split("/");
+  for (const domain of ["", ...labels.map((_, n) => `;Domain=${labels.slice(n).join(".")}`)]) {
+    for (let n = 1; n <= steps.length; n += 1) {
+      const path = steps.slice(0, n).join("/");
+      for (const end of [path || "/", `${path}/`]) setCookie(`${name}=;Max-Age=0;Path=${end}${domain}`);
+    }
+  }
+}
+
+/** Cookies, both storages, databases. A server's HttpOnly cookies are the server's to expire. */
+export function clear(matches: Test): void {
+  for (const [name] of cookies()) if (matches(name)) clearCookie(name);
+  for (const kind of ["localStorage", "sessionStorage"] as const) {
+    try {
+      for (const name of Object.keys(window[kind])) if (matches(name)) window[kind].removeItem(name);
+    } catch {
+      // Blocked storage holds nothing.
+    }
+  }
+  indexedDB?.databases?.().then(
+    (found) => found.forEach(({ name }) => name && matches(name) && indexedDB.deleteDatabase(name)),
+    () => {},
+  );
+}

@@ -1,0 +1,128 @@
+/**
+ * Segment's analytics.js and RudderStack's, held back, stamped and stopped.
+ *
+ * The surface is that of Segment's consent wrapper. Beyond it, a category that is revoked later
+ * stops device-mode destinations that are loaded, in both models.
+ */
+import type { Core } from "./core";
+import { type Any, CALLS, type Hold } from "./hold";
+import type { Categories } from "./types";
+
+export interface WrapperSettings {
+  /** Which categories a destination needs, in place of what the settings say. */
+  integrationCategoryMappings?: Record<string, string[]>;
+  shouldEnableIntegration?: (needs: string[], categories: Categories, info: { creationName: string }) => boolean;
+  shouldDisableSegment?: () => boolean | Promise<boolean>;
+  /** Whether a device-mode destination without categories may have events; false, if nothing is said. */
+  allowUnmapped?: boolean;
+}
+
+const UPDATED = "Segment Consent Preference Updated";
+
+/** The names first, then two objects; `timestamp` goes into the second. */
+function dated(call: string, args: unknown[], timestamp: string): unknown[] {
+  const callback = args.filter((arg) => typeof arg === "function");
+  const rest = args.filter((arg) => typeof arg !== "function");
+  const first = rest.findIndex((arg) => typeof arg === "object" && arg !== null);
+  const names = first < 0 ? rest : rest.slice(0, first);
+  const objects = (first < 0 ? [] : rest.slice(first)) as (object | undefined)[];
+  if (call !== "alias") names.push(objects.shift() ?? {});
+  return [...names, { timestamp, ...objects[0] }, ...callback];
+}
+
+/** Takes over from `hold`. The result is what a page's `load` does from then on. */
+export function wrap(core: Core, sdk: Any, settings: WrapperSettings, held: Hold): (args: unknown[]) => Promise<void> {
+  const segment = typeof sdk.addSourceMiddleware === "function";
+  const way = segment ? segmentWay(core, sdk, settings, held) : rudderWay(core, sdk);
+  let asked: Any[] | null = null;
+  let open = false;
+
+  const drop = () => held.calls.splice(0).forEach(({ done }) => done(undefined));
+
+  /** Nothing is loaded before something is granted; once all is refused, what waits is dropped. */
+  async function settle(): Promise<void> {
+    const verdict = core.model() === "opt-out" || core.some();
+    if (verdict === false) drop();
+    if (!verdict || !asked || open) return;
+    open = true;
+    if (await settings.shouldDisableSegment?.()) return drop();
+    held.load(...way.loadWith(asked));
+    for (const name of CALLS) if (held.plain[name]) sdk[name] = held.plain[name];
+    for (const { name, args, at, done } of held.calls.splice(0)) done(held.plain[name]!(...dated(name, args, at)));
+  }
+
+  core.onChange((categories, here) => void settle().then(() => open && here && way.changed(categories)));
+  void settle();
+  return (args) => {
+    const options = args[args.length - 1] as Any;
+    asked = options?.initialPageview ? [...args.slice(0, -1), { ...options, initialPageview: false }] : args;
+    return settle();
+  };
+}
+
+interface Way {
+  loadWith(args: unknown[]): unknown[];
+  changed(categories: Categories): void;
+}
+
+function segmentWay(core: Core, sdk: Any, settings: WrapperSettings, held: Hold): Way {
+  const { integrationCategoryMappings, shouldEnableIntegration, allowUnmapped } = settings;
+  let integrations: Any = {};
+
+  function enabled(name: string, categories: Categories): boolean {
+    const needs: string[] =
+      (integrationCategoryMappings ? integrationCategoryMappings[name] : integrations[name]?.consentSettings?.categories) ?? [];
+    if (shouldEnableIntegration) return shouldEnableIntegration(needs, categories, { creationName: name });
+    return needs.length ? needs.every((id) => categories[id] === true) : !!allowUnmapped;
+  }
+
+  sdk.addSourceMiddleware(({ payload, next }: Any) => {
+    const { context, event } = payload.obj;
+    context.consent = { ...context.consent, categoryPreferences: core.categories() };
+    if (core.model() === "opt-in" && !core.some() && event !== UPDATED) return null;
+    return next(payload);
+  });
+  sdk.addDestinationMiddleware("*", ({ integration, payload, next }: Any) => {
+    const stamp: Categories = payload.obj.context.consent?.categoryPreferences ?? {};
+    // The event's own stamp, and what holds now: it may have waited.
+    return enabled(integration, stamp) && enabled(integration, core.categories()) ? next(payload) : null;
+  });
+
+  /** What is refused in an opt-in place is not even loaded. */
+  function pruned(found: Any): Any {
+    integrations = found.integrations ?? {};
+    if (core.model() !== "opt-in") return found;
+    const stays = (name: string) => name === "Segment.io" || enabled(name, core.categories());
+    return {
+      ...found,
+      integrations: Object.fromEntries(Object.entries(integrations).filter(([name]) => stays(name))),
+      remotePlugins: (found.remotePlugins ?? []).filter((plugin: Any) => stays(plugin.creationName ?? plugin.name)),
+    };
+  }
+
+  return {
+    loadWith: ([key, options]: Any[]) => {
+      const then = options?.updateCDNSettings ?? ((found: Any) => found);
+      return [key, { ...options, updateCDNSettings: (found: Any) => then(pruned(found)) }];
+    },
+    changed: (categoryPreferences) => void held.plain.track!(UPDATED, undefined, { consent: { categoryPreferences } }),
+  };
+}
+
+/** RudderStack's object: each category is in one list or the other. */
+export function rudderConsent(categories: Categories) {
+  const ids = Object.keys(categories);
+  return {
+    enabled: true,
+    provider: "custom",
+    allowedConsentIds: ids.filter((id) => categories[id]),
+    deniedConsentIds: ids.filter((id) => !categories[id]),
+  };
+}
+
+function rudderWay(core: Core, sdk: Any): Way {
+  return {
+    loadWith: ([key, url, options]: Any[]) => [key, url, { ...options, consentManagement: rudderConsent(core.categories()) }],
+    changed: (categories) => sdk.consent?.({ consentManagement: rudderConsent(categories), trackConsent: true }),
+  };
+}
