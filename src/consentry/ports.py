@@ -53,6 +53,9 @@ class StoredEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     bit mask over the mappings of policy ``policy_id``: what the decision was at acceptance.
     ``record_id`` is set when the event is itself a choice. ``body`` is the message as it came,
     as JSON. It is told by the time ``corrected_at``; its sender says it left at ``sent_at``.
+    ``place`` is the code of the place it was accepted in (``core.rule``), None where nobody
+    looked; ``age`` and ``data`` are what it says of its person's age in years and the kinds of
+    data it holds, as far as a rule may ask.
     """
 
     message_id: str
@@ -71,6 +74,9 @@ class StoredEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     body: bytes
     corrected_at: Moment
     sent_at: Moment | None = None
+    place: str | None = None
+    age: int | None = None
+    data: tuple[str, ...] = ()
 
     @property
     def subject_key(self) -> str:

@@ -19,6 +19,7 @@ from consentry.core.policy import (
     Devices,
     Mapping,
     Match,
+    Purpose,
     Regime,
     StampRule,
     Topic,
@@ -121,6 +122,8 @@ VALUES = {
     "gpc said nothing of": ("gpc = true", "", "policy.categories.1.gpc", True),
     "turned off": ("gpc = true", "enabled = false", "policy.categories.1.enabled", False),
     "category regime": ("gpc = true", 'regime = "opt_out"', "policy.categories.1.regime", Regime.OPT_OUT),
+    "purpose": ("gpc = true", 'purpose = "sale_or_share"', "policy.categories.1.purpose", Purpose.SALE_OR_SHARE),
+    "purpose by its id": ("gpc = true", "", "policy.categories.1.is_for", Purpose.ADVERTISING),
     "since": ("gpc = true", "requires_consent_since = 2026-01-01T01:00:00+01:00", "policy.categories.1.requires_consent_since", moment.parse("2026-01-01T00:00:00Z")),
     "since without zone": ("gpc = true", "requires_consent_since = 2026-01-01T00:00:00", "policy.categories.1.requires_consent_since", moment.parse("2026-01-01T00:00:00Z")),
     "since a day": ("gpc = true", "requires_consent_since = 2026-01-01", "policy.categories.1.requires_consent_since", moment.parse("2026-01-01T00:00:00Z")),
@@ -153,6 +156,11 @@ VALUES = {
     "admin key": ("[server]", "[server]", "server.admin_keys", (Secret(ENVIRON["ADMIN"]),)),
     "base url": ("[server]", '[server]\nbase_url = "https://Consent.example/c/"', "server.base_url", "https://consent.example/c"),
     "proxies": ('"10.0.0.0/8"', '"10.0.0.0/8", "::1"', "server.trusted_proxies", (ip_network("10.0.0.0/8"), ip_network("::1"))),
+    "place from a network": ("[server]", '[server]\nplace_from = "fastly"', "server.place_from", ("fastly-geo-country", "fastly-geo-region")),
+    "place from own headers": ("[server]", '[server]\nplace_from = ["X-Country", "X-Region"]', "server.place_from", ("x-country", "x-region")),
+    "place from one header": ("[server]", '[server]\nplace_from = ["X-Country"]', "server.place_from", ("x-country", "")),
+    "place from nothing stated": ("[server]", "[server]", "server.place_from", None),
+    "regime that nobody states": ("gpc = true", "", "policy.settings.regime", None),
     "mmdb": ("[server]", '[server]\nmmdb = "geo.mmdb"', "server.mmdb", "geo.mmdb"),
     "mail": ("[server]", '[smtp]\nurl = "smtp://mail.example:587"\nfrom = "a@b.example"\n[server]', "smtp.sender", "a@b.example"),
 }  # fmt: skip
@@ -392,6 +400,8 @@ def test_the_starter_shows_every_key_that_a_configuration_may_have() -> None:
         "base_url",
         "allow_private_destinations",
         "trusted_proxies",
+        "place_from",
+        "purpose",
         "mmdb",
     ]
     shown = set(re.findall(r"^#? ?([a-z_]+) = ", starter(), re.M))

@@ -113,6 +113,10 @@ CASES: dict[str, tuple[str, str, str, str, str]] = {
     "store with two slashes": ("sqlite:///", "sqlite://", "store.url", "url", "sqlite:///FILE"),
     "store's URL": ("sqlite:///consentry.db", "sqlite://[", "store.url", "url", "is no URL"),
     "proxy": ("10.0.0.0/8", "proxy.example", "server.trusted_proxies[0]", "trusted", "a network"),
+    "no network of that name": ("[server]", '[server]\nplace_from = "akamai"', "server.place_from", "akamai", "cloudflare, cloudfront, vercel, fastly"),
+    "three place headers": ("[server]", '[server]\nplace_from = ["a", "b", "c"]', "server.place_from", "place_from", "your own headers"),
+    "no header's name": ("[server]", '[server]\nplace_from = ["X Country"]', "server.place_from", "place_from", "your own headers"),
+    "unknown purpose": ("gpc = true", 'purpose = "ads"', "category[1].purpose", "purpose", "advertising, analytics"),
     "every proxy": ("10.0.0.0/8", "0.0.0.0/0", "server.trusted_proxies[0]", "trusted", "every address"),
     "ports": ("[server]", '[server]\ndestination_ports = ["443"]', "server.destination_ports", "ports", "list of ports"),
     "port too high": ("[server]", "[server]\ndestination_ports = [65536]", "server.destination_ports", "ports", "list of ports"),
@@ -204,7 +208,7 @@ def test_a_problem_is_one_line() -> None:
 
     assert str(problem) == (
         'error: line 10, category[1]."a\\nb": unknown key: the keys here are: description, enabled, '
-        "essential, gpc, id, max_age_days, name, regime, requires_consent_since"
+        "essential, gpc, id, max_age_days, name, purpose, regime, requires_consent_since"
     )
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = ("enforcement.md", "delivery.md")
 MODULES = sorted(
     f"tests.{folder}.{path.stem}"
-    for folder in ("config", "core", "flow")
+    for folder in ("config", "core", "flow", "jurisdictions")
     for path in (ROOT / "tests" / folder).glob("test_*.py")
 )
 CLAUSE = re.compile(r"^- \*\*([A-Z]\d+)\*\* ", re.MULTILINE)

@@ -327,6 +327,16 @@ class StoreConformance(OutboxConformance, LeaksConformance):
         assert [store.event_at(n) for n in range(4)] == [*given, None]
         assert (store.end, store.newest) == (3, NOW)
 
+    async def test_an_event_keeps_where_it_was_accepted(self, store: Store) -> None:
+        given = [
+            event("m0", place=None),
+            event("m1", place=""),
+            event("m2", place="US-CA", age=15, data=("precise_location",)),
+            event("m3", place="?DE", sent_at=NOW),
+        ]
+        await put_events(store, *given)
+        assert [store.event_at(n) for n in range(4)] == given
+
     async def test_events_are_read_across_groups_and_within(self, store: Store) -> None:
         sizes = [1, 4, 2, 7]
         for size in sizes:

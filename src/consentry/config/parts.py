@@ -18,6 +18,7 @@ from consentry.core.policy import (
     AccountChoices,
     Category,
     Devices,
+    Purpose,
     Regime,
     Settings,
     StampRule,
@@ -83,9 +84,17 @@ def read_category(table: Table) -> Category:
         max_age_us=days(table.number("max_age_days", MOST_DAYS)),
         gpc=table.flag("gpc", not essential),
         description=table.text("description") or "",
+        purpose=_purpose(table),
     )
     table.finish()
     return category
+
+
+def _purpose(table: Table) -> Purpose | None:
+    """What a law would call it; None where it is not stated, then its id may say."""
+    if table.raw("purpose") is None:
+        return None
+    return table.choice("purpose", Purpose, Purpose.ADVERTISING)
 
 
 def read_topic(table: Table) -> Topic:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from consentry.config.keys import check_key, warn_of_short
 from consentry.config.lines import Path
 from consentry.config.parts import MOST_DAYS
+from consentry.config.places import read_place_from
 from consentry.config.table import ENV, Table
 from consentry.config.values import Network, Retention, Server, Smtp
 from consentry.destinations.addresses import TargetRefused, parse_target
@@ -104,9 +105,14 @@ def read_server(table: Table) -> Server:
         base_url=_base_url(table),
         allow_private_destinations=allow_private,
         trusted_proxies=_networks(table),
+        place_from=read_place_from(table),
         mmdb=table.text("mmdb"),
         destination_ports=_ports(table),
     )
+    if server.place_from is not None and not server.trusted_proxies:
+        table.warning(
+            "place_from", "has no effect without trusted_proxies: list the proxies that write it"
+        )
     table.finish()
     return server
 

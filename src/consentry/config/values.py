@@ -17,6 +17,8 @@ from consentry.notice import Notice
 from consentry.secret import Secret
 
 Network = IPv4Network | IPv6Network
+Spelling = tuple[str, str]
+"""The headers of country and region, in lower case; no region header is empty."""
 
 
 class Enforcement(StrEnum):
@@ -93,7 +95,8 @@ class Server:
     """How the program is reached, and whom it may reach.
 
     ``base_url`` is what people see, without a final slash. ``trusted_proxies`` may say who a
-    client is. ``mmdb`` is the path of a file that tells places by address.
+    client is, and where. ``place_from`` are the headers of it, None for those of the usual
+    networks. ``mmdb`` is the path of a file that tells places by address.
     ``destination_ports`` may be sent to, besides what ``allow_private_destinations`` opens.
     """
 
@@ -101,6 +104,7 @@ class Server:
     base_url: str | None = None
     allow_private_destinations: bool = False
     trusted_proxies: tuple[Network, ...] = ()
+    place_from: Spelling | None = None
     mmdb: str | None = None
     destination_ports: frozenset[int] = frozenset({443})
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from consentry.core.event import Event, narrowed
 from consentry.core.policy import Category, Mapping, Match, Policy, Regime, Unmapped
@@ -30,6 +30,9 @@ from consentry.core.verdict import (
     verdict,
     verdicts,
 )
+
+if TYPE_CHECKING:
+    from consentry.core.rule import Rule
 
 __all__ = [
     "Decision",
@@ -144,7 +147,12 @@ def _explained(ruled: Ruled, judged: Judged) -> Decision:
 
 
 def question_of(
-    event: Event, regime: Regime | None = None, *, superseded: bool = False
+    event: Event,
+    regime: Regime | None = None,
+    *,
+    superseded: bool = False,
+    rule: Rule | None = None,
+    prohibited: frozenset[str] = frozenset(),
 ) -> Question:
     """The question that an event poses."""
     return Question(
@@ -154,7 +162,9 @@ def question_of(
         event.integrations,
         event.is_preference_update,
         regime,
-        superseded=superseded,
+        prohibited,
+        superseded,
+        rule,
     )
 
 

@@ -240,21 +240,34 @@ class Policy:
 
     @cached_property
     def _silent(self) -> dict[Regime | None, int]:
-        return {
-            source: self.bits.of(
-                c.id for c in self.category.values() if self.regime(c, source).silence_grants
-            )
-            for source in (None, *Regime)
-        }
+        return {source: self._silent_at(source, None) for source in (None, *Regime)}
+
+    @cached_property
+    def _silent_there(self) -> dict[tuple[Regime | None, Rule], int]:
+        return {}
+
+    def _silent_at(self, source: Regime | None, rule: Rule | None) -> int:
+        found = (c for c in self.category.values() if self.regime(c, source, rule).silence_grants)
+        return self.bits.of(c.id for c in found)
 
     @cached_property
     def sets(self) -> tuple[Bits, int, int, int]:
         """What is asked of every event at once: the bits, and known, essential, topical."""
         return self.bits, self.known, self.essential, self.topical
 
-    def silent_grants(self, source: Regime | None) -> int:
-        """Those that silence grants, for a source with this default."""
-        return self._silent[source]
+    def silent_grants(self, source: Regime | None, rule: Rule | None = None) -> int:
+        """Those that silence grants, for a source with this default, where this rule holds."""
+        if rule is None:
+            return self._silent[source]
+        found = self._silent_there.get((source, rule))
+        if found is None:
+            found = self._silent_there[source, rule] = self._silent_at(source, rule)
+        return found
+
+    def prohibited(self, rule: Rule, age: int | None, data: frozenset[str]) -> frozenset[str]:
+        """Ids of the categories that no answer allows to somebody of this age, with this data."""
+        asked = (c for c in self.categories if not c.essential)
+        return frozenset(c.id for c in asked if rule.prohibits(c.is_for, age, data))
 
     @cached_property
     def rulings(self) -> dict[Any, Any]:
@@ -278,8 +291,10 @@ class Policy:
         """
         if rule is not None and rule.decides:
             said = rule.regime(category.is_for)
-            stated = (said, category.regime, source, self.settings.regime)
-            return strictest(*stated) or Regime.OPT_IN
+            if rule.only_tightens:
+                return strictest(said, self.regime(category, source)) or Regime.OPT_IN
+            stated = (category.regime, source, self.settings.regime)
+            return strictest(said, *stated) or Regime.OPT_IN
         if category.regime is not None:
             return strictest(category.regime, source) or Regime.OPT_IN
         return source or self.settings.regime or Regime.OPT_IN

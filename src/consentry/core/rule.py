@@ -7,8 +7,9 @@ shown. It can say only that; what a workspace asks beyond it is in its Policy.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 
 from consentry.core.moment import Moment
 from consentry.core.policy import Purpose, Regime, strictest
@@ -23,6 +24,7 @@ class How(StrEnum):
     NOBODY_LOOKED = "nobody_looked"  # this server is not told of places: the source's regime holds
     UNKNOWN = "unknown"  # looked for and not found: the strictest rule holds
     HEADER = "header"  # said by a trusted proxy
+    TOLD = "told"  # said by a server that holds a key
     ADDRESS = "address"  # from the file of addresses
     CLAIMED = "claimed"  # said by whoever asks; can only tighten
 
@@ -37,12 +39,15 @@ class Place:
 
     @property
     def code(self) -> str | None:
-        """What an event keeps of it: ``US-CA``, ``US``, ``""`` if unknown, None if not looked for."""
+        """What an event keeps of it: ``US-CA``, ``US``, ``""`` if unknown, None if not looked for.
+
+        One that was claimed has a question mark before it.
+        """
         if self.how is How.NOBODY_LOOKED:
             return None
-        if self.country is None:
-            return ""
-        return self.country if self.region is None else f"{self.country}-{self.region}"
+        country = self.country or ""
+        named = country if self.region is None else f"{country}-{self.region}"
+        return f"?{named}" if self.how is How.CLAIMED else named
 
 
 NOBODY_LOOKED = Place(how=How.NOBODY_LOOKED)
@@ -61,12 +66,15 @@ class Law:
 
 
 class Duty(StrEnum):
-    """Whether an opt-out signal must be honoured by law. The product honours it everywhere."""
+    """Whether an opt-out signal must be honoured by law, strictest first.
+
+    The product honours it everywhere.
+    """
 
     REQUIRED = "required"
     CONDITIONAL = "conditional"  # a duty under conditions that nobody can check: taken as one
-    NONE = "none"
     UNREAD = "unread"  # nobody has read it: taken as a duty
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +162,12 @@ class Rule:
     review_by: str = ""
     until: Moment | None = None
     decides: bool = True
+    only_tightens: bool = False
+
+    @property
+    def id(self) -> str:
+        """What grounds name: the row, or what several rows were asked for."""
+        return self.rows[0] if len(self.rows) == 1 or self.laws else self.name
 
     def regime(self, purpose: Purpose | None) -> Regime:
         """What silence means for a purpose; for one that nobody named, the strictest."""
@@ -161,9 +175,27 @@ class Rule:
             return self.regimes[purpose]
         return strictest(*self.regimes.values()) or Regime.OPT_IN
 
-    def opt_in_for(self, purpose: Purpose | None, age: int | None) -> bool:
-        """Whether silence is no because of somebody's age in years, where that is known."""
-        return self._touched(purpose, age, (Needs.OWN_CONSENT,))
+    @cached_property
+    def claimed(self) -> Rule:
+        """The same where the place was only claimed: it loosens nothing."""
+        return replace(self, only_tightens=True)
+
+    @cached_property
+    def _younger(self) -> dict[frozenset[Purpose], Rule]:
+        return {}
+
+    def for_age(self, age: int | None) -> Rule:
+        """What holds for somebody of this age in years: below some, silence is no."""
+        if age is None or not self.ages:
+            return self
+        asked = frozenset(p for p in Purpose if self._touched(p, age, (Needs.OWN_CONSENT,)))
+        if not asked:
+            return self
+        rule = self._younger.get(asked)
+        if rule is None:
+            regimes = {p: Regime.OPT_IN if p in asked else r for p, r in self.regimes.items()}
+            rule = self._younger[asked] = replace(self, regimes=regimes)
+        return rule
 
     def prohibits(
         self, purpose: Purpose | None, age: int | None = None, data: frozenset[str] = frozenset()
@@ -200,5 +232,7 @@ def place_of_code(code: str | None) -> Place:
     """The place that an event keeps."""
     if code is None:
         return NOBODY_LOOKED
-    country, _, region = code.partition("-")
-    return Place(country or None, region or None, How.HEADER if country else How.UNKNOWN)
+    country, _, region = code.removeprefix("?").partition("-")
+    found = How.HEADER if country else How.UNKNOWN
+    how = How.CLAIMED if code.startswith("?") else found
+    return Place(country or None, region or None, how)

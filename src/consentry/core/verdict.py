@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,9 @@ from consentry.core.moment import Moment
 from consentry.core.policy import Policy, Regime, StampRule, Unstamped
 from consentry.core.preference import Standing, Why
 from consentry.core.stamp import Stamp
+
+if TYPE_CHECKING:
+    from consentry.core.rule import Rule
 
 _NOBODY: frozenset[str] = frozenset()
 
@@ -28,9 +31,11 @@ class Ground:
 
     kind: str  # recordId | stamp | signal | regime | setting
     value: str | bool
+    rule: str | None = None  # which rule of a place says so, where one does
 
     def as_json(self) -> dict[str, str | bool]:
-        return {self.kind: self.value}
+        said = {self.kind: self.value}
+        return said if self.rule is None else {**said, "rule": self.rule}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,8 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     """What is asked about one event.
 
     ``made_at`` is None when the event's time cannot be true. ``accepted_at`` is when it was
-    accepted. ``regime`` is the default of its source. ``superseded`` is whether a preference
+    accepted. ``regime`` is the default of its source, ``rule`` what holds at its place, None
+    where no place is looked for. ``superseded`` is whether a preference
     update is no longer the subject's latest choice.
     """
 
@@ -59,6 +65,7 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     regime: Regime | None = None
     prohibited: frozenset[str] = _NOBODY
     superseded: bool = False
+    rule: Rule | None = None
 
 
 class Layers(NamedTuple):
@@ -101,7 +108,7 @@ def layers(
         return Layers(granted | stamped, prohibited, blocked, stamped, 0)
     # A recorded grant covers no unstamped event made before it.
     recorded = rest & standing.covering(question.made_at, bits)
-    silent = rest & ~recorded & policy.silent_grants(question.regime)
+    silent = rest & ~recorded & policy.silent_grants(question.regime, question.rule)
     granted |= stamped | recorded | silent
     return Layers(granted, prohibited, blocked, stamped, recorded)
 
@@ -127,7 +134,7 @@ class Judged:
             # Mapped, but the workspace does not have it: nobody can have granted it.
             return Verdict(category, False, Why.NEVER_COLLECTED, _regime(Regime.OPT_IN))
         if bit & prohibited:
-            return Verdict(category, False, Why.PROHIBITED, Ground("regime", "prohibited"))
+            return Verdict(category, False, Why.PROHIBITED, self._regime("prohibited"))
         if bit & self._policy.essential:
             return Verdict(category, True, None, Ground("setting", "essential"))
         found = self._standing.of(category)
@@ -144,10 +151,16 @@ class Judged:
             return Verdict(category, False, Why.DENIED if denied else Why.MISSING, _STAMP)
         if bit & recorded and found.grant is not None:
             return Verdict(category, True, None, Ground("recordId", found.grant.record_id))
-        regime = self._policy.regime(self._policy.category[category], self._question.regime)
+        asked, question = self._policy.category[category], self._question
+        ground = self._regime(self._policy.regime(asked, question.regime, question.rule))
         if bit & granted:
-            return Verdict(category, True, None, _regime(regime))
-        return Verdict(category, False, found.silent, _regime(regime))
+            return Verdict(category, True, None, ground)
+        return Verdict(category, False, found.silent, ground)
+
+    def _regime(self, regime: str) -> Ground:
+        rule = self._question.rule
+        named = rule.id if rule is not None and rule.decides else None
+        return Ground("regime", str(regime), named)
 
     @property
     def _spoken(self) -> Ground:

@@ -16,6 +16,7 @@ from consentry.core.event import Envelope, Event, Malformed, parse_event
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy, Regime
 from consentry.core.record import Node
+from consentry.core.rule import NOBODY_LOOKED
 from consentry.flow.records import (
     Origin,
     Said,
@@ -27,6 +28,7 @@ from consentry.flow.records import (
     signal_record,
 )
 from consentry.flow.subjects import Asking
+from consentry.flow.where import NOTHING, Known, known_of, there
 from consentry.flow.world import World
 from consentry.ledger.entry import Record
 from consentry.ports import Commit, StoredEvent
@@ -59,6 +61,7 @@ class Decided(NamedTuple):
     decisions: Decisions
     suppressed: bool
     record_id: str | None = None
+    known: Known = NOTHING
 
 
 class Accepted(NamedTuple):
@@ -276,14 +279,20 @@ async def _decide_all(
     """Decide each event; a long request lets others have their turn in between."""
     loop = asyncio.get_running_loop()
     decided, began = [], loop.time()
+    origin = going.incoming.origin
+    placed = origin.place is not NOBODY_LOOKED or world.locate is not None
     for n, (event, nodes) in enumerate(zip(going.events, going.subjects, strict=True)):
         if asking is None:
             standing = world.subjects.standing(nodes, terms.policy, event.received_at)
         else:
             standing = asking.standing(nodes, event.received_at)
-        decisions = decide(terms.policy, question_of(event, terms.regime), standing)
+        question, known = question_of(event, terms.regime), NOTHING
+        if placed:
+            known = known_of(world, origin, event)
+            question = there(terms.policy, question, known, event.received_at)
+        decisions = decide(terms.policy, question, standing)
         record_id = going.record_ids.get(n)
-        decided.append(Decided(event, nodes, decisions, standing.suppressed, record_id))
+        decided.append(Decided(event, nodes, decisions, standing.suppressed, record_id, known))
         if loop.time() - began > LONGEST_TURN_S:
             await asyncio.sleep(0)
             began = loop.time()
@@ -291,7 +300,7 @@ async def _decide_all(
 
 
 def _stored(terms: Terms, origin: Origin, decided: Decided) -> StoredEvent:
-    event, nodes, decisions, _, record_id = decided
+    event, nodes, decisions, _, record_id, known = decided
     granted, stated = (None, None) if event.stamp is None else event.stamp.written
     return StoredEvent(
         event.message_id,
@@ -310,4 +319,5 @@ def _stored(terms: Terms, origin: Origin, decided: Decided) -> StoredEvent:
         event.text or msgspec.json.encode(event.message),
         event.corrected_at,
         event.sent_at,
+        *known,
     )

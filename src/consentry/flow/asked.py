@@ -10,12 +10,15 @@ import msgspec
 
 from consentry.core.decision import Decision, Question, Reason, decide
 from consentry.core.event import PREFERENCE_UPDATE
+from consentry.core.moment import Moment
 from consentry.core.policy import Policy
 from consentry.core.preference import Standing
 from consentry.core.record import FactKind, Node, NodeKind
+from consentry.core.rule import Rule
 from consentry.core.stamp import Stamp, stamp_of_written
 from consentry.flow import describe
 from consentry.flow.told import holding
+from consentry.flow.where import known_of_stored, rule_for, there
 from consentry.flow.world import World
 from consentry.ports import Positioned, StoredEvent
 
@@ -28,7 +31,17 @@ class Owed:
     standing. A choice that is shared is asked about afresh each time.
     """
 
-    __slots__ = ("_allowed", "_consent", "_policy", "_standing", "_world", "destination", "one")
+    __slots__ = (
+        "_allowed",
+        "_consent",
+        "_known",
+        "_policy",
+        "_rule",
+        "_standing",
+        "_world",
+        "destination",
+        "one",
+    )
 
     def __init__(self, world: World, one: Positioned, destination: str) -> None:
         self.one = one
@@ -36,6 +49,8 @@ class Owed:
         self._world = world
         self._policy: Policy | None = None
         self._standing: Standing | None = None
+        self._known = known_of_stored(one.event)
+        self._rule: Rule | None = None
         self._allowed: bool | None = None
         self._consent: dict[str, bool] | None = None
 
@@ -44,7 +59,7 @@ class Owed:
         policy, standing = self._look()
         if self._allowed is None or self.is_shared_choice:
             world, event, name = self._world, self.one.event, self.destination
-            question = _question_now(world, event, name)
+            question = _question_now(world, policy, event, name)
             decided = decide(policy, question, standing).allows(name)
             self._allowed = decided and allowed_at_acceptance(world, event, name)
         return self._allowed
@@ -55,9 +70,12 @@ class Owed:
         event = self.one.event
         if self.is_shared_choice:
             regime = self._world.regimes.get(event.source)
-            return describe.effective(policy, standing, self._world.clock.now(), regime)
+            now = self._world.clock.now()
+            return describe.effective(policy, standing, now, regime, self._rule)
         if self._consent is None:
-            self._consent = holding(policy, question_of_stored(self._world, event), standing)
+            now = self._world.clock.now()
+            question = question_of_stored(self._world, policy, event, now)
+            self._consent = holding(policy, question, standing)
         return self._consent
 
     @property
@@ -68,9 +86,11 @@ class Owed:
     def _look(self) -> tuple[Policy, Standing]:
         world = self._world
         policy = world.policy
-        standing = world.subjects.standing(self.one.event.nodes, policy, world.clock.now())
-        if standing is not self._standing or policy is not self._policy:
-            self._policy, self._standing = policy, standing
+        now = world.clock.now()
+        standing = world.subjects.standing(self.one.event.nodes, policy, now)
+        rule = rule_for(self._known, now)
+        if standing is not self._standing or policy is not self._policy or rule is not self._rule:
+            self._policy, self._standing, self._rule = policy, standing, rule
             self._allowed = self._consent = None
         return policy, standing
 
@@ -79,7 +99,7 @@ def decide_now(world: World, event: StoredEvent, destination: str) -> Decision |
     """The decision that holds at this instant; None when the destination is no longer there."""
     now = world.clock.now()
     standing = world.subjects.standing(event.nodes, world.policy, now)
-    question = _question_now(world, event, destination)
+    question = _question_now(world, world.policy, event, destination)
     decided = decide(world.policy, question, standing).of(destination)
     if decided is None:
         return None
@@ -112,19 +132,21 @@ def decide_then(world: World, event: StoredEvent, destination: str) -> Decision 
     if policy is None or destination not in policy.places:
         policy = world.policy
     standing = world.subjects.standing_as_of(event.nodes, policy, event.received_at)
-    return decide(policy, question_of_stored(world, event), standing).of(destination)
+    question = question_of_stored(world, policy, event, event.received_at)
+    return decide(policy, question, standing).of(destination)
 
 
-def _question_now(world: World, event: StoredEvent, destination: str) -> Question:
-    question = question_of_stored(world, event)
+def _question_now(world: World, policy: Policy, event: StoredEvent, destination: str) -> Question:
+    question = question_of_stored(world, policy, event, world.clock.now())
     if question.preference_update and shares(world.policy, destination):
         return msgspec.structs.replace(question, superseded=_superseded(world, event))
     return question
 
 
-def question_of_stored(world: World, event: StoredEvent) -> Question:
-    """The question that a stored event poses, as of its acceptance: its choice was the latest."""
-    return Question(
+def question_of_stored(world: World, policy: Policy, event: StoredEvent, at: Moment) -> Question:
+    """The question that a stored event poses: as of its acceptance, when its choice was the
+    latest, but under the rule of its place as of ``at``."""
+    question = Question(
         accepted_at=event.received_at,
         made_at=event.made_at,
         stamp=stamp_of_stored(event),
@@ -132,6 +154,9 @@ def question_of_stored(world: World, event: StoredEvent) -> Question:
         preference_update=is_update(event),
         regime=world.regimes.get(event.source),
     )
+    if event.place is None:
+        return question
+    return there(policy, question, known_of_stored(event), at)
 
 
 def stamp_of_stored(event: StoredEvent) -> Stamp | None:

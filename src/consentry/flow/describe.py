@@ -11,6 +11,7 @@ from consentry.core.moment import Moment, format_exact
 from consentry.core.policy import Policy, Regime, topic_key
 from consentry.core.preference import Found, Standing, Why
 from consentry.core.record import Node, NodeKind
+from consentry.core.rule import Rule
 from consentry.core.verdict import Judged
 from consentry.flow.records import state_of
 from consentry.ledger.entry import LedgerRecord
@@ -39,18 +40,26 @@ def subject(nodes: tuple[Node, ...]) -> dict[str, str]:
 
 
 def effective(
-    policy: Policy, standing: Standing, now: Moment, regime: Regime | None = None
+    policy: Policy,
+    standing: Standing,
+    now: Moment,
+    regime: Regime | None = None,
+    rule: Rule | None = None,
 ) -> dict[str, bool]:
     """For each category of the workspace, whether it is granted for something done now."""
-    question = Question(accepted_at=now, made_at=now, regime=regime)
+    question = Question(accepted_at=now, made_at=now, regime=regime, rule=rule)
     return policy.bits.read(granted(policy, question, standing), policy.enabled)
 
 
 def preferences(
-    policy: Policy, standing: Standing, now: Moment, regime: Regime | None = None
+    policy: Policy,
+    standing: Standing,
+    now: Moment,
+    regime: Regime | None = None,
+    rule: Rule | None = None,
 ) -> dict[str, Any]:
     """PREFS: per category its recorded state, what it comes to now, and why."""
-    question = Question(accepted_at=now, made_at=now, regime=regime)
+    question = Question(accepted_at=now, made_at=now, regime=regime, rule=rule)
     judged = verdicts(policy, question, standing, policy.enabled)
     return {v.id: _preference(standing, v) for v in judged}
 
@@ -102,6 +111,17 @@ def decision(decided: Decision) -> dict[str, Any]:
             for v in decided.verdicts
         ],
         "grounds": [ground.as_json() for ground in decided.grounds],
+    }
+
+
+def rule(made: Rule) -> dict[str, Any]:
+    """The rule of a place: its rows, its version, and the laws it was read in."""
+    return {
+        "id": made.id,
+        "version": made.version,
+        "name": made.name,
+        "rows": list(made.rows),
+        "laws": [{"law": one.law, "section": one.section, "url": one.url} for one in made.laws],
     }
 
 

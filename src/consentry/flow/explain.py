@@ -10,6 +10,7 @@ from consentry.core.delivery import NEXT, Grade, State
 from consentry.core.event import Envelope, Event
 from consentry.core.policy import topic_key
 from consentry.core.record import Node
+from consentry.core.rule import NOBODY_LOOKED, Place
 from consentry.flow import describe
 from consentry.flow.accept import Incoming, nodes_of, records_of
 from consentry.flow.asked import (
@@ -19,6 +20,7 @@ from consentry.flow.asked import (
     withheld_then,
 )
 from consentry.flow.records import Origin
+from consentry.flow.where import Known, known_of, known_of_stored, rule_for, there
 from consentry.flow.world import World
 from consentry.ports import Attempt, Delivery, StoredEvent
 
@@ -34,16 +36,25 @@ def explain_event(world: World, event: Event, origin: Origin) -> Decisions:
     incoming = Incoming(origin, (), Envelope(event.received_at))
     records, _ = records_of(world, incoming, [event])
     standing = world.subjects.standing_with(nodes, world.policy, event.received_at, records)
-    return decide(world.policy, question_of(event, world.regimes.get(origin.source)), standing)
+    question = question_of(event, world.regimes.get(origin.source))
+    known = known_of(world, origin, event)
+    return decide(world.policy, there(world.policy, question, known, event.received_at), standing)
 
 
 def explain_subject(
-    world: World, nodes: tuple[Node, ...], destinations: Sequence[str] | None
+    world: World,
+    nodes: tuple[Node, ...],
+    destinations: Sequence[str] | None,
+    place: Place = NOBODY_LOOKED,
 ) -> tuple[Decision, ...]:
-    """What would be decided for something this subject did now, of which nothing else is known."""
+    """What would be decided for something this subject did now, at a place.
+
+    Nothing else is known of it.
+    """
     now = world.clock.now()
     standing = world.subjects.standing(nodes, world.policy, now)
-    decisions = decide(world.policy, Question(now, now), standing)
+    question = there(world.policy, Question(now, now), Known(place.code), now)
+    decisions = decide(world.policy, question, standing)
     if destinations is None:
         return tuple(decisions)
     return tuple(one for name in destinations if (one := decisions.of(name)) is not None)
@@ -84,9 +95,12 @@ def explain_stored(world: World, position: int, event: StoredEvent) -> dict[str,
         attempts.setdefault(destination, []).append(made)
     names = dict.fromkeys(_destinations_then(world, event))
     names.update(dict.fromkeys(attempts))
+    rule = rule_for(known_of_stored(event), event.received_at)
     return {
         "messageId": event.message_id,
         "receivedAt": describe.time(event.received_at),
+        "place": event.place,
+        "rule": None if rule is None else describe.rule(rule),
         "type": event.type,
         "event": event.name,
         "source": event.source,

@@ -14,6 +14,7 @@ from consentry.core.record import Node
 from consentry.flow import describe
 from consentry.flow.records import Made, Origin, Said, choice_made, suppression_record
 from consentry.flow.world import World
+from consentry.jurisdictions import rule_of
 from consentry.ledger.entry import Record, RecordType
 from consentry.ports import Commit, Reply
 
@@ -92,7 +93,7 @@ async def _record(
     made = choice_made(world, said, origin, type_)
     record = made.record
     with world.subjects.in_flight([record]):
-        body = _reply(world, said, made)
+        body = _reply(world, said, made, origin)
         replies: tuple[Reply, ...] = ()
         if once is not None:
             replies = (Reply(once.key, once.digest, 201, msgspec.json.encode(body)),)
@@ -103,14 +104,15 @@ async def _record(
     return Answered({**body, "seq": committed.seqs[0]}, False, made.alone)
 
 
-def _reply(world: World, said: Said, made: Made) -> dict[str, Any]:
+def _reply(world: World, said: Said, made: Made, origin: Origin) -> dict[str, Any]:
     record, standing, _ = made
-    regime = world.regimes.get(record.source)
+    now, regime = said.received_at, world.regimes.get(record.source)
+    rule = rule_of(origin.place, now)
     return {
         "recordId": record.record_id,
         "seq": None,
         "receivedAt": describe.time(said.received_at),
-        "preferences": describe.preferences(world.policy, standing, said.received_at, regime),
+        "preferences": describe.preferences(world.policy, standing, now, regime, rule),
         "topics": describe.topics(world.policy, standing, said.received_at),
         "unverified": list(record.unverified),
         "unknown": sorted(

@@ -11,21 +11,27 @@ import msgspec
 from consentry.core.choice import Answer, Asker, facts_of
 from consentry.core.event import Event
 from consentry.core.moment import Moment
-from consentry.core.policy import AccountChoices, Policy, Regime
+from consentry.core.policy import AccountChoices, Policy, Regime, strictest
 from consentry.core.preference import Found, Standing, Why
 from consentry.core.record import Fact, FactKind, Merge, Node, NodeKind
+from consentry.core.rule import NOBODY_LOOKED, Place
 from consentry.flow.world import World
+from consentry.jurisdictions import rule_of
 from consentry.ledger.entry import Record, RecordType
 
 _KINDS = {RecordType.CHOICE: FactKind.CHOICE, RecordType.IMPORT: FactKind.IMPORT}
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """By which door something came in. ``trust`` is public, server or admin."""
+    """By which door something came in. ``trust`` is public, server or admin.
+
+    ``place`` is where the visitor is; of a server source nobody knows it.
+    """
 
     source: str
     trust: str
     proven_user: str | None = None
+    place: Place = NOBODY_LOOKED
 
     @property
     def asker(self) -> Asker:
@@ -248,12 +254,22 @@ def _record(
         subject=subject,
         source=origin.source,
         trust=origin.trust,
-        place=_place(world, origin),
+        place=_place(world, origin, received_at),
         **more,
     )
 
 
-def _place(world: World, origin: Origin) -> dict[str, Any]:
-    """Where: no jurisdiction is looked up yet, so the place is unknown and the default rules."""
-    regime = world.regimes.get(origin.source) or world.policy.settings.regime or Regime.OPT_IN
-    return {"jurisdiction": None, "regime": regime.value}
+def _place(world: World, origin: Origin, at: Moment) -> dict[str, Any]:
+    """Where it was said, what silence means there, and by which version of which rule."""
+    policy, source = world.policy, world.regimes.get(origin.source)
+    rule = rule_of(origin.place, at)
+    if not rule.decides:
+        regime = source or policy.settings.regime or Regime.OPT_IN
+        return {"jurisdiction": None, "regime": regime.value}
+    asked = (policy.regime(c, source, rule) for c in policy.categories if not c.essential)
+    return {
+        "jurisdiction": origin.place.code,
+        "regime": (strictest(*asked) or Regime.OPT_IN).value,
+        "rule": rule.id,
+        "ruleVersion": rule.version,
+    }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from consentry.clock import Clock
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy, Regime
+from consentry.core.rule import Place
 from consentry.flow.feed import Feed
 from consentry.flow.subjects import Subjects
 from consentry.ports import Store
@@ -30,7 +31,8 @@ class World:
 
     ``regimes`` holds the default regime of each source that states one. ``notify`` is called
     when events became durable, so that workers need not poll. ``updating`` holds when preference
-    updates that are on their way to the disk were received, by source and message id.
+    updates that are on their way to the disk were received, by source and message id. ``locate``
+    finds the place of an IP address, None where there is no file of them.
     """
 
     store: Store
@@ -44,5 +46,6 @@ class World:
     notify: Callable[[], None] = lambda: None
     answering: dict[str, asyncio.Future[None]] = field(default_factory=dict)
     updating: dict[tuple[str, str], list[Moment]] = field(default_factory=dict)
+    locate: Callable[[str], Place] | None = None
     new_id: Callable[[str], str] = new_id
     new_salt: Callable[[], bytes] = lambda: secrets.token_bytes(32)

@@ -50,7 +50,8 @@ class Table:
         """What holds there at that moment."""
         if place.how is How.NOBODY_LOOKED:
             return NO_RULE
-        return self._rule(*self.known(place), bisect_right(self.starts, at))
+        rule = self._rule(*self.known(place), bisect_right(self.starts, at))
+        return rule.claimed if place.how is How.CLAIMED else rule
 
     def _rule(self, country: str | None, region: str | None, since: int) -> Rule:
         key = (country, region, since)
@@ -75,7 +76,7 @@ class Table:
         about = [row for row in self.rows if _speaks_of(row, country, region)]
         later = sorted(m for m in self.starts[since:] if any(m in _starts(row) for row in about))
         holding = sorted((row for row in about if row.holds(at)), key=_breadth)
-        made = _of_row(holding[0], at)
+        made = _of_row(holding[0], at) if holding else SILENCE
         for row in holding[1:]:
             if _breadth(row) == _breadth(holding[0]):
                 made = _stricter(made, _of_row(row, at))
@@ -258,6 +259,14 @@ def _most(one: int | None, other: int | None) -> int | None:
 def _digest(*parts: str) -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
+
+SILENCE = Rule(
+    rows=(),
+    name="no row",
+    version=_digest("no row"),
+    regimes=dict.fromkeys(Purpose, Regime.OPT_IN),
+)
+"""Where not even a row about everywhere holds: no is the default."""
 
 NO_RULE = Rule(
     rows=(),

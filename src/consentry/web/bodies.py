@@ -101,8 +101,18 @@ class Suppress(Body):
     reason: Text | None = None
 
 
+class Where(Body):
+    """Where a visitor is, as a server knows it: ISO 3166-1 alpha-2 and a part of ISO 3166-2."""
+
+    country: Annotated[str, Meta(pattern="^[A-Z]{2}$")]
+    region: Annotated[str, Meta(pattern="^[A-Z0-9]{1,3}$")] | None = None
+
+
 class Item(Body):
-    """One question: an event, a subject for destinations, or a subject for a topic."""
+    """One question: an event, a subject for destinations, or a subject for a topic.
+
+    ``place`` is where it happened; without it, where this server would take it to have.
+    """
 
     id: Annotated[str, Meta(max_length=200)]
     event: dict[str, Any] | None = None
@@ -110,6 +120,7 @@ class Item(Body):
     destinations: list[str] | None = None
     topic: str | None = None
     channel: str | None = None
+    place: Where | None = None
 
 
 class Decisions(Body):

@@ -26,6 +26,7 @@ from consentry.flow.record_choice import (
     withdrawal_of,
 )
 from consentry.flow.records import Origin, Said
+from consentry.jurisdictions import rule_of
 from consentry.ledger.entry import RecordType
 from consentry.ports import StoreUnavailable
 from consentry.web import bodies
@@ -173,10 +174,10 @@ def _shown(site: Site, who: Caller, said: Said, answered: Answered) -> dict[str,
         standing = site.world.subjects.alone(readable, policy, at)
     else:
         standing = _only_said(policy, said.answer, body["recordId"], at)
-    regime = site.world.regimes.get(who.origin.source)
+    regime, rule = site.world.regimes.get(who.origin.source), rule_of(who.origin.place, at)
     return {
         **body,
-        "preferences": describe.preferences(policy, standing, at, regime),
+        "preferences": describe.preferences(policy, standing, at, regime, rule),
         "topics": describe.topics(policy, standing, at),
     }
 
@@ -302,13 +303,13 @@ def _subject(
         shown = tuple(world.subjects.linked(nodes))
     else:
         standing, shown = world.subjects.alone(nodes, world.policy, now), nodes
-    regime = world.regimes.get(who.origin.source)
+    regime, rule = world.regimes.get(who.origin.source), rule_of(who.origin.place, now)
     body: dict[str, Any] = {
         "subject": {
             "anonymousIds": _values(shown, NodeKind.DEVICE),
             "userId": next(iter(_values(shown, NodeKind.ACCOUNT)), None),
         },
-        "preferences": describe.preferences(world.policy, standing, now, regime),
+        "preferences": describe.preferences(world.policy, standing, now, regime, rule),
         "topics": describe.topics(world.policy, standing, now),
         "signals": _signals(site, nodes),
         "suppressed": standing.suppressed,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from msgspec import structs
 from starlette.requests import Request
 
 from consentry.core.event import Envelope, Malformed, parse_event
+from consentry.core.rule import NOBODY_LOOKED, How, Place
 from consentry.flow import describe
 from consentry.flow.explain import explain_event, explain_stored, explain_subject, explain_topic
 from consentry.flow.records import Origin
@@ -59,7 +61,7 @@ def _decisions(site: Site, asker: Origin, item: bodies.Item) -> list[dict[str, A
         event = parse_event(item.event, envelope, fallback_id="explained")
         if isinstance(event, Malformed):
             raise Problem(400, event.code, event.message, event.field)
-        door = _door(site, asker, item.event)
+        door = structs.replace(_door(site, asker, item.event), place=_place(item))
         return [describe.decision(d) for d in explain_event(site.world, event, door)]
     assert item.subject is not None
     nodes = item.subject.nodes()
@@ -72,7 +74,14 @@ def _decisions(site: Site, asker: Origin, item: bodies.Item) -> list[dict[str, A
         # Left out of the answer, it could be taken for allowed.
         message = f"there is no destination {min(unknown)!r}"
         raise Problem(400, "unknown_destination", message, "destinations")
-    return [describe.decision(d) for d in explain_subject(site.world, nodes, item.destinations)]
+    asked = explain_subject(site.world, nodes, item.destinations, _place(item))
+    return [describe.decision(d) for d in asked]
+
+
+def _place(item: bodies.Item) -> Place:
+    if item.place is None:
+        return NOBODY_LOOKED
+    return Place(item.place.country, item.place.region, How.TOLD)
 
 
 def _door(site: Site, asker: Origin, event: dict[str, Any]) -> Origin:

@@ -39,6 +39,7 @@ class Meters:
             "leaks", "Requests that pages tried without consent", "source", "tag", "via", "stopped"
         )
         self.reports_ignored = make("reports_ignored", "Reports about no request", "source")
+        self.places = make("places", "Visitors' places, by how they were found", "how")
         self.lag = Gauge(
             "consentry_lag_events",
             "Events not yet looked at, per destination",
@@ -78,6 +79,11 @@ class Meters:
         self.enforcing = Gauge(
             "consentry_enforcing",
             "1 while the consent state can be read and written",
+            registry=self.registry,
+        )
+        self.addresses = Gauge(
+            "consentry_address_file_usable",
+            "1 while the file of places by address can be read; there is none where it is 0 too",
             registry=self.registry,
         )
         self.attempt_seconds = Histogram(

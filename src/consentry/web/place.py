@@ -6,18 +6,12 @@ write what they like. Whatever is odd, written twice or contradicts itself is an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
-from consentry.core.rule import NOBODY_LOOKED, UNKNOWN, How, Place
+from consentry.config.values import Spelling
+from consentry.core.rule import UNKNOWN, How, Place
 from consentry.jurisdictions.lookup import is_country
-
-CDNS: dict[str, tuple[str, str]] = {
-    "cloudflare": ("cf-ipcountry", "cf-region-code"),
-    "cloudfront": ("cloudfront-viewer-country", "cloudfront-viewer-country-region"),
-    "vercel": ("x-vercel-ip-country", "x-vercel-ip-country-region"),
-    "fastly": ("fastly-geo-country", "fastly-geo-region"),
-}
-"""The headers of country and region, as each network writes them."""
 
 LONGEST_REGION = 3  # ISO 3166-2
 
@@ -28,18 +22,15 @@ class Headers(Protocol):
     def getlist(self, name: str) -> list[str]: ...
 
 
-def place_in(headers: Headers, spellings: list[tuple[str, str]], *, expected: bool) -> Place:
-    """The place that a trusted proxy wrote; ``expected`` is whether it should have written one.
-
-    Without any of the headers nobody looked, or, where one was expected, the place is unknown.
-    """
+def place_in(headers: Headers, spellings: Iterable[Spelling]) -> Place | None:
+    """The place that a trusted proxy wrote; None where it wrote none."""
     said = [
         _place(countries, headers.getlist(region) if region else [])
         for country, region in spellings
         if (countries := headers.getlist(country))
     ]
     if not said:
-        return UNKNOWN if expected else NOBODY_LOOKED
+        return None
     if any(place.country != said[0].country for place in said):
         return UNKNOWN
     regions = {place.region for place in said if place.region is not None}

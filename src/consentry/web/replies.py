@@ -72,6 +72,15 @@ _DECISION = _object(
     },
     {"destination": _TEXT, "topic": _TEXT, "channel": _TEXT},
 )
+_RULE = _object(
+    {
+        "id": _TEXT,
+        "version": _TEXT,
+        "name": _TEXT,
+        "rows": _list(_TEXT),
+        "laws": _list(_object({"law": _TEXT, "section": _TEXT, "url": _TEXT})),
+    }
+)
 _ATTEMPT = _object(
     {
         "startedAt": _TEXT,
@@ -238,6 +247,8 @@ REPLIES: dict[str, Any] = {
         {
             "messageId": _TEXT,
             "receivedAt": _TEXT,
+            "place": _MAYBE,
+            "rule": {"oneOf": [{"type": "null"}, _RULE]},
             "deliveries": _list(
                 _object(
                     {
