@@ -64,6 +64,15 @@ class Site:
         """The JSON bodies posted to a path of the server, in order."""
         return [one.json for one in list(self.asked) if one.path == path and one.method == "POST"]
 
+    def choices(self) -> list[Any]:
+        """The choices that arrived, each once: a page that was left may have sent one again."""
+        found = {
+            one.headers["idempotency-key"]: one.json
+            for one in list(self.asked)
+            if one.path == "/v1/consent" and one.method == "POST"
+        }
+        return list(found.values())
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"

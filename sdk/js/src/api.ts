@@ -2,7 +2,9 @@
 import { Core, type Options } from "./core";
 import { hold } from "./hold";
 import type { WrapperSettings } from "./segment";
-import type { Action, Categories, Surface } from "./types";
+import { allGranted } from "./tags";
+import type { Action, Categories, Mount, Surface } from "./types";
+import type { StartUi } from "./ui-entry";
 
 export function createApi(files: string) {
   const core = new Core();
@@ -34,7 +36,7 @@ export function createApi(files: string) {
     /** Call it once all of `categories` are granted, with the time of now; never if they are refused. */
     when(categories: string | string[], call: (at: Date) => void): boolean {
       const [at, ids] = [new Date(), [categories].flat()];
-      return core.hold(() => core.all(ids), () => call(at));
+      return core.hold(() => core.verdict(allGranted(ids, core.categories())), () => call(at));
     },
     /** Who is signed in, and the token that proves it; nothing for nobody. */
     identify: (userId?: string, token?: string | (() => string | Promise<string>)) => core.identify(userId, token),
@@ -43,7 +45,8 @@ export function createApi(files: string) {
     get anonymousId(): string {
       return core.id;
     },
-    /** For the other files. */
+    /** For the other files. What shows the controls needs only `mount`; `start` is how this loader calls it. */
+    mount: (_mount: Mount, start: StartUi) => core.land("ui", start),
     land: (name: string, what: unknown) => core.land(name, what),
   };
 }

@@ -14,6 +14,9 @@ const refused = (policy: Policy, answer: Answer) =>
 const older = (answer: Answer, days: number | null, now: number) =>
   days !== null && now - answer._at >= days * DAY_S;
 
+/** Whether a category took another meaning after the answer. */
+const newer = ({ since }: PolicyCategory, answer: Answer) => Date.parse(since ?? "") > answer._at * 1000;
+
 /**
  * What is in force for every category, at `now` in seconds.
  *
@@ -28,10 +31,11 @@ export function inForce(
   against: string[] = [],
 ): Categories {
   const expired = !answer || older(answer, policy.ask.grantDays, now);
-  const decide = ({ id, essential, prohibited, default: silence }: PolicyCategory) => {
+  const decide = (category: PolicyCategory) => {
+    const { id, essential, prohibited, default: silence } = category;
     if (essential) return true;
     if (prohibited || against.includes(id) || answer?._denied.includes(id)) return false;
-    const granted = !expired && answer._granted.includes(id);
+    const granted = !expired && answer._granted.includes(id) && !newer(category, answer);
     // An explicit choice made after the signal was first seen here outweighs it.
     if (gpc && policy.gpc.covers.includes(id)) return granted && answer._gpcAt > 0 && answer._at >= answer._gpcAt;
     return granted || silence;
@@ -47,7 +51,7 @@ export function asking(policy: Policy, answer: Answer | null, now: number): Aski
   const no = refused(policy, answer);
   if (no && againAfterDays !== null && !older(answer, againAfterDays, now)) return null;
   const said = [...answer._granted, ...answer._denied];
-  const unsaid = policy.categories.filter((category) => open(category) && !said.includes(category.id));
+  const unsaid = policy.categories.filter((one) => open(one) && (!said.includes(one.id) || newer(one, answer)));
   const other = answer._notice !== noticeOf(policy);
   if (other || unsaid.length) {
     const named = [...unsaid.map(({ id }) => id), ...(other ? policy.notice.changed : [])];

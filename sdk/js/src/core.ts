@@ -138,18 +138,9 @@ export class Core implements World {
     this._gate._once(element);
   }
 
-  /** Whether anything that can be refused is granted; null while that may still come. */
-  some(): boolean | null {
-    return this._verdict(!!this.policy?.categories.some((category) => open(category) && this._current[category.id]));
-  }
-
-  /** Whether each of `ids` is granted; null while that may still come. */
-  all(ids: string[]): boolean | null {
-    return this._verdict(ids.every((id) => this._current[id]));
-  }
-
-  private _verdict(granted: boolean): boolean | null {
-    return granted || (this.answered() ? false : null);
+  /** Whether something holds; null while that may still come. */
+  verdict(holds: boolean): boolean | null {
+    return holds || (this.answered() ? false : null);
   }
 
   /** Do it once the test says yes, drop it once it says no. A hundred can wait. */

@@ -53,5 +53,5 @@ export function expire(core: Core, categories: string[]): void {
 export function noted({ policy, url, options }: Core, what: string, surface: Surface): void {
   const { notice, language } = policy!;
   const seen = { what, surface, noticeId: notice.id, noticeVersion: notice.version, language };
-  navigator.sendBeacon?.(url("noted"), JSON.stringify({ writeKey: options.key, ...seen }));
+  navigator.sendBeacon?.(url("notices/noted"), JSON.stringify({ writeKey: options.key, ...seen }));
 }

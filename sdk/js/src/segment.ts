@@ -4,6 +4,7 @@
  * The surface is that of Segment's consent wrapper. Beyond it, a category that is revoked later
  * stops device-mode destinations that are loaded, in both models.
  */
+import { open } from "./ask";
 import type { Core } from "./core";
 import { type Any, CALLS, type Hold } from "./hold";
 import type { Categories } from "./types";
@@ -18,6 +19,12 @@ export interface WrapperSettings {
 }
 
 const UPDATED = "Segment Consent Preference Updated";
+
+/** Whether anything that can be refused is granted; null while that may still come. */
+function some(core: Core): boolean | null {
+  const now = core.categories();
+  return core.verdict(!!core.policy?.categories.some((category) => open(category) && now[category.id]));
+}
 
 /** The names first, then two objects; `timestamp` goes into the second. */
 function dated(call: string, args: unknown[], timestamp: string): unknown[] {
@@ -35,23 +42,23 @@ export function wrap(core: Core, sdk: Any, settings: WrapperSettings, held: Hold
   const segment = typeof sdk.addSourceMiddleware === "function";
   const way = segment ? segmentWay(core, sdk, settings, held) : rudderWay(core, sdk);
   let asked: Any[] | null = null;
-  let open = false;
+  let loaded = false;
 
   const drop = () => held.calls.splice(0).forEach(({ done }) => done(undefined));
 
   /** Nothing is loaded before something is granted; once all is refused, what waits is dropped. */
   async function settle(): Promise<void> {
-    const verdict = core.model() === "opt-out" || core.some();
+    const verdict = core.model() === "opt-out" || some(core);
     if (verdict === false) drop();
-    if (!verdict || !asked || open) return;
-    open = true;
+    if (!verdict || !asked || loaded) return;
+    loaded = true;
     if (await settings.shouldDisableSegment?.()) return drop();
     held.load(...way.loadWith(asked));
     for (const name of CALLS) if (held.plain[name]) sdk[name] = held.plain[name];
     for (const { name, args, at, done } of held.calls.splice(0)) done(held.plain[name]!(...dated(name, args, at)));
   }
 
-  core.onChange((categories, here) => void settle().then(() => open && here && way.changed(categories)));
+  core.onChange((categories, here) => void settle().then(() => loaded && here && way.changed(categories)));
   void settle();
   return (args) => {
     const options = args[args.length - 1] as Any;
@@ -79,7 +86,7 @@ function segmentWay(core: Core, sdk: Any, settings: WrapperSettings, held: Hold)
   sdk.addSourceMiddleware(({ payload, next }: Any) => {
     const { context, event } = payload.obj;
     context.consent = { ...context.consent, categoryPreferences: core.categories() };
-    if (core.model() === "opt-in" && !core.some() && event !== UPDATED) return null;
+    if (core.model() === "opt-in" && !some(core) && event !== UPDATED) return null;
     return next(payload);
   });
   sdk.addDestinationMiddleware("*", ({ integration, payload, next }: Any) => {

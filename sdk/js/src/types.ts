@@ -12,6 +12,8 @@ export interface PolicyCategory {
   default: boolean;
   prohibited: boolean;
   gpc: boolean;
+  /** RFC 3339: when it took the meaning that it has. A grant made before is none. */
+  since?: string | null;
   destinations: string[];
   tags: string[];
 }

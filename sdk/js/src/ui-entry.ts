@@ -33,9 +33,10 @@ function controllerOf(core: Core): Controller {
 
 export type StartUi = typeof startUi;
 
+/** The loader's side stands here and not in the loader, which every page loads. */
 async function startUi(core: Core): Promise<Ui> {
   await sheet(core.options.files!);
   return mount(controllerOf(core));
 }
 
-window.consentry?.land("ui", startUi);
+window.consentry?.mount(mount, startUi);

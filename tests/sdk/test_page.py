@@ -1,0 +1,445 @@
+"""A page in Chromium: the answer kept, sent, heard in other tabs, and withdrawn; servers that fail."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.running import ADMIN_KEY, Server, call, wait_for
+from tests.sdk.chrome import Chrome, Page, Visitor
+from tests.sdk.site import Site
+from tests.sdk.world import (
+    KEY,
+    NO,
+    READY,
+    YES,
+    answer,
+    cookie,
+    had_answered,
+    html,
+    kept,
+    policy,
+    tag,
+)
+
+pytestmark = [pytest.mark.browser, pytest.mark.node]
+
+MARK = "type='text/plain' data-consent"
+TRACKED = (
+    f"<script {MARK}='analytics' data-src='//a.test/a.js'></script>"
+    f"<script {MARK}='advertising' data-src='//b.test/b.js'></script>"
+)
+NOTHING_YET = "new Promise((done) => setTimeout(done, 300))"
+CATEGORIES = "consentry.getCategories()"
+
+
+def choices(server: Server, device: str) -> list[dict[str, Any]]:
+    """The records of a device, oldest first, once there is one."""
+
+    def told() -> list[dict[str, Any]]:
+        path = f"/v1/subjects/anonymous_id:{device}?history=true"
+        found: list[dict[str, Any]] = call(server.base, "GET", path, key=ADMIN_KEY).json["history"]
+        return sorted(found, key=lambda record: record["seq"])
+
+    found: list[dict[str, Any]] = wait_for(told, what="a record")
+    return found
+
+
+def test_an_answer_is_in_force_kept_and_recorded(
+    shop: Site, visitor: Visitor, acme: Server
+) -> None:
+    shop.policy = policy()
+    shop.pages["shop.test/"] = html(TRACKED)
+    page = visitor.open("http://shop.test/?email=ada@example.com")
+    page.eval(READY)
+    assert page.eval(CATEGORIES) == {"necessary": True, **NO}
+    page.eval(NOTHING_YET)
+    assert (shop.to("a.test"), shop.to("b.test")) == ([], [])
+    assert visitor.cookies() == []  # nothing is kept of somebody who has not answered
+    answer(page, {"analytics": True})
+    page.wait("window.ran?.length === 1")
+    assert page.eval(CATEGORIES) == {"necessary": True, "analytics": True, "advertising": False}
+    said = kept(visitor)
+    assert (said["g"], said["d"], said["n"]) == ("analytics", "advertising", "main@1")
+    (record,) = choices(acme, said["id"])
+    assert record["after"] == {"analytics": "granted", "advertising": "denied"}
+    evidence = record["evidence"]
+    assert (evidence["noticeId"], evidence["noticeVersion"]) == ("main", "1")
+    assert evidence["page"] == "http://shop.test/"
+    page.reload()
+    page.wait("window.ran?.length === 1")
+    assert shop.to("b.test") == []
+    assert len(shop.told("/v1/consent")) == 1
+
+
+def test_before_the_policy_comes_nothing_is_granted(shop: Site, visitor: Visitor) -> None:
+    """Not even what the person granted before: whether that still holds is not known."""
+    shop.policy, shop.server = policy(), "slow"
+    shop.pages["shop.test/"] = html(TRACKED)
+    had_answered(visitor, cookie("analytics,advertising"))
+    page = visitor.open("http://shop.test/")
+    page.eval(NOTHING_YET)
+    assert page.eval(CATEGORIES) == {}
+    assert page.eval("consentry.consentModel()") == "opt-in"
+    assert (shop.to("a.test"), shop.to("b.test")) == ([], [])
+    shop.server = "ok"
+    page.wait("window.ran?.length === 2")
+
+
+@pytest.mark.parametrize("broken", [{}, {"categories": 1}, {"tags": None}, {"cookie": None}])
+def test_a_policy_that_is_not_whole_is_none(
+    shop: Site, visitor: Visitor, broken: dict[str, Any]
+) -> None:
+    shop.policy = {**policy(), **broken} if broken else {}
+    shop.pages["shop.test/"] = html(TRACKED)
+    had_answered(visitor, cookie("analytics,advertising"))
+    page = visitor.open("http://shop.test/")
+    page.eval(NOTHING_YET)
+    assert page.eval(CATEGORIES) == {}
+    shop.policy = policy()
+    page.wait("window.ran?.length === 2")  # it was asked for again
+
+
+def test_an_answer_given_while_the_server_is_away_is_sent_later(
+    shop: Site, visitor: Visitor, acme: Server
+) -> None:
+    """It acts at once, survives the page, and is recorded once, with its own time."""
+    shop.policy = policy()
+    shop.pages["shop.test/"] = html(TRACKED)
+    page = visitor.open("http://shop.test/")
+    page.eval(READY)
+    page.eval("consentry.ready")
+    shop.server = "dead"
+    answer(page, {"analytics": True})
+    page.wait("window.ran?.length === 1")
+    wait_for(lambda: shop.told("/v1/consent"), what="an attempt")
+    page.goto("http://shop.test/elsewhere.html")
+    shop.server = "ok"
+    visitor.open("http://shop.test/")
+    device = kept(visitor)["id"]
+    (record,) = choices(acme, device)
+    tries = shop.told("/v1/consent")
+    assert len(tries) >= 2
+    assert all(body == tries[0] for body in tries)
+    keys = {one.headers["idempotency-key"] for one in shop.asked if one.path == "/v1/consent"}
+    assert len(keys) == 1
+    assert record["claimedAt"][:19] == tries[0]["timestamp"][:19]
+
+
+def test_nothing_is_asked_again_of_who_refused(shop: Site, visitor: Visitor) -> None:
+    shop.policy = policy()
+    shop.pages["shop.test/"] = html()
+    had_answered(visitor, cookie("", "analytics,advertising", age_days=100, notice="main@0"))
+    visitor.open("http://shop.test/").eval(READY)
+    visitor.tab().goto("http://shop.test/").eval(NOTHING_YET)
+    assert not [path for path in shop.to("shop.test") if "consentry-ui" in path]
+
+
+def test_two_tabs(shop: Site, visitor: Visitor) -> None:
+    shop.policy = policy()
+    shop.pages["shop.test/"] = html(TRACKED)
+    first, second = visitor.open("http://shop.test/"), visitor.open("http://shop.test/")
+    for page in (first, second):
+        page.eval(READY)
+        page.eval("void (window.heard = [], consentry.onChange((now) => heard.push(now)))")
+    answer(first, {"analytics": True})
+    second.wait("window.ran?.length === 1")
+    assert second.eval("heard") == [{"necessary": True, "analytics": True, "advertising": False}]
+    second.eval("consentry.withdraw(['analytics'])")
+    first.wait("consentry.getCategories().analytics === false")
+    wait_for(lambda: len(shop.choices()) == 2, what="both answers")
+    second.eval(READY)
+    assert len(shop.choices()) == 2  # whoever only heard of it sends nothing
+
+
+def test_a_tab_without_broadcast_hears_too(shop: Site, browser: Chrome) -> None:
+    shop.policy = policy()
+    shop.pages["shop.test/"] = html(TRACKED)
+    with browser.visitor(script="delete window.BroadcastChannel") as visitor:
+        first, second = visitor.open("http://shop.test/"), visitor.open("http://shop.test/")
+        second.eval(READY)
+        answer(first, {"analytics": True})
+        second.wait("window.ran?.length === 1")
+
+
+def test_subdomains_share_the_answer(shop: Site, visitor: Visitor) -> None:
+    shop.policy = policy(cookie={"domain": "shop.test", "days": 100})
+    for host in ("www.shop.test", "blog.shop.test"):
+        shop.pages[f"{host}/"] = html(TRACKED)
+    had_answered(visitor, cookie("", "analytics,advertising"), host="www.shop.test")
+    page = visitor.open("http://www.shop.test/")
+    answer(page, {"analytics": True})
+    assert kept(visitor)["domain"] == ".shop.test"  # and the one of this host alone is gone
+    other = visitor.open("http://blog.shop.test/")
+    other.wait("window.ran?.length === 1")
+    assert other.eval("consentry.anonymousId") == page.eval("consentry.anonymousId")
+
+
+def test_two_cookies_that_may_differ_are_no_answer(shop: Site, visitor: Visitor) -> None:
+    shop.policy = policy()
+    shop.pages["www.shop.test/"] = html(TRACKED)
+    for host in ("www.shop.test", ".shop.test"):
+        had_answered(visitor, cookie("analytics"), host=host)
+    page = visitor.open("http://www.shop.test/")
+    page.eval(READY)
+    assert page.eval(CATEGORIES) == {"necessary": True, **NO}
+
+
+BLOCKED = """
+for (const name of ["localStorage", "sessionStorage", "indexedDB"])
+  Object.defineProperty(window, name, { get() { throw new DOMException("blocked", "SecurityError"); } });
+Object.defineProperty(Document.prototype, "cookie", { get: () => "", set() {} });
+"""
+
+
+def test_with_blocked_cookies_and_storage_it_works_in_memory(shop: Site, browser: Chrome) -> None:
+    shop.policy = policy()
+    shop.pages["shop.test/"] = html(TRACKED)
+    with browser.visitor(script=BLOCKED) as visitor:
+        page = visitor.open("http://shop.test/")
+        answer(page, {"analytics": True})
+        page.wait("window.ran?.length === 1")
+        wait_for(lambda: shop.told("/v1/consent"), what="a choice")
+        answer(page, NO)
+        page.wait("consentry.getCategories().analytics === false")
+
+
+# -- Global Privacy Control -----------------------------------------------------------------------
+GPC = {"covers": ["advertising"], "honoured": True, "show": True}
+
+
+def test_the_signal_refuses_and_an_answer_given_after_it_outweighs_it(
+    shop: Site, browser: Chrome
+) -> None:
+    shop.policy = policy(gpc=GPC)
+    shop.pages["shop.test/"] = html(TRACKED)
+    with browser.visitor() as visitor:
+        had_answered(visitor, cookie("analytics,advertising", age_days=1))
+        visitor.open("http://shop.test/").wait("window.ran?.length === 2")
+        visitor.send_gpc()
+        page = visitor.open("http://shop.test/")
+        page.wait("window.ran?.length === 1")
+        assert page.eval(CATEGORIES)["advertising"] is False
+        assert int(kept(visitor)["s"]) > int(kept(visitor)["t"])
+        answer(page, YES)
+        page.wait("window.ran?.length === 2")
+        visitor.open("http://shop.test/").wait("window.ran?.length === 2")
+
+
+# -- withdrawal -----------------------------------------------------------------------------------
+TAGS = [
+    tag("stats", ["analytics"], hosts=["a.test"], cookies=["_st*"], revoke=True),
+    tag("shared", ["necessary"], cookies=["_st_login"]),
+    tag("ads", ["advertising"], hosts=["b.test"], cookies=["_ad", "ad.*"]),
+]
+# Everything that a withdrawal does is seen from outside, in the order in which it is done.
+SEEN = """
+window.order = [];
+const cookie = Object.getOwnPropertyDescriptor(Document.prototype, "cookie");
+Object.defineProperty(Document.prototype, "cookie", { ...cookie, set(text) {
+  order.push(text.startsWith("consentry=") ? "persist" : "cookies");
+  cookie.set.call(this, text);
+} });
+const post = BroadcastChannel.prototype.postMessage;
+BroadcastChannel.prototype.postMessage = function (text) { order.push("tabs"); post.call(this, text); };
+const real = window.fetch;
+window.fetch = (url, init) => { order.push("fetch " + url.replace(/.*\\/v1/, "/v1")); return real(url, init); };
+window.dataLayer = { push(item) { if (item[1] === "update") order.push("signals"); } };
+window.consentryGuard = () => order.push("guard");
+"""
+
+
+def test_a_withdrawal_keeps_its_order(shop: Site, browser: Chrome) -> None:
+    shop.policy = policy(tags=TAGS)
+    head = (
+        "<script src='/sdk/consentry.js'></script><script>"
+        f"consentry.init({{key: '{KEY}', revoke: {{stats: () => order.push('hook')}}}})</script>"
+    )
+    shop.pages["shop.test/"] = html(TRACKED, head)
+    with browser.visitor(script=SEEN) as visitor:
+        page = visitor.open("http://shop.test/")
+        answer(page, {"analytics": True})
+        page.wait("window.ran?.length === 1")
+        page.eval("document.cookie = '_st1=x'")
+        page.eval("order.length = 0")
+        page.eval("consentry.onChange(() => order.push('listener'))")
+        page.eval("document.addEventListener('consentry:change', () => order.push('event'))")
+        page.eval("consentry.withdraw()")
+        page.wait(
+            "order.includes('fetch /v1/consent/cookies') && order.includes('fetch /v1/consent')"
+        )
+        first_seen = list(dict.fromkeys(page.eval("order")))
+        sent = first_seen.index("fetch /v1/consent")
+        assert first_seen[sent:].index("fetch /v1/consent") == 0
+        steps = [step for step in first_seen if step != "fetch /v1/consent"]
+        assert steps == [
+            "persist",
+            "tabs",
+            "signals",
+            "listener",
+            "hook",
+            "guard",
+            "event",
+            "cookies",
+            "fetch /v1/consent/cookies",
+        ]
+
+
+def put(page: Page, *cookies: str) -> None:
+    for text in cookies:
+        page.eval(f"void (document.cookie = {json.dumps(text)})")
+
+
+def test_what_refused_tags_stored_is_deleted_everywhere(shop: Site, visitor: Visitor) -> None:
+    shop.policy = policy(tags=TAGS)
+    shop.pages["www.shop.test/a/b"] = html(TRACKED)
+    page = visitor.open("http://www.shop.test/a/b")
+    answer(page, {"analytics": True})
+    put(page, "_st1=x", "_st2=x; Domain=shop.test", "_st3=x; Path=/a", "_st4=x; Path=/a/")
+    put(page, "_st5=x; Domain=www.shop.test; Path=/a/b", "_st_login=x", "basket=x", "x_st=x")
+    page.eval("void (localStorage._st = 1, sessionStorage._st = 1, localStorage.basket = 1)")
+    page.eval(
+        "new Promise((done) => indexedDB.open('_stdb').onsuccess = ({target}) => "
+        "(target.result.close(), done()))"
+    )
+    page.eval("consentry.withdraw()")
+    page.wait("!document.cookie.includes('_st1')")
+    page.wait("indexedDB.databases().then((found) => !found.length)")
+    left = sorted(c["name"] for c in visitor.cookies())
+    assert left == ["_st_login", "basket", "consentry", "x_st"]
+    assert page.eval(
+        "[...Object.keys(localStorage)].filter((n) => !n.startsWith('consentry'))"
+    ) == ["basket"]
+    assert page.eval("sessionStorage.length") == 0
+
+
+def test_what_a_tag_stored_again_is_deleted_by_the_next_page(shop: Site, visitor: Visitor) -> None:
+    shop.policy = policy(tags=TAGS)
+    shop.pages["shop.test/"] = html()
+    had_answered(visitor, cookie("", "analytics,advertising"))
+    visitor.add({"name": "ad.id", "value": "x", "domain": "shop.test", "path": "/"})
+    page = visitor.open("http://shop.test/")
+    page.wait("!document.cookie.includes('ad.id')")
+
+
+@pytest.mark.parametrize(
+    ("category", "anew"), [("analytics", False), ("advertising", True)], ids=["revoke", "deaf"]
+)
+def test_the_page_is_loaded_anew_where_a_tag_cannot_be_stopped(
+    shop: Site, visitor: Visitor, category: str, anew: bool
+) -> None:
+    shop.policy = policy(tags=TAGS)
+    shop.pages["shop.test/"] = html(TRACKED)
+    page = visitor.open("http://shop.test/")
+    answer(page, {category: True})
+    page.wait("window.ran?.length === 1")
+    page.eval("void (window.before = true)")
+    page.eval("consentry.withdraw()")
+    if anew:
+        page.wait("!window.before && window.consentry")
+        page.eval(READY)
+    else:
+        page.eval(NOTHING_YET)
+        assert page.eval("window.before")
+    assert page.eval(CATEGORIES)[category] is False
+    wait_for(lambda: len(shop.choices()) == 2, what="the withdrawal")
+    assert shop.choices()[1]["evidence"]["action"] == "withdraw"
+
+
+def test_a_refusal_at_first_loads_nothing_anew(shop: Site, visitor: Visitor) -> None:
+    shop.policy = policy(tags=TAGS)
+    shop.pages["shop.test/"] = html(TRACKED)
+    page = visitor.open("http://shop.test/")
+    page.eval(READY)
+    page.eval("void (window.before = true)")
+    answer(page, NO)
+    page.eval(NOTHING_YET)
+    assert page.eval("window.before")
+
+
+# -- signals --------------------------------------------------------------------------------------
+def test_signals_come_in_order(shop: Site, visitor: Visitor) -> None:
+    shop.policy = policy()
+    head = "<script>window.uetq = []</script><script src='/sdk/consentry.js' data-key='" + KEY
+    head += "'></script><script>var dataLayer = window.dataLayer || []; dataLayer.push(['config'])</script>"
+    shop.pages["shop.test/"] = html(TRACKED, head)
+    page = visitor.open("http://shop.test/")
+    page.eval(READY)
+    answer(page, {"analytics": True})
+    pushed = page.eval("dataLayer.map((one) => 'event' in one ? one : Object.values(one))")
+    denied = dict.fromkeys(
+        [
+            "ad_storage",
+            "ad_user_data",
+            "ad_personalization",
+            "analytics_storage",
+            "functionality_storage",
+            "personalization_storage",
+        ],
+        "denied",
+    )
+    assert pushed[0] == [
+        "consent",
+        "default",
+        {**denied, "security_storage": "granted", "wait_for_update": 500},
+    ]
+    assert pushed[1] == ["set", "ads_data_redaction", True]
+    assert pushed[2] == ["config"]
+    assert [one["event"] for one in pushed[3:] if isinstance(one, dict)] == ["consentry_change"] * 2
+    assert ["consent", "update", {"analytics_storage": "granted"}] in pushed
+    assert page.eval("Object.prototype.toString.call(dataLayer[0])") == "[object Arguments]"
+    answer(page, YES)
+    ads = {"ad_storage": "granted", "ad_user_data": "granted", "ad_personalization": "granted"}
+    last = page.eval("Object.values(dataLayer.filter((one) => one[1] === 'update').at(-1))")
+    assert last == ["consent", "update", ads]
+    assert page.eval("uetq") == [
+        "consent",
+        "default",
+        {"ad_storage": "denied"},
+        "consent",
+        "update",
+        {"ad_storage": "denied"},
+        "consent",
+        "update",
+        {"ad_storage": "granted"},
+    ]
+    clarity = page.eval("clarity.q.map((one) => one[1])")
+    assert clarity[0] == {"ad_Storage": "denied", "analytics_Storage": "denied"}
+    assert clarity[-1] == {"ad_Storage": "granted", "analytics_Storage": "granted"}
+
+
+# -- what waits -----------------------------------------------------------------------------------
+def test_calls_wait_for_the_answer_with_their_own_time(shop: Site, visitor: Visitor) -> None:
+    shop.policy = policy()
+    shop.pages["shop.test/"] = html()
+    page = visitor.open("http://shop.test/")
+    page.eval(
+        "void (window.went = [], window.taken = [...Array(120).keys()].map((n) => "
+        "consentry.when('analytics', (at) => went.push([n, +at, Date.now()]))), "
+        "consentry.when(['analytics', 'advertising'], () => went.push('never')))"
+    )
+    page.eval(READY)
+    page.eval(NOTHING_YET)
+    assert page.eval("went") == []
+    assert page.eval("taken.filter(Boolean).length") == 100
+    answer(page, {"analytics": True})
+    went = page.eval("went")
+    assert [n for n, _, _ in went] == list(range(100))
+    assert all(then - at >= 300 for _, at, then in went)
+    answer(page, YES)
+    assert len(page.eval("went")) == 100  # what was refused once does not come back
+
+
+def test_calls_are_dropped_when_the_answer_is_no(shop: Site, visitor: Visitor) -> None:
+    shop.policy = policy()
+    shop.pages["shop.test/"] = html()
+    page = visitor.open("http://shop.test/")
+    page.eval("void (window.went = 0, consentry.when('analytics', () => went++))")
+    answer(page, NO)
+    assert page.eval("consentry.when('analytics', () => went++)") is False
+    answer(page, YES)
+    assert page.eval("went") == 0
+    assert page.eval("consentry.when('analytics', () => went++)") is True
+    assert page.eval("went") == 1
