@@ -41,6 +41,9 @@ check: .venv/dev .build/sdk ## Formatting, lint, types, the import contract; the
 	$(BIN)/lint-imports
 	cd sdk/js && npm run -s check
 
+screenshots: .venv/dev .build/node .build/apt ## Take the pictures of docs/banner.md again
+	$(BIN)/python -m tests.sdk.screenshots
+
 format: .venv/dev ## Format and repair what can be repaired
 	$(BIN)/ruff format src tests bench
 	$(BIN)/ruff check --fix src tests bench
@@ -133,4 +136,4 @@ clean: ## Remove what make made
 	cd bench/js && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-.PHONY: help demo test test-fast soak fuzz sdk check format bench mutants lock clean
+.PHONY: help demo test test-fast soak fuzz sdk check screenshots format bench mutants lock clean

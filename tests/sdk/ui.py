@@ -136,6 +136,7 @@ class Page:
         return found
 
     def shot(self, path: Path) -> None:
+        """Write what is seen as a WebP file."""
         self.browser.ask("shot", page=self.name, path=str(path))
 
 
