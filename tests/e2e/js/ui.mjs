@@ -67,6 +67,7 @@ const commands = {
     await opened.addInitScript((value) => void (window.given = value), given)
     pages.set(page, opened)
     await opened.goto(`http://127.0.0.1:${port}/`)
+    await opened.evaluate(() => window.ready)
   },
   run: ({ page, code }) => pages.get(page).evaluate(code),
   press: async ({ page, keys }) => {

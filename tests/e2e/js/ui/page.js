@@ -7,24 +7,30 @@
   let known = answered
   window.heard = []
   const tell = () => listeners.forEach((listener) => listener(now))
-  const controller = {
+  const core = {
     policy,
-    asking,
-    gpc,
+    options: { key: 'wk_page', files: '/' },
+    url: (path) => `/v1/${path}`,
+    asking: () => (known ? null : asking),
+    gpc: () => gpc,
     categories: () => now,
     answered: () => known,
-    async answer(choice, action, surface) {
+    answer(choice, action, surface) {
       window.heard.push(['answer', choice, action, surface])
       now = { ...now, ...choice }
       known ||= surface !== 'form'
       tell()
     },
     once: (element) => window.heard.push(['once', element.id]),
-    noted: (what, surface) => window.heard.push([what, surface]),
     onChange(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)
     },
+  }
+  // Counts go out by a beacon.
+  navigator.sendBeacon = (path, body) => {
+    const { what, surface } = JSON.parse(body)
+    return path === '/v1/noted' && !!window.heard.push([what, surface])
   }
   // What another tab or device does.
   window.elsewhere = (choice) => {
@@ -36,14 +42,20 @@
   addEventListener('securitypolicyviolation', (event) =>
     window.violations.push(`${event.effectiveDirective} ${event.blockedURI}`),
   )
-  window.consentry = {
-    mount(mount) {
-      document.querySelector('#last').toggleAttribute('data-consentry-open', !!window.given.own_link)
-      window.ui = mount(controller)
-      const { show } = window.given
-      if (show === 'banner') window.ui.banner()
-      if (show === 'centre') window.ui.centre()
-      if (show === 'placeholder') window.ui.placeholder(document.querySelector('#video'), window.given.needs)
-    },
+  const started = (ui) => {
+    const { show, needs } = window.given
+    window.ui = ui
+    if (show === 'banner') ui.banner()
+    if (show === 'centre') ui.centre()
+    if (show === 'placeholder') ui.placeholder(document.querySelector('#video'), needs)
   }
+  window.ready = new Promise((ready) => {
+    window.consentry = {
+      async land(_name, startUi) {
+        document.querySelector('#last').toggleAttribute('data-consentry-open', !!window.given.own_link)
+        started(await startUi(core))
+        ready()
+      },
+    }
+  })
 }
