@@ -375,3 +375,26 @@ def test_every_kind_says_what_it_proves() -> None:
     assert all(kind["proves"] for kind in document["kinds"])
     table = run("destinations", "--kinds").stdout
     assert all(kind in table for kind in KINDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "decision", "ground"),
+    [
+        (["--country", "US", "--region", "CA"], "allow", {"regime": "opt_out", "rule": "us-ca"}),
+        (["--country", "us"], "allow", {"regime": "opt_out", "rule": "US, part unknown"}),
+        (["--country", "DE"], "withhold", {"regime": "opt_in", "rule": "eea-de"}),
+        ([], "withhold", {"regime": "opt_in"}),
+    ],
+)
+def test_an_event_is_explained_as_it_would_be_at_a_place(
+    config: Path, arguments: list[str], decision: str, ground: dict[str, str]
+) -> None:
+    code, answer = explain(config, json.dumps(track(anonymousId="a")), *arguments)
+    assert code == 0
+    told = {d["destination"]: d for d in answer["items"][0]["decisions"]}["warehouse"]
+    assert (told["decision"], told["grounds"]) == (decision, [ground])
+
+
+def test_a_region_belongs_to_a_country(config: Path) -> None:
+    result = run("explain", "--config", str(config), "--region", "CA", stdin="{}")
+    assert result.exit_code == 2

@@ -9,6 +9,7 @@ import functools
 import hmac
 import ipaddress
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from consentry.config import Server, Source, load_config
+from consentry.config.places import CDNS
 from consentry.core.moment import SECOND, parse
+from consentry.core.rule import UNKNOWN, How, Place
 from consentry.secret import Secret
 from consentry.web.app import COLD, create_app
 from consentry.web.ingest import read_gpc
@@ -327,11 +330,56 @@ def check_number(data: bytes, read: Callable[[str, str], int] = whole_number) ->
 
 numbers = st.text(alphabet="0123456789-+_ .\u00b2\u0663e", max_size=25).map(str.encode)
 
+# -- places ---------------------------------------------------------------------------------------
+COUNTRY_HEADERS = dict(CDNS.values())
+
+
+def check_place(data: bytes, read: Callable[[Request], Place] | None = None) -> str:
+    """First who connects, then a line ``name: value`` for each header."""
+    peer, *lines = data.decode("latin-1").split("\n")
+    pairs = [(name.strip().lower(), value) for name, _, value in (x.partition(":") for x in lines)]
+    raw = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in pairs]
+    found = (read or proxied().place_of)(request(*raw, peer=peer))
+    said = [(name, value.strip().upper()) for name, value in pairs if name in COUNTRY_HEADERS]
+    if not said or not _is_proxy(peer):
+        assert found.how is How.NOBODY_LOOKED, "a stranger was believed"
+        return "nobody"
+    countries = {value for _, value in said}
+    one_each = len({name for name, _ in said}) == len(said)
+    if len(countries) != 1 or not one_each or not re.fullmatch("[A-Z]{2}", min(countries)):
+        assert found == UNKNOWN, "a word that says nothing was believed"
+        return "unknown"
+    if found != UNKNOWN:  # some words of two letters are no country
+        assert found.country == min(countries)
+        regions = " ".join(v.upper() for n, v in pairs if n in COUNTRY_HEADERS.values())
+        assert found.region is None or re.fullmatch("[A-Z0-9]{1,3}", found.region)
+        assert found.region is None or found.region in regions
+    return "unknown" if found == UNKNOWN else "a place" if found.region is None else "a region"
+
+
+_words = st.sampled_from(
+    (b"US", b"de", b" FR ", b"XX", b"T1", b"", b"?", b"US, DE", b"USA", b"\xc4\xd6")
+)
+_parts = st.sampled_from((b"CA", b"us-ca", b"California", b"", b"75", b"\xb2", b"C A"))
+_place_lines = st.sampled_from(sorted(COUNTRY_HEADERS)).flatmap(
+    lambda name: (
+        st.tuples(st.just(name.encode() + b": "), _words).map(b"".join)
+        | st.tuples(st.just(COUNTRY_HEADERS[name].encode() + b": "), _parts).map(b"".join)
+    )
+)
+places = st.builds(
+    lambda peer, lines: b"\n".join((peer, *lines)),
+    st.sampled_from((b"10.0.0.1", b"fd00::7", b"192.0.2.9", b"")),
+    st.lists(_place_lines, max_size=4),
+)
+
+
 PARSERS = (
     Parser("key", check_key, keys),
     Parser("token", check_token, tokens() | strange_tokens | st.binary(max_size=30)),
     Parser("gpc", check_gpc, gpc_headers),
     Parser("address", check_address, addresses),
+    Parser("place", check_place, places),
     Parser("query", check_query, queries),
     Parser("number", check_number, numbers),
 )

@@ -21,6 +21,7 @@ from consentry.config import ConfigError, Problem
 from consentry.core import moment
 from consentry.core.delivery import Grade, Outcome
 from consentry.core.event import Event, parse_event
+from consentry.core.rule import How, Place
 from consentry.core.stamp import Stamp, read_stamp
 from consentry.destinations.addresses import Target, TargetRefused
 from consentry.web import bodies as api
@@ -138,6 +139,16 @@ def first_line_only(request: Request) -> bool | None:
     return True if request.headers.get("sec-gpc") == "1" else None
 
 
+def any_peer(request: Request) -> Place:
+    trusting = Request({**request.scope, "client": ("10.0.0.1", 1)})
+    return headers.proxied().place_of(trusting)
+
+
+def first_network(request: Request) -> Place:
+    country = request.headers.get("cf-ipcountry", "").strip().upper()
+    return Place(country, None, How.HEADER) if country else headers.proxied().place_of(request)
+
+
 def first_hop(request: Request) -> str | None:
     assert request.client is not None
     said = request.headers.get("x-forwarded-for", "").split(",")[0].strip()
@@ -224,6 +235,8 @@ BROKEN: dict[str, tuple[str, Check]] = {
     "an expired token is taken": ("token", lambda d: headers.check_token(d, forgets_the_time)),
     "alg none is taken": ("token", lambda d: headers.check_token(d, any_algorithm)),
     "only the first signal is read": ("gpc", lambda d: headers.check_gpc(d, first_line_only)),
+    "a stranger's place is believed": ("place", lambda d: headers.check_place(d, any_peer)),
+    "the first network is believed": ("place", lambda d: headers.check_place(d, first_network)),
     "the first hop is believed": ("address", lambda d: headers.check_address(d, first_hop)),
     "Python's numbers are taken": ("number", lambda d: headers.check_number(d, python_number)),
     "every answer is success": (

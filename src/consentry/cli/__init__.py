@@ -21,6 +21,7 @@ COMMANDS = {
     "dead-letters": ("dead_letters", "List and replay deliveries that were given up."),
     "destinations": ("destinations", "Show every destination and how it is doing."),
     "leaks": ("leaks", "Say what pages tried to send without consent."),
+    "jurisdictions": ("jurisdictions", "List the laws that are known, by place and date."),
     "ledger": ("ledger", "Verify and export the ledger."),
     "backup": ("backup", "Copy a store while it is served, and restore a copy."),
     "import": ("import_", "Import choices that another system collected."),

@@ -25,6 +25,7 @@ from consentry.cli.output import emit, note, table
 
 if TYPE_CHECKING:
     from consentry.config import Config
+    from consentry.core.rule import Place
 
 _AT_ONCE = 1000  # events
 _BYTES_AT_ONCE = 2 * 1024 * 1024
@@ -35,6 +36,8 @@ _COLUMNS = ("event", "destination", "decision", "reason", "failed", "grounds")
 @click.argument("file", type=click.File("r", encoding="utf-8"), default="-")
 @config_option
 @click.option("--source", help="With --config: the source that the events come from.")
+@click.option("--country", metavar="CC", help="Where it happens: ISO 3166-1, such as US.")
+@click.option("--region", metavar="RR", help="Its part: ISO 3166-2 without the country, as CA.")
 @server_url_option
 @json_option
 @click.pass_context
@@ -43,6 +46,8 @@ def command(
     file: IO[str],
     config_path: str | None,
     source: str | None,
+    country: str | None,
+    region: str | None,
     server_url: str,
     as_json: bool,
 ) -> None:
@@ -58,6 +63,9 @@ def command(
         raise click.UsageError("give --server or --config, not both")
     if source is not None and config_path is None:
         raise click.UsageError("--source belongs to --config: a server knows its own")
+    if region is not None and country is None:
+        raise click.UsageError("--region belongs to --country")
+    place = None if country is None else _place(country, region)
     if file.isatty():
         note("reading events from the terminal: end with Ctrl-D")
     try:
@@ -66,9 +74,9 @@ def command(
         raise CliError("the events are not UTF-8: save them as UTF-8", USAGE) from None
     ids = _ids(asked.events)
     if config_path is None:
-        answer = _ask_server(server_url, ids, asked)
+        answer = _ask_server(server_url, ids, asked, place)
     else:
-        answer = _decide_here(load(config_path), source, ids, asked)
+        answer = _decide_here(load(config_path), source, ids, asked, place)
     if as_json:
         emit(answer)
     else:
@@ -76,6 +84,12 @@ def command(
         table(_COLUMNS, _rows(answer["items"], labels))
     if any("error" in item for item in answer["items"]):
         raise click.exceptions.Exit(FAILED)
+
+
+def _place(country: str, region: str | None) -> Place:
+    from consentry.core.rule import How, Place
+
+    return Place(country.upper(), None if region is None else region.upper(), How.TOLD)
 
 
 def _ids(events: Sequence[Any]) -> list[str]:
@@ -98,7 +112,7 @@ def _label(item_id: str, event: Any) -> str:
     return " ".join(str(part) for part in (event.get("type"), name, f"({item_id})") if part)
 
 
-def _ask_server(url: str, ids: list[str], asked: Asked) -> dict[str, Any]:
+def _ask_server(url: str, ids: list[str], asked: Asked, place: Place | None) -> dict[str, Any]:
     if asked.batch.get("context") or asked.batch.get("integrations"):
         raise CliError(
             "this batch says something of all its events, and a server is asked about single "
@@ -106,9 +120,12 @@ def _ask_server(url: str, ids: list[str], asked: Asked) -> dict[str, Any]:
             USAGE,
         )
     server = server_at(url)
-    questions = [
+    questions: list[dict[str, Any]] = [
         {"id": item_id, "event": event} for item_id, event in zip(ids, asked.events, strict=True)
     ]
+    if place is not None:
+        where = {"country": place.country, **({"region": place.region} if place.region else {})}
+        questions = [{**question, "place": where} for question in questions]
     answer: dict[str, Any] = {"items": []}
     for some in _parts(questions):
         part = server.post("/v1/decisions", {"items": some})
@@ -132,7 +149,7 @@ def _parts(questions: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _decide_here(
-    config: Config, source: str | None, ids: list[str], asked: Asked
+    config: Config, source: str | None, ids: list[str], asked: Asked, place: Place | None
 ) -> dict[str, Any]:
     from consentry.cli.offline import Offline
     from consentry.flow.offline import NoRecords
@@ -144,12 +161,12 @@ def _decide_here(
     path = path_of(config.store_url) if config.store_url.startswith("sqlite:") else ""
     if not os.path.exists(path):
         note("decided without any records: there is no store yet")
-        answer = Offline(config, NoRecords(), source).explain(ids, asked.events, asked.batch)
+        answer = Offline(config, NoRecords(), source, place).explain(ids, asked.events, asked.batch)
         return {**answer, "records": None}
     from consentry.cli.ledger_file import LedgerFile
 
     with closing(LedgerFile(path)) as ledger:
-        answer = Offline(config, ledger, source).explain(ids, asked.events, asked.batch)
+        answer = Offline(config, ledger, source, place).explain(ids, asked.events, asked.batch)
         return {**answer, "records": ledger.end}
 
 

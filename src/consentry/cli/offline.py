@@ -8,6 +8,7 @@ from typing import Any
 from consentry.config import Config
 from consentry.core.event import Envelope, Event, Malformed, parse_event, read_time
 from consentry.core.moment import Moment, format_exact
+from consentry.core.rule import NOBODY_LOOKED, Place
 from consentry.core.stamp import Invalid
 from consentry.flow import describe
 from consentry.flow.explain import explain_event
@@ -19,14 +20,21 @@ class Offline:
     """Answers as POST /v1/decisions would, at this instant. Sends and records nothing.
 
     ``source`` names the source that the events are taken to come from; without one they are
-    taken for a public source's, which may grant least.
+    taken for a public source's, which may grant least. ``place`` is where they happen.
     """
 
-    def __init__(self, config: Config, records: Records, source: str | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        records: Records,
+        source: str | None = None,
+        place: Place | None = None,
+    ) -> None:
         regimes = {s.name: s.regime for s in config.sources if s.regime is not None}
         self._world = world_of(Held(records), config.policy, regimes)
         trusted = any(s.trusted for s in config.sources if s.name == source)
-        self._origin = Origin(source or "", "server" if trusted else "public")
+        trust = "server" if trusted else "public"
+        self._origin = Origin(source or "", trust, None, place or NOBODY_LOOKED)
 
     def explain(self, ids: Sequence[str], events: Sequence[Any], batch: dict[str, Any]) -> Any:
         """The reply of POST /v1/decisions for these events."""

@@ -19,7 +19,7 @@ from consentry.core.rule import (
     place_of_code,
 )
 from consentry.jurisdictions.lookup import known_place, regimes_of, rule_of, starts
-from consentry.jurisdictions.rows import Row, rows
+from consentry.jurisdictions.rows import Row, due, rows
 
 __all__ = [
     "NOBODY_LOOKED",
@@ -35,6 +35,7 @@ __all__ = [
     "Place",
     "Row",
     "Rule",
+    "due",
     "known_place",
     "place_of_code",
     "regimes_of",

@@ -130,6 +130,11 @@ def rows() -> tuple[Row, ...]:
     return _file().rows
 
 
+def due(date: str) -> tuple[Row, ...]:
+    """Rows that should have been reviewed before this ISO date."""
+    return tuple(row for row in rows() if row.review_by < date)
+
+
 def subdivisions() -> dict[str, frozenset[str]]:
     """The parts of those countries whose parts have laws of their own."""
     return {country: frozenset(parts) for country, parts in _file().subdivisions.items()}
