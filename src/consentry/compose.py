@@ -26,6 +26,7 @@ from consentry.destinations.transport import OutboundClient
 from consentry.flow import describe
 from consentry.flow.configure import take_policy
 from consentry.flow.deliver import Settled
+from consentry.flow.notices import Notices
 from consentry.flow.subjects import Subjects
 from consentry.flow.world import World
 from consentry.ledger.notary import Notary
@@ -103,7 +104,8 @@ class Running:
         changed = {n: g for n, g in self._given.items() if g != wanted.get(n)}
         try:
             await self._dismiss(list(changed))
-            await take_policy(self.world, config.policy)
+            notices = Notices(config.notice, config.policy, config.tags)
+            await take_policy(self.world, config.policy, notices)
         except Exception:
             self._man(changed)
             raise
@@ -111,6 +113,7 @@ class Running:
         self.world.shadow = config.shadow
         self.config = config
         self.site.take_config(config)
+        self.world.followers.tell_all()
         self._man(wanted)
         log.info("configuration_taken", policy=config.policy.version, shadow=config.shadow)
 
@@ -321,6 +324,9 @@ async def serve(config_path: str, host: str, port: int) -> None:
         await asyncio.gather(*background, return_exceptions=True)
         await running.stop()
 
+    limits = Limits.of_process()
+    # Streams stay open: three of four connections are left to those who come and go.
+    running.site.most_streams = min(running.site.most_streams, limits.connections // 4)
     server = Listener(
         uvicorn.Config(
             create_app(running.site, stop),
@@ -338,7 +344,7 @@ async def serve(config_path: str, host: str, port: int) -> None:
             timeout_graceful_shutdown=10,
         ),
         running.site.closing.set,
-        Limits.of_process(),
+        limits,
     )
     log.info("serving", workspace=config.workspace, port=port, shadow=config.shadow)
     await server.serve()

@@ -106,6 +106,17 @@ class Reply(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class Tally(NamedTuple):
+    """How often something happened with a notice, on one day (UTC, ISO 8601)."""
+
+    day: str
+    what: str
+    region: str
+    version: str
+    language: str
+    times: int = 1
+
+
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """All that one request writes; it is written whole or not at all."""
 
@@ -115,6 +126,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     notices: tuple[tuple[str, str], ...] = ()  # (SHA-256 in hex, text)
     mails: tuple[Mail, ...] = ()
     opt_ins: tuple[OptIn, ...] = ()
+    tallies: tuple[Tally, ...] = ()  # added to what was counted before
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -314,6 +326,9 @@ class Store(Protocol):
     def reply_to(self, key: str) -> Reply | None: ...
 
     def notice(self, digest: str) -> str | None: ...
+
+    def tallies(self, since: str) -> Sequence[Tally]:
+        """What was counted on this day and after it, ordered by everything but how often."""
 
     def records_of(
         self, nodes: Iterable[Node], before: int | None = None, limit: int = 100

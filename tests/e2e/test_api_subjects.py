@@ -165,7 +165,8 @@ def test_the_notice_that_was_shown_is_archived_by_its_hash(acme: Server) -> None
     archived = acme.admin("GET", f"/v1/notices/{digest}")
     assert (archived.status, archived.body.decode()) == (200, text)
     kept = lookup(acme, subject, history=True)["history"][0]["evidence"]
-    assert kept == {name: value for name, value in evidence.items() if name != "noticeText"}
+    said = {name: value for name, value in evidence.items() if name != "noticeText"}
+    assert kept == {**said, "noticeKnown": True}
     assert acme.admin("GET", f"/v1/notices/{'0' * 64}").status == 404
 
 

@@ -28,6 +28,7 @@ from consentry.ports import (
     StoreConflict,
     StoredEvent,
     StoreUnavailable,
+    Tally,
 )
 from tests.store.conformance_leaks import LeaksConformance
 from tests.store.conformance_outbox import OutboxConformance
@@ -103,6 +104,7 @@ class StoreConformance(OutboxConformance, LeaksConformance):
         assert not list(store.attempted_from("ads", 0))
         assert not list(store.records_of([ANN]))
         assert not list(store.suppressions())
+        assert not list(store.tallies(""))
 
     async def test_nothing_can_be_committed(self, store: Store) -> None:
         assert await store.commit(Commit()) == Committed((), ())
@@ -269,6 +271,25 @@ class StoreConformance(OutboxConformance, LeaksConformance):
         assert store.reply_to("k1") == answer
         assert store.reply_to("k2") is None
         assert (store.notice("0a"), store.notice("0b")) == ("We ask.", "Ö")
+
+    async def test_counts_add_up(self, store: Store) -> None:
+        shown = Tally("2026-11-27", "shown", "DE", "1", "de")
+        first = Commit(tallies=(shown, shown._replace(times=2), shown._replace(region="FR")))
+        await store.commit(first)
+        await store.commit(Commit(tallies=(shown, shown._replace(day="2026-11-26", times=9))))
+        found = [shown._replace(times=4), shown._replace(region="FR")]
+        assert list(store.tallies("2026-11-27")) == found
+        assert list(store.tallies("2026-11-01")) == [
+            shown._replace(day="2026-11-26", times=9), *found,
+        ]  # fmt: skip
+        assert list(store.tallies("2026-11-28")) == []
+
+    async def test_what_was_refused_is_not_counted(self, store: Store) -> None:
+        shown = Tally("2026-11-27", "shown", "DE", "1", "de")
+        await store.commit(Commit(records=(record("r0"),), tallies=(shown,)))
+        with pytest.raises(StoreConflict):
+            await store.commit(Commit(records=(record("r0"),), tallies=(shown,)))
+        assert list(store.tallies("")) == [shown]
 
     async def test_a_known_notice_stays_as_it_is(self, store: Store) -> None:
         await store.commit(Commit(notices=(("0a", "first"),)))

@@ -13,7 +13,7 @@ from consentry.core.leak import Leak, Via
 from consentry.core.moment import DAY
 from consentry.core.record import Fact, FactKind, Merge, Node
 from consentry.outbox import Token
-from consentry.ports import Commit, Pause, Progress, Store, StoreError
+from consentry.ports import Commit, Pause, Progress, Store, StoreError, Tally
 from consentry.store.memory import MemoryStore
 from consentry.store.sqlite import SqliteStore
 from tests.store.makers import (
@@ -71,6 +71,8 @@ opt_ins = st.builds(opt_in, st.integers(0, 30).map("o{}".format), nodes, ends_at
 tokens = st.builds(Token, st.sampled_from([b"x", b"y"]), st.sampled_from(["o1", "o2"]), times)
 tries = st.tuples(mails, st.none() | tokens)
 
+words = st.sampled_from(["a", "b"])
+tallies = st.builds(Tally, words, words, words, words, words, st.integers(1, 9))
 
 commits = st.builds(
     Commit,
@@ -78,6 +80,7 @@ commits = st.builds(
     events=st.lists(events, max_size=5).map(tuple),
     replies=st.lists(st.integers(0, 20).map(lambda n: reply(f"k{n}")), max_size=1).map(tuple),
     notices=st.lists(st.tuples(st.sampled_from(["0a", "0b"]), st.text()), max_size=1).map(tuple),
+    tallies=st.lists(tallies, max_size=3).map(tuple),
 )
 rows = st.builds(
     delivery, st.just(""), st.sampled_from(PLACES), st.sampled_from(["waiting", "dead"]),
@@ -157,6 +160,7 @@ def answers(store: Store) -> dict[str, Any]:
         "ids": [store.position_of(s, f"m{n}") for s in ("web", "app") for n in range(41)],
         "replies": [store.reply_to(f"k{n}") for n in range(21)],
         "notices": [store.notice(digest) for digest in ("0a", "0b")],
+        "tallies": [list(store.tallies(since)) for since in ("", "b", "c")],
         "rows": list(store.deliveries()) + list(store.deliveries("ads", "dead", ("ads", 4), 2)),
         "counts": [store.count_rows(name, s) for name in NAMES for s in ("waiting", "dead")],
         "attempts": [list(store.attempts_at(n)) for n in PLACES],

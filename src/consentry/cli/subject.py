@@ -11,6 +11,22 @@ from consentry.cli.options import filled, json_option, with_server, with_subject
 from consentry.cli.output import emit, note, say, table
 
 _MOST_PAGES = 1000
+_EVIDENCE = (
+    "action",
+    "surface",
+    "noticeId",
+    "noticeVersion",
+    "noticeHash",
+    "noticeKnown",
+    "noticeContradicts",
+    "language",
+    "layout",
+    "page",
+    "sdkVersion",
+    "network",
+    "browser",
+)
+_PLACE = ("jurisdiction", "regime", "rule", "ruleVersion")
 
 
 @click.group("subject")
@@ -144,6 +160,8 @@ def _print_subject(found: dict[str, Any]) -> None:
     if found.get("history"):
         columns = ("seq", "received", "type", "source", "change", "record")
         table(columns, map(_record_row, found["history"]), title="records, newest first")
+        for entry in found["history"]:
+            _print_evidence(entry)
     if found.get("next"):
         say("there are more records: --limit shows them")
 
@@ -165,6 +183,16 @@ def _record_row(entry: dict[str, Any]) -> tuple[object, ...]:
         change,
         entry.get("recordId"),
     )
+
+
+def _print_evidence(entry: dict[str, Any]) -> None:
+    """How and where a choice was made, and what the person was shown."""
+    evidence, place = entry.get("evidence") or {}, entry.get("place") or {}
+    told = {name: evidence[name] for name in _EVIDENCE if evidence.get(name) is not None}
+    if not told or entry.get("type") == "config":
+        return
+    told.update((name, place[name]) for name in _PLACE if place.get(name) is not None)
+    say(f"{entry.get('recordId')}: " + ", ".join(f"{k} {v}" for k, v in told.items()))
 
 
 def _changes(before: dict[str, str], after: dict[str, str]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from consentry.core.policy import Policy, Regime
 from consentry.core.record import Node
 from consentry.core.rule import NOBODY_LOOKED
 from consentry.flow.records import (
+    GPC,
     Origin,
     Said,
     choice_record,
@@ -25,6 +26,7 @@ from consentry.flow.records import (
     link_record,
     links_of,
     merge_record,
+    page_alone,
     signal_record,
 )
 from consentry.flow.subjects import Asking
@@ -33,7 +35,6 @@ from consentry.flow.world import World
 from consentry.ledger.entry import Record
 from consentry.ports import Commit, StoredEvent
 
-GPC = "gpc"
 LINKING = frozenset({"identify", "alias"})
 LONGEST_TURN_S = 0.01  # of the event loop, for one request
 
@@ -87,6 +88,7 @@ async def accept(world: World, incoming: Incoming) -> Accepted:
     if records:
         with world.subjects.in_flight(records), _on_its_way(world, incoming, events):
             decided, positions = await _decide_and_store(world, going)
+        world.followers.tell(records)
     else:
         decided, positions = await _decide_and_store(world, going)
     if positions:
@@ -234,7 +236,7 @@ def _said(event: Event, answer: Answer, made_at: Moment | None) -> Said:
     }
     page = event.context.get("page")
     if isinstance(page, dict) and isinstance(page.get("url"), str):
-        evidence["page"] = page["url"][:2000]
+        evidence["page"] = page_alone(page["url"][:2000])
     return Said(subject_of(event), answer, event.received_at, made_at, event.claimed_at, evidence)
 
 

@@ -8,29 +8,61 @@ from typing import Any
 
 import msgspec
 
+from consentry.core.moment import Moment
 from consentry.core.policy import Policy
+from consentry.flow.notices import Notices
 from consentry.flow.records import config_record, workspace_node
 from consentry.flow.world import World
+from consentry.notice.edition import Told, history_of, read_told
 from consentry.ports import Commit
 
 
-async def take_policy(world: World, policy: Policy) -> bool:
-    """Put a policy into force; True when it differs from the last one on record.
+async def take_policy(world: World, policy: Policy, notices: Notices | None = None) -> bool:
+    """Put a policy into force, with what people are shown; True when it differs from the last one
+    on record.
 
     Raises StoreError when the change cannot be recorded; then the old policy stays in force.
     """
     before = last_policy(world, policy)
     policy_id = await world.store.policy_id(policy)
+    told = [] if notices is None else _told(world, policy)
     differs = before is None or before.version != policy.version
-    if differs:
-        evidence = {
-            "policyVersion": policy.version,
-            "previousVersion": None if before is None else before.version,
-            "changes": changes(before, policy),
-        }
-        await world.store.commit(Commit(records=(config_record(world, evidence),)))
+    if notices is not None:
+        differs = differs or not told or told[-1][1] != notices.told
+    record = config_record(world, _evidence(before, policy, notices)) if differs else None
+    records = () if record is None else (record,)
+    texts = () if notices is None else notices.unarchived(world.store)
+    if records or texts:
+        await world.store.commit(Commit(records=records, notices=texts))
     world.policy, world.policy_id = policy, policy_id
+    if notices is not None:
+        told += [(one.received_at, notices.told) for one in records]
+        world.notices = notices.after(history_of(told))
     return differs
+
+
+def _evidence(before: Policy | None, policy: Policy, notices: Notices | None) -> dict[str, Any]:
+    evidence: dict[str, Any] = {
+        "policyVersion": policy.version,
+        "previousVersion": None if before is None else before.version,
+        "changes": changes(before, policy),
+    }
+    if notices is not None:
+        evidence["notice"] = msgspec.to_builtins(notices.told)
+    return evidence
+
+
+def _told(world: World, policy: Policy) -> list[tuple[Moment, Told]]:
+    """What people were told, by every configuration on record, from the first to the last."""
+    found: list[tuple[Moment, Told]] = []
+    before: int | None = None
+    while page := world.store.records_of([workspace_node(policy)], before):
+        before = page[-1].seq
+        for entry in page:
+            told = read_told(entry.record.evidence)
+            if told is not None:
+                found.append((entry.record.received_at, told))
+    return found[::-1]
 
 
 def last_policy(world: World, policy: Policy) -> Policy | None:

@@ -10,13 +10,22 @@ import msgspec
 
 from consentry.core.choice import Answer
 from consentry.core.policy import topic_key
-from consentry.core.record import Node
+from consentry.core.record import Node, NodeKind
 from consentry.flow import describe
-from consentry.flow.records import Made, Origin, Said, choice_made, suppression_record
+from consentry.flow.counts import tallies_of
+from consentry.flow.records import (
+    GPC,
+    Made,
+    Origin,
+    Said,
+    choice_made,
+    signal_record,
+    suppression_record,
+)
 from consentry.flow.world import World
 from consentry.jurisdictions import rule_of
 from consentry.ledger.entry import Record, RecordType
-from consentry.ports import Commit, Reply
+from consentry.ports import Commit, Reply, Tally
 
 
 class KeyReused(Exception):
@@ -35,12 +44,15 @@ class Once:
 class Answered:
     """The reply to a choice; ``again`` when it had been given before.
 
-    ``alone``: it tells of nobody but the identifiers that the choice names.
+    ``alone``: it tells of nobody but the identifiers that the choice names. ``tallies`` are what
+    it was counted as, ``signals`` what was recorded beside it.
     """
 
     body: dict[str, Any]
     again: bool
     alone: bool = False
+    tallies: tuple[Tally, ...] = ()
+    signals: tuple[Record, ...] = ()
 
 
 async def record_choice(
@@ -51,20 +63,22 @@ async def record_choice(
     once: Once | None = None,
     type_: RecordType = RecordType.CHOICE,
     notice: tuple[str, str] | None = None,
+    gpc: bool | None = None,
 ) -> Answered:
     """Record one choice. The same key and body get the same reply, for ever.
 
-    ``notice`` is (SHA-256 in hex, text) of what the person was shown. Raises KeyReused, and
+    ``notice`` is (SHA-256 in hex, text) of what the person was shown. ``gpc`` is whether the
+    browser that speaks sends the signal, None where no browser does. Raises KeyReused, and
     StoreUnavailable when nothing was written.
     """
     if once is None:
-        return await _record(world, said, origin, None, type_, notice)
+        return await _record(world, said, origin, None, type_, notice, gpc)
     known = await _answered_before(world, once)
     if known is not None:
         return Answered(known, True)
     answering = world.answering[once.key] = asyncio.get_running_loop().create_future()
     try:
-        return await _record(world, said, origin, once, type_, notice)
+        return await _record(world, said, origin, once, type_, notice, gpc)
     finally:
         del world.answering[once.key]
         answering.set_result(None)
@@ -89,19 +103,40 @@ async def _record(
     once: Once | None,
     type_: RecordType,
     notice: tuple[str, str] | None,
+    gpc: bool | None,
 ) -> Answered:
-    made = choice_made(world, said, origin, type_)
+    signals = _signals(world, said, origin, gpc)
+    made = choice_made(world, said, origin, type_, signals)
     record = made.record
-    with world.subjects.in_flight([record]):
+    records = (*signals, record)
+    with world.subjects.in_flight(records):
         body = _reply(world, said, made, origin)
         replies: tuple[Reply, ...] = ()
         if once is not None:
             replies = (Reply(once.key, once.digest, 201, msgspec.json.encode(body)),)
         notices = () if notice is None else (notice,)
-        commit = Commit(records=(record,), replies=replies, notices=notices)
+        tallies = tallies_of(world.notices, record, origin.place)
+        commit = Commit(records=records, replies=replies, notices=notices, tallies=tallies)
         committed = await world.store.commit(commit)
     world.notify()
-    return Answered({**body, "seq": committed.seqs[0]}, False, made.alone)
+    world.followers.tell(records)
+    return Answered({**body, "seq": committed.seqs[-1]}, False, made.alone, tallies, signals)
+
+
+def _signals(world: World, said: Said, origin: Origin, gpc: bool | None) -> tuple[Record, ...]:
+    """The signal of a browser, when it appears and when it is seen to be gone, as with events.
+
+    The page that asked was loaded with it, so it was there before the answer was: an explicit
+    yes outweighs it (rule 8), and it refuses whatever was not answered.
+    """
+    node = said.subject[0]
+    if gpc is None or node.kind not in (NodeKind.DEVICE, NodeKind.ACCOUNT):
+        return ()
+    if world.subjects.signal_known(node, GPC, gpc):
+        return ()
+    made_at = said.received_at if said.made_at is None else said.made_at
+    seen_at = min(made_at, said.received_at) - 1
+    return (signal_record(world, GPC, gpc, node, origin, said.received_at, seen_at),)
 
 
 def _reply(world: World, said: Said, made: Made, origin: Origin) -> dict[str, Any]:
@@ -137,6 +172,7 @@ async def suppress(
     with world.subjects.in_flight([record]):
         await world.store.commit(Commit(records=(record,)))
     world.notify()
+    world.followers.tell((record,))
     return record
 
 

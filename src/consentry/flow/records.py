@@ -19,6 +19,7 @@ from consentry.flow.world import World
 from consentry.jurisdictions import rule_of
 from consentry.ledger.entry import Record, RecordType
 
+GPC = "gpc"
 _KINDS = {RecordType.CHOICE: FactKind.CHOICE, RecordType.IMPORT: FactKind.IMPORT}
 
 
@@ -69,9 +70,13 @@ class Made(NamedTuple):
 
 
 def choice_made(
-    world: World, said: Said, origin: Origin, type_: RecordType = RecordType.CHOICE
+    world: World,
+    said: Said,
+    origin: Origin,
+    type_: RecordType = RecordType.CHOICE,
+    beside: tuple[Record, ...] = (),
 ) -> Made:
-    """As ``choice_record``, with the standing that it leads to."""
+    """As ``choice_record``, with the standing that it leads to, and ``beside`` it too."""
     record_id = world.new_id("rec")
     facts = facts_of(
         said.answer,
@@ -98,22 +103,31 @@ def choice_made(
     )
     named = sorted(said.answer.granted | said.answer.denied)
     before = world.subjects.standing(said.subject, world.policy, said.received_at)
-    asking = world.subjects.asking(world.policy, [record])
+    asking = world.subjects.asking(world.policy, [*beside, record])
     after = asking.standing(said.subject, said.received_at)
     told = msgspec.structs.replace(record, before=states(before, named), after=states(after, named))
     return Made(told, after, set(asking.looked_at) <= set(said.subject))
 
 
 def signal_record(
-    world: World, name: str, present: bool, node: Node, origin: Origin, received_at: Moment
+    world: World,
+    name: str,
+    present: bool,
+    node: Node,
+    origin: Origin,
+    received_at: Moment,
+    seen_at: Moment | None = None,
 ) -> Record:
-    """A signal that appeared, or is seen to be gone. What it covers is kept with it."""
+    """A signal that appeared, or is seen to be gone. What it covers is kept with it.
+
+    It counts from ``seen_at``, else from when it was received.
+    """
     record_id = world.new_id("rec")
     covers = tuple(c.id for c in world.policy.categories if c.gpc and not c.essential)
     fact = Fact(
         FactKind.SIGNAL,
         record_id,
-        received_at,
+        received_at if seen_at is None else seen_at,
         denied=covers if present else (),
         signal=name,
         present=present,
@@ -202,6 +216,16 @@ def links_of(event: Event, origin: Origin) -> list[tuple[Node, Node]]:
     if event.type == "identify" and owner is not None:
         links += [(owner, contact) for contact in contacts_of(event)]
     return links
+
+
+def page_alone(address: str) -> str:
+    """A page's address without what may hold personal data: query, fragment, user and password."""
+    plain = address.partition("#")[0].partition("?")[0]
+    scheme, separator, rest = plain.partition("//")
+    if not separator:
+        return plain
+    host, slash, path = rest.partition("/")
+    return f"{scheme}//{host.rpartition('@')[2]}{slash}{path}"
 
 
 def contacts_of(event: Event) -> list[Node]:

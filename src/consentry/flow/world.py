@@ -13,6 +13,8 @@ from consentry.core.moment import Moment
 from consentry.core.policy import Policy, Regime
 from consentry.core.rule import Place
 from consentry.flow.feed import Feed
+from consentry.flow.followers import Followers
+from consentry.flow.notices import Notices, nothing_shown
 from consentry.flow.subjects import Subjects
 from consentry.ports import Store
 
@@ -42,7 +44,9 @@ class World:
     policy_id: int
     regimes: dict[str, Regime] = field(default_factory=dict)
     shadow: bool = False
+    notices: Notices = field(default_factory=nothing_shown)
     feed: Feed = field(default_factory=Feed)
+    followers: Followers = field(default_factory=Followers)
     notify: Callable[[], None] = lambda: None
     answering: dict[str, asyncio.Future[None]] = field(default_factory=dict)
     updating: dict[tuple[str, str], list[Moment]] = field(default_factory=dict)

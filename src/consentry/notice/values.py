@@ -64,3 +64,19 @@ class Tagged(Protocol):
 
     @property
     def categories(self) -> tuple[str, ...]: ...
+
+
+class PageTag(Tagged, Protocol):
+    """What a page needs to know of a tag."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]: ...
+
+    @property
+    def cookies(self) -> tuple[str, ...]: ...
+
+    @property
+    def revoke(self) -> str | None: ...
+
+    @property
+    def mode(self) -> str: ...

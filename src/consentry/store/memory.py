@@ -6,7 +6,7 @@ by construction: it is checked first and then cannot fail.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -31,6 +31,7 @@ from consentry.ports import (
     StoreError,
     StoreUnavailable,
     Suppression,
+    Tally,
 )
 from consentry.store import suppression
 from consentry.store.memory_leaks import MemoryLeaks
@@ -63,6 +64,7 @@ class MemoryStore:
         self._suppressed: dict[Node, tuple[int, Fact]] = {}
         self._replies: dict[str, Reply] = {}
         self._notices: dict[str, str] = {}
+        self._tallies: Counter[tuple[str, str, str, str, str]] = Counter()
         self._events: dict[int, StoredEvent] = {}
         self._position_of: dict[tuple[str, str], int] = {}
         self._end = 0
@@ -125,6 +127,8 @@ class MemoryStore:
         self._replies.update((reply.key, reply) for reply in commit.replies)
         for digest, text in commit.notices:
             self._notices.setdefault(digest, text)
+        for one in commit.tallies:
+            self._tallies[one[:5]] += one.times
         self.outbox.add(commit.mails, commit.opt_ins)
         return Committed(tuple(range(first, len(self._records))), positions)
 
@@ -270,6 +274,10 @@ class MemoryStore:
 
     def notice(self, digest: str) -> str | None:
         return self._notices.get(digest)
+
+    def tallies(self, since: str) -> Sequence[Tally]:
+        found = sorted(self._tallies.items())
+        return [Tally(*counted, times) for counted, times in found if counted[0] >= since]
 
     def records_of(
         self, nodes: Iterable[Node], before: int | None = None, limit: int = 100

@@ -33,6 +33,7 @@ from consentry.ports import (
     StoreError,
     StoreUnavailable,
     Suppression,
+    Tally,
 )
 from consentry.store import codec, sqlite_open, sqlite_write
 from consentry.store.codec import RowKeys
@@ -344,6 +345,10 @@ class SqliteStore:
     def notice(self, digest: str) -> str | None:
         text: str | None = self._read.value("notice", digest)
         return text
+
+    @reading
+    def tallies(self, since: str) -> Sequence[Tally]:
+        return [Tally(*row) for row in self._read.rows("tallies", since)]
 
     @reading
     def records_of(

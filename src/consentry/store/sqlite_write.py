@@ -275,6 +275,9 @@ class _CommitGroup:
         notices = [notice for commit in commits for notice in commit.notices]
         if notices:
             self._db.executemany(SQL["add_notice"], notices)
+        tallies = [tally for commit in commits for tally in commit.tallies]
+        if tallies:
+            self._db.executemany(SQL["add_tally"], tallies)
         sqlite_mails.write(self._db, self._keys, commits)
 
 

@@ -12,7 +12,20 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from consentry.ports import StoreConflict, StoreError, StoreRefused
-from consentry.web import admin, consent, decisions, faults, ingest, openapi, ops, reports, sdk
+from consentry.web import (
+    admin,
+    consent,
+    decisions,
+    faults,
+    ingest,
+    notices,
+    openapi,
+    ops,
+    policy,
+    reports,
+    sdk,
+    stream,
+)
 from consentry.web.call import Answer, Call, Reply
 from consentry.web.problems import Problem
 from consentry.web.site import Site
@@ -29,10 +42,14 @@ HOT: dict[tuple[str, str], Callable[[Site, Call], Awaitable[Reply]]] = {
     ("POST", "/v1/consent"): consent.post_consent,
     ("POST", "/v1/consent/withdraw"): consent.post_withdraw,
     ("POST", "/v1/decisions"): decisions.post_decisions,
+    ("POST", "/v1/notices/noted"): notices.post_noted,
 }
 
 COLD: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/projects/{write_key}/settings", ingest.settings),
+    ("GET", "/v1/projects/{write_key}/policy", policy.get_policy),
+    ("GET", "/v1/stream", stream.get_stream),
+    ("GET", "/v1/choices", notices.get_choices),
     ("GET", "/v1/subjects/{subject:path}", consent.get_subject),
     ("POST", "/v1/subjects/lookup", consent.post_lookup),
     ("POST", "/v1/subjects/suppress", consent.post_suppress),
@@ -62,11 +79,11 @@ COLD: tuple[tuple[str, str, Handler], ...] = (
 
 # What browsers call from other origins, with a public key.
 _PROJECTS = "/v1/projects/"
-_CROSS_ORIGIN = ("/v1/consent", "/v1/subjects", "/v1/csp-reports", _PROJECTS)
+_CROSS_ORIGIN = ("/v1/consent", "/v1/subjects", "/v1/csp-reports", "/v1/stream", _PROJECTS)
 _TRACKING = frozenset(path for _, path in HOT) - {"/v1/decisions"}
 _ALLOW_HEADERS = (
     "authorization, content-type, content-encoding, x-retry-count, idempotency-key, "
-    "consentry-subject-token"
+    "consentry-subject-token, consentry-anonymous-id"
 )
 
 
@@ -181,10 +198,18 @@ def _add_cors(site: Site, path: str, origin: str | None, response: Answer) -> No
     """Browsers of an allowed origin may read answers, and how long to wait before a retry."""
     if path not in _TRACKING and not path.startswith(_CROSS_ORIGIN):
         return
-    response.raw_headers.append((b"vary", b"Origin"))
+    _vary_by_origin(response)
     if origin and _known_origin(site, origin, path):
         allowed = (b"access-control-allow-origin", origin.encode("latin-1"))
         response.raw_headers += [allowed, (b"access-control-expose-headers", b"Retry-After")]
+
+
+def _vary_by_origin(response: Answer) -> None:
+    """Beside whatever else an answer differs by, on the one line that every cache reads."""
+    headers = response.raw_headers
+    before = [value for name, value in headers if name == b"vary"]
+    kept = [header for header in headers if header[0] != b"vary"]
+    response.raw_headers = [*kept, (b"vary", b", ".join((*before, b"Origin")))]
 
 
 def _known_origin(site: Site, origin: str, path: str) -> bool:

@@ -59,6 +59,7 @@ class Evidence(Body):
     notice_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
     notice_text: Annotated[str, Meta(max_length=50_000)] | None = None
     language: Annotated[str, Meta(max_length=35)] | None = None
+    layout: Literal["bar", "box", "modal"] | None = None
     page: Text | None = None
     sdk_version: Annotated[str, Meta(max_length=100)] | None = None
 
@@ -82,6 +83,21 @@ class Withdraw(Body):
     categories: list[CategoryId] | None = None
     topics: Topics | None = None
     evidence: Evidence | None = None
+    write_key: str | None = None
+
+
+class Noted(Body):
+    """POST /v1/notices/noted: a notice was shown, or closed without an answer.
+
+    ``anonymous_id`` only where the browser has one already: an opt-out signal is kept with it.
+    """
+
+    what: Literal["shown", "closed"]
+    surface: Literal["banner", "preference_centre", "form", "link"] | None = None
+    notice_id: Text | None = None
+    notice_version: Text | None = None
+    language: Annotated[str, Meta(max_length=35)] | None = None
+    anonymous_id: Identifier | None = None
     write_key: str | None = None
 
 

@@ -31,7 +31,8 @@ from consentry.ledger.entry import RecordType
 from consentry.ports import StoreUnavailable
 from consentry.web import bodies
 from consentry.web.call import Asked, Call, Reply
-from consentry.web.ingest import tell_record
+from consentry.web.evidence import evidence_of, notice_in, said_of
+from consentry.web.ingest import read_gpc, tell_record
 from consentry.web.problems import Problem, json_response, whole_number
 from consentry.web.site import ADMIN, CHOICES, Site, read_body, request_key
 
@@ -67,8 +68,8 @@ class Caller:
         )
 
 
-def caller(site: Site, request: Asked, body_key: str | None) -> Caller:
-    """Admin, server or public, by the key. Raises Problem 401, 400 or 403."""
+def caller(site: Site, request: Asked, body_key: str | None, lane: str = CHOICES) -> Caller:
+    """Admin, server or public, by the key. Raises Problem 401, 400, 403 or 429."""
     source = site.known_source(request) if body_key is None else None
     if source is None:
         key = request_key(request)
@@ -78,7 +79,7 @@ def caller(site: Site, request: Asked, body_key: str | None) -> Caller:
     if source is None:
         raise Problem(401, "unknown_key", "no source has this key", authenticate=True)
     site.check_origin(source, request)
-    site.check_rate(source, 1, CHOICES)
+    site.check_rate(source, 1, lane)
     return Caller(site.origin_of(source, request, site.world.clock.now()))
 
 
@@ -99,7 +100,8 @@ async def post_consent(site: Site, request: Call) -> Reply:
         raise Problem(400, "empty_choice", "name at least one category or topic", "preferences")
     answer = answer_of(body.preferences, body.topics)
     claimed, sent = _time(body.timestamp, "timestamp"), _time(body.sent_at, "sentAt")
-    said = _said(site, body.subject, answer, body.evidence, "api", claimed, sent)
+    kept = _kept(site, request, who, body.evidence, "api")
+    said = _said(site, body.subject, answer, kept, claimed, sent)
     return await _record(site, request, raw, who, said, body.evidence)
 
 
@@ -111,16 +113,24 @@ async def post_withdraw(site: Site, request: Call) -> Reply:
     answer = withdrawal_of(site.world, body.categories, body.topics)
     if not answer.denied:
         raise Problem(400, "empty_choice", "name at least one category or topic", "categories")
-    said = _said(site, body.subject, answer, body.evidence, "withdraw", None, None)
+    kept = _kept(site, request, who, body.evidence, "withdraw")
+    said = _said(site, body.subject, answer, kept, None, None)
     return await _record(site, request, raw, who, said, body.evidence)
+
+
+def _kept(
+    site: Site, request: Call, who: Caller, evidence: bodies.Evidence | None, action: str
+) -> dict[str, Any]:
+    now = site.world.clock.now()
+    kept = evidence_of(site, request, evidence, public=not who.trusted, now=now)
+    return {"action": action, **kept}
 
 
 def _said(
     site: Site,
     subject: bodies.Subject,
     answer: Answer,
-    evidence: bodies.Evidence | None,
-    action: str,
+    evidence: dict[str, Any],
     claimed: Moment | None,
     sent: Moment | None,
 ) -> Said:
@@ -131,7 +141,7 @@ def _said(
         received_at=now,
         made_at=made_at(claimed, sent, now),
         claimed_at=claimed,
-        evidence={"action": action, **_evidence(evidence)},
+        evidence=evidence,
     )
 
 
@@ -144,9 +154,10 @@ async def _record(
     evidence: bodies.Evidence | None,
 ) -> Reply:
     once = _once(request, who, raw)
+    gpc = None if who.trusted else read_gpc(request)
     try:
         answered = await record_choice(
-            site.world, said, who.origin, once=once, notice=_notice(evidence)
+            site.world, said, who.origin, once=once, notice=notice_in(evidence), gpc=gpc
         )
     except KeyReused:
         message = "this Idempotency-Key was used with another body; use a new key"
@@ -200,10 +211,15 @@ def _told(site: Site, answered: Answered, type_: RecordType) -> None:
     if answered.again:
         return
     site.meters.choices.labels(type_).inc()
+    site.meters.count_notices(answered.tallies)
+    for signal in answered.signals:
+        site.meters.choices.labels(signal.type).inc()
     if answered.body["unknown"]:
         site.meters.unknown_categories.inc()
     if not site.world.feed.watched:
         return
+    for signal in answered.signals:
+        tell_record(site, signal)
     entry = site.world.store.record(answered.body["recordId"])
     if entry is not None:
         tell_record(site, entry.record)
@@ -219,39 +235,6 @@ def _once(request: Call, who: Caller, raw: bytes) -> Once | None:
     scope = f"{who.origin.trust}/{who.origin.source}"
     digest = hashlib.sha256(request.path.encode() + b"\0" + raw).digest()
     return Once(f"{scope}/{key}", digest)
-
-
-def _evidence(evidence: bodies.Evidence | None) -> dict[str, Any]:
-    """What is kept with the record: the notice's text is archived by its hash, not here."""
-    if evidence is None:
-        return {}
-    kept = {
-        "action": evidence.action,
-        "surface": evidence.surface,
-        "noticeId": evidence.notice_id,
-        "noticeVersion": evidence.notice_version,
-        "noticeHash": evidence.notice_hash,
-        "language": evidence.language,
-        "page": evidence.page,
-        "sdkVersion": evidence.sdk_version,
-    }
-    if evidence.notice_text is not None:
-        found = _hash(evidence.notice_text)
-        if evidence.notice_hash not in (None, found):
-            message = "noticeHash is not the SHA-256 of noticeText"
-            raise Problem(400, "notice_mismatch", message, "evidence.noticeHash")
-        kept["noticeHash"] = found
-    return {name: value for name, value in kept.items() if value is not None}
-
-
-def _notice(evidence: bodies.Evidence | None) -> tuple[str, str] | None:
-    if evidence is None or evidence.notice_text is None:
-        return None
-    return _hash(evidence.notice_text), evidence.notice_text
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _time(value: str | None, field: str) -> Moment | None:
@@ -425,7 +408,7 @@ async def _import(site: Site, one: bodies.Imported) -> Answered:
         received_at=now,
         made_at=None if claimed is None else made_at(claimed, None, now),
         claimed_at=claimed,
-        evidence={"action": "import", **_evidence(one.evidence)},
+        evidence={"action": "import", **said_of(one.evidence)},
     )
     digest = hashlib.sha256(repr(one).encode("utf-8", "surrogatepass")).digest()
     once = None if one.key is None else Once(f"import/{one.key}", digest)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from consentry.core.decision import MOST_RULINGS, Ruling
 from consentry.flow.accept import Accepted
 from consentry.flow.deliver import Settled
+from consentry.ports import Tally
 
 
 class Meters:
@@ -40,6 +42,12 @@ class Meters:
         )
         self.reports_ignored = make("reports_ignored", "Reports about no request", "source")
         self.places = make("places", "Visitors' places, by how they were found", "how")
+        self.notices = make(
+            "notices", "Notices shown, closed and answered", "what", "region", "version", "language"
+        )
+        self.unknown_notices = make(
+            "unknown_notices", "Choices whose notice was never archived, or was another one"
+        )
         self.lag = Gauge(
             "consentry_lag_events",
             "Events not yet looked at, per destination",
@@ -110,6 +118,11 @@ class Meters:
             self.repeated.labels(source).inc(accepted.repeated)
         for record in accepted.records:
             self.choices.labels(record.type).inc()
+
+    def count_notices(self, tallies: Iterable[Tally]) -> None:
+        """What happened with notices."""
+        for one in tallies:
+            self.notices.labels(one.what, one.region, one.version, one.language).inc(one.times)
 
     def _count_rulings(self) -> None:
         """An event is counted under its type and its ruling; what that means, when it is asked."""

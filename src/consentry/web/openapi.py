@@ -25,6 +25,7 @@ _BODIES: dict[str, type[bodies.Body]] = {
     "/v1/subjects/lookup": bodies.Lookup,
     "/v1/subjects/suppress": bodies.Suppress,
     "/v1/subjects/unsuppress": bodies.Suppress,
+    "/v1/notices/noted": bodies.Noted,
     "/v1/imports": bodies.Imports,
     "/v1/deliveries/retry": bodies.Which,
     "/v1/dead-letters/replay": bodies.Which,
@@ -34,6 +35,8 @@ _REF = "#/components/schemas/{name}"
 _ERRORS = ("400", "401", "403", "404", "405", "408", "409", "413", "429", "500", "503")
 _TEXT = {"/metrics", "/v1/ledger/checkpoint", "/v1/ledger/key", "/v1/notices/{digest}"}
 _LINES = {"/v1/tail", "/v1/ledger"}
+_EVENTS = {"/v1/stream"}
+_POLICY = "/v1/projects/{write_key}/policy"
 _SCRIPTS = {"/sdk/{file}"}
 _OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/.well-known/gpc.json", *_SCRIPTS}
 _NUMBER = {"type": "string", "pattern": f"^[0-9]{{1,{LONGEST_NUMBER}}}$"}
@@ -50,6 +53,11 @@ _QUERY: dict[str, dict[str, Any]] = {
     "/v1/dead-letters": {"destination": _NAME, "cursor": _PLACE},
     "/v1/ledger": {"first": _NUMBER},
     "/v1/csp-reports": {"key": _NAME},
+    _POLICY: {"language": _NAME},
+    "/v1/choices": {
+        "since": {"type": "string", "format": "date"},
+        "by": {"type": "string", "pattern": "^(day|region|version|language)$"},
+    },
     "/v1/leaks": {"since": {"type": "string", "format": "date-time"}},
 }
 
@@ -160,6 +168,8 @@ def _parameters(path: str) -> list[dict[str, Any]]:
     if path in ("/v1/consent", "/v1/consent/withdraw"):
         key = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"}
         found.append({"name": "Idempotency-Key", "in": "header", "schema": key})
+    if path in _EVENTS:
+        found.append({"name": "Consentry-Anonymous-Id", "in": "header", "schema": _NAME})
     return found
 
 
@@ -200,6 +210,8 @@ def _responses(path: str) -> dict[str, Any]:
         good["content"] = {
             kind: {"schema": {"type": "string"}} for kind in ("text/javascript", "text/css")
         } | _json({"type": "object"})
+    elif path in _EVENTS:
+        good["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
     elif path in _LINES:
         good["content"] = {"application/x-ndjson": {"schema": {"type": "string"}}}
     else:
@@ -211,6 +223,8 @@ def _responses(path: str) -> dict[str, Any]:
         responses["201"] = {**good, "description": "Recorded. 200 is the same reply again."}
     error = {"description": "Refused.", "content": _json({"$ref": _REF.format(name="Error")})}
     responses.update(dict.fromkeys(_ERRORS, error))
+    if path == _POLICY:
+        responses["304"] = {"description": "The document that the caller has still holds."}
     if path == "/readyz":
         responses["503"] = {"description": "Not enforcing.", "content": _json(_reply(path))}
     return responses
@@ -234,6 +248,8 @@ def _reply(path: str) -> dict[str, Any]:
         "/v1/dead-letters": "DeadLettersReply",
         "/v1/dead-letters/replay": "ReplayReply",
         "/v1/projects/{write_key}/settings": "SettingsReply",
+        _POLICY: "PolicyReply",
+        "/v1/choices": "ChoicesReply",
         "/v1/csp-reports": "ReportsReply",
         "/v1/leaks": "LeaksReply",
         "/healthz": "Alive",

@@ -7,9 +7,10 @@ import base64
 import hashlib
 import ipaddress
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.requests import ClientDisconnect
 
@@ -17,6 +18,7 @@ from consentry.config import Config, Source
 from consentry.config.places import CDNS
 from consentry.core.moment import SECOND, Moment
 from consentry.core.rule import NOBODY_LOOKED, UNKNOWN, Place
+from consentry.flow.notices import Notices
 from consentry.flow.records import Origin
 from consentry.flow.world import World
 from consentry.ports import Delivery
@@ -114,6 +116,8 @@ class Site:
     # Events may not crowd out choices here either.
     choice_room: Room = field(default_factory=lambda: Room(MOST_CHOICE_BYTES))
     addresses: AddressFile | None = None
+    most_streams: int = 1000
+    streams: Counter[str] = field(default_factory=Counter)  # by address
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # answers without end, end
 
     def __post_init__(self) -> None:
@@ -123,6 +127,7 @@ class Site:
         """Another configuration, already found good."""
         self.config = config
         self._public_headers: dict[str, Source] = {}
+        self._documents: tuple[Notices, dict[Any, tuple[bytes, str]]] = (self.world.notices, {})
         self._keys = {
             _digest(key): source
             for source in config.sources
@@ -143,6 +148,12 @@ class Site:
         } | {REPORTS + s.name: s.rate_limit or REPORTS_PER_S for s in config.sources}
         kept = {n: b for n, b in self.buckets.items() if rates.get(n) == b.rate}
         self.buckets = {name: kept.get(name) or Bucket(rate) for name, rate in rates.items()}
+
+    def documents_of(self, notices: Notices) -> dict[Any, tuple[bytes, str]]:
+        """Policy documents that were made of these notices; of none before them."""
+        if notices is not self._documents[0]:
+            self._documents = (notices, {})
+        return self._documents[1]
 
     def source_of(self, key: str) -> Source | None:
         """Looked up by digest, so that how long it takes says nothing about the keys."""
@@ -208,10 +219,10 @@ class Site:
         """The door: a server source is trusted; a public one may carry a subject token."""
         if source.trusted:
             return Origin(source.name, "server")
-        user = self._proven_user(source, request, now)
+        user = self.proven_user(source, request, now)
         return Origin(source.name, "public", user, self.place_of(request))
 
-    def _proven_user(self, source: Source, request: Asked, now: Moment) -> str | None:
+    def proven_user(self, source: Source, request: Asked, now: Moment) -> str | None:
         token = request.headers.get(SUBJECT_TOKEN)
         if not token:
             return None

@@ -87,6 +87,11 @@ SELECT digest, status, body FROM reply WHERE key = ?;
 -- The text of a notice.
 SELECT text FROM notice WHERE digest = ?;
 
+-- name: tallies
+-- What was counted from one day on.
+SELECT day, what, region, version, language, times FROM tally WHERE day >= ?
+ORDER BY day, what, region, version, language;
+
 -- name: seqs_of
 -- The newest records that name an identifier.
 SELECT seq FROM record_node WHERE node = ? AND seq < ? ORDER BY seq DESC LIMIT ?;

@@ -65,6 +65,11 @@ INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?);
 INSERT INTO meta (name, value) VALUES (?, ?)
 ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value);
 
+-- name: add_tally
+-- So many more of something on one day.
+INSERT INTO tally (day, what, region, version, language, times) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (day, what, region, version, language) DO UPDATE SET times = times + excluded.times;
+
 -- name: add_notice
 -- Keep the text of a notice; the same digest is the same text.
 INSERT OR IGNORE INTO notice (digest, text) VALUES (?, ?);

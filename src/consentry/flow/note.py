@@ -1,0 +1,36 @@
+"""The story of a notice that was shown or closed: counted, and no more is known of anybody."""
+
+from __future__ import annotations
+
+from consentry.core.record import Node
+from consentry.flow.counts import What, tally
+from consentry.flow.records import GPC, Origin, signal_record
+from consentry.flow.world import World
+from consentry.ledger.entry import Record
+from consentry.ports import Commit, Tally
+
+
+async def note(
+    world: World,
+    origin: Origin,
+    what: What,
+    version: str | None,
+    language: str | None,
+    device: Node | None = None,
+    gpc: bool | None = None,
+) -> tuple[Tally, list[Record]]:
+    """Count it, and record an opt-out signal that a known device sends, or stopped sending.
+
+    Raises StoreUnavailable when nothing was written.
+    """
+    now = world.clock.now()
+    counted = tally(world.notices, what, origin.place, now, version, language)
+    records: list[Record] = []
+    if device is not None and gpc is not None and not world.subjects.signal_known(device, GPC, gpc):
+        records.append(signal_record(world, GPC, gpc, device, origin, now))
+    with world.subjects.in_flight(records):
+        await world.store.commit(Commit(records=tuple(records), tallies=(counted,)))
+    if records:
+        world.notify()
+        world.followers.tell(records)
+    return counted, records

@@ -1,0 +1,112 @@
+"""What people are shown: one notice in every language, and which edition of it holds.
+
+A value, replaced whole when the configuration changes. Every text in it was archived, and what
+its categories mean is on record, before ``World.notices`` names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+import msgspec
+
+from consentry.core.moment import Moment
+from consentry.core.policy import Policy
+from consentry.notice import (
+    Edition,
+    History,
+    Notice,
+    edition,
+    languages,
+    negotiate,
+    ranges,
+    render,
+    told_by,
+)
+from consentry.notice.values import PageTag
+from consentry.ports import Store
+
+
+class Shown(NamedTuple):
+    """What a hash stands for: which notice, in which language. None where the text is another's."""
+
+    id: str | None
+    language: str | None
+
+
+class Notices:
+    """The notice of one configuration, with what was told before it."""
+
+    def __init__(
+        self,
+        notice: Notice,
+        policy: Policy,
+        tags: Sequence[PageTag] = (),
+        history: History | None = None,
+    ) -> None:
+        self.notice = notice
+        self.policy = policy
+        self.tags = tuple(tags)
+        self.languages = languages(notice.texts) or (notice.language,)
+        self.rendered = {tag: render(notice, policy, tags, tag) for tag in self.languages}
+        texts = {tag: one.digest for tag, one in self.rendered.items()}
+        self.told = told_by(notice, policy, tags, texts)
+        self.history = history or History()
+        self._by_digest = {one.digest: one for one in self.rendered.values()}
+
+    def after(self, history: History) -> Notices:
+        """The same notice, after what was told before it and with it."""
+        return Notices(self.notice, self.policy, self.tags, history)
+
+    def unarchived(self, store: Store) -> tuple[tuple[str, str], ...]:
+        """Hash and text of what was never archived."""
+        return tuple(
+            (one.digest, one.canonical)
+            for one in self.rendered.values()
+            if store.notice(one.digest) is None
+        )
+
+    def edition(self, now: Moment) -> Edition:
+        """Which edition holds now."""
+        return edition(self.history, self.policy.categories, now)
+
+    def versions(self, now: Moment) -> frozenset[str]:
+        """The names of all editions until now."""
+        return self.history.versions | {self.edition(now).version}
+
+    def language(self, asked: str | None, header: str) -> str:
+        """The language to show: the one asked for by name, else by Accept-Language."""
+        wanted = ranges(header)
+        return negotiate(
+            [asked, *wanted] if asked else wanted, self.languages, self.notice.language
+        )
+
+    def shown(self, store: Store, digest: str) -> Shown | None:
+        """What was archived under a hash; None if nothing was: nobody was shown it by us."""
+        now = self._by_digest.get(digest)
+        if now is not None:
+            return Shown(self.notice.id, now.language)
+        text = store.notice(digest)
+        return None if text is None else _read(text)
+
+
+@cache
+def nothing_shown() -> Notices:
+    """Before a configuration is taken."""
+    return Notices(Notice(), Policy(""))
+
+
+def _read(text: str) -> Shown:
+    """What an archived text says of itself; a text that somebody else wrote says nothing."""
+    try:
+        found = msgspec.json.decode(text, type=_Archived)
+    except msgspec.MsgspecError:
+        return Shown(None, None)
+    return Shown(found.notice, found.language)
+
+
+class _Archived(msgspec.Struct):
+    notice: str
+    language: str

@@ -1,0 +1,123 @@
+"""What is kept with a choice: what the person was shown, where, and by which browser.
+
+What a page says of itself is kept as said. What the server can know it finds itself: whether a
+text with that hash was ever shown by it, the network that the request came from, the family of
+the browser. All of it is in the record's private part; the leaf commits to it, no more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from typing import Any
+
+from consentry.core.moment import Moment
+from consentry.flow.records import page_alone
+from consentry.web import bodies
+from consentry.web.browsers import family_of
+from consentry.web.call import Asked
+from consentry.web.problems import Problem
+from consentry.web.site import Site
+
+IPV4_BITS, IPV6_BITS = 24, 48
+
+
+def said_of(evidence: bodies.Evidence | None) -> dict[str, Any]:
+    """What was said with a choice. The notice's text is archived by its hash, not here."""
+    if evidence is None:
+        return {}
+    kept = {
+        "action": evidence.action,
+        "surface": evidence.surface,
+        "noticeId": evidence.notice_id,
+        "noticeVersion": evidence.notice_version,
+        "noticeHash": evidence.notice_hash,
+        "language": evidence.language,
+        "layout": evidence.layout,
+        "page": None if evidence.page is None else page_alone(evidence.page),
+        "sdkVersion": evidence.sdk_version,
+    }
+    if evidence.notice_text is not None:
+        found = _hash(evidence.notice_text)
+        if evidence.notice_hash not in (None, found):
+            message = "noticeHash is not the SHA-256 of noticeText"
+            raise Problem(400, "notice_mismatch", message, "evidence.noticeHash")
+        kept["noticeHash"] = found
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def notice_in(evidence: bodies.Evidence | None) -> tuple[str, str] | None:
+    """Hash and text of a notice that came with a choice."""
+    if evidence is None or evidence.notice_text is None:
+        return None
+    return _hash(evidence.notice_text), evidence.notice_text
+
+
+def evidence_of(
+    site: Site, request: Asked, evidence: bodies.Evidence | None, *, public: bool, now: Moment
+) -> dict[str, Any]:
+    """All that is kept. ``public`` is whether a person's own browser speaks."""
+    kept = said_of(evidence)
+    kept.update(_checked(site, kept, evidence, now))
+    if public:
+        network = network_of(site.client_ip(request))
+        family = family_of(request.headers.get("user-agent", ""))
+        kept.update({k: v for k, v in (("network", network), ("browser", family)) if v})
+    return kept
+
+
+def _checked(
+    site: Site, kept: dict[str, Any], evidence: bodies.Evidence | None, now: Moment
+) -> dict[str, Any]:
+    """Whether the server ever had shown what a person is said to have seen.
+
+    ``noticeKnown`` is False for a hash that nothing was archived under, ``noticeContradicts``
+    lists what does not fit to the text under it. Either is counted.
+    """
+    digest = kept.get("noticeHash")
+    if digest is None:
+        return {}
+    if evidence is not None and evidence.notice_text is not None:
+        return {"noticeKnown": True}
+    notices = site.world.notices
+    shown = notices.shown(site.world.store, digest)
+    if shown is None:
+        site.meters.unknown_notices.inc()
+        return {"noticeKnown": False}
+    if shown.id is None:
+        return {"noticeKnown": True}
+    wrong = [
+        name
+        for name, right in (
+            ("noticeId", kept.get("noticeId") in (None, shown.id)),
+            ("language", kept.get("language") in (None, shown.language)),
+            ("noticeVersion", _is_edition(kept.get("noticeVersion"), notices.versions(now))),
+        )
+        if not right
+    ]
+    if not wrong:
+        return {"noticeKnown": True}
+    site.meters.unknown_notices.inc()
+    return {"noticeKnown": True, "noticeContradicts": wrong}
+
+
+def _is_edition(version: str | None, known: frozenset[str]) -> bool:
+    return version is None or version in known
+
+
+def network_of(address: str | None) -> str | None:
+    """The network that an address is in, so wide that it names nobody: /24, or /48."""
+    if address is None:
+        return None
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    bits = IPV4_BITS if ip.version == 4 else IPV6_BITS
+    return str(ipaddress.ip_network(f"{ip}/{bits}", strict=False))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
