@@ -40,18 +40,25 @@ class Asked:
 
 @dataclass
 class Site:
-    """``pages`` by ``host/path``. ``server`` is ok, dead or slow. ``policy`` None: the server's."""
+    """``pages`` and ``scripts`` by ``host/path``. ``server`` is ok, dead or slow.
+
+    ``policy`` None: the server's own. ``replies`` are other answers of the server, by path.
+    """
 
     port: int
     upstream: str
     policy: dict[str, Any] | None = None
     pages: dict[str, str] = field(default_factory=dict)
+    scripts: dict[str, str] = field(default_factory=dict)
+    replies: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     server: str = "ok"
     asked: list[Asked] = field(default_factory=list)
 
     def reset(self) -> None:
         self.pages.clear()
+        self.scripts.clear()
+        self.replies.clear()
         self.headers.clear()
         self.asked.clear()
         self.server, self.policy = "ok", None
@@ -107,10 +114,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
         elif asked.path.endswith("/policy") and self.site.policy is not None:
-            content = json.dumps(self.site.policy).encode()
-            self._answer(200, {"Content-Type": "application/json"}, content)
+            self._json(self.site.policy)
+        elif asked.path in self.site.replies:
+            self._json(self.site.replies[asked.path])
         else:
             self._forward(asked)
+
+    def _json(self, value: Any) -> None:
+        content = json.dumps(value).encode()
+        self._answer(200, {"Content-Type": "application/json"}, content)
 
     def _forward(self, asked: Asked) -> None:
         connection = http.client.HTTPConnection(self.site.upstream, timeout=30)
@@ -141,7 +153,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _tracker(self, asked: Asked) -> None:
         open_ = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Headers": "*"}
         if asked.path.endswith(".js"):
-            content = f"(window.ran ??= []).push({json.dumps(asked.path)});".encode()
+            ran = f"(window.ran ??= []).push({json.dumps(asked.path)});"
+            content = self.site.scripts.get(asked.host + asked.path, ran).encode()
             self._answer(200, {"Content-Type": "text/javascript", **open_}, content)
         elif asked.path.endswith(".html"):
             self._answer(200, {"Content-Type": "text/html", **open_}, b"<p>embedded")

@@ -173,7 +173,7 @@ function requests(realm: Realm): void {
     return may ? send() : may === null;
   });
   method(realm, "open", (original) => (url?: Any, ...more: Any[]) =>
-    url === undefined || verdict(String(url), "window") !== false ? original.call(realm, url, ...more) : null);
+    url === undefined || verdict(String(url), "window") ? original.call(realm, url, ...more) : null);
 }
 
 function constructors(realm: Realm): void {
