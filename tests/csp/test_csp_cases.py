@@ -384,6 +384,20 @@ def test_the_consent_cookie_itself_is_never_touched() -> None:
     ]
 
 
+def test_a_cookie_that_a_granted_tag_sets_too_is_kept() -> None:
+    tags = (Tag("ads", ("advertising",), (), ("_g*",)), Tag("stats", ("analytics",), (), ("_ga",)))
+    jar = f"consentry=v=1&id=a&t={NOW}&g=analytics; _ga=1; _gcl=2"
+    found = values(answer(jar, rules=Rules(RULES.categories, tags)), "set-cookie")
+    assert {value.partition("=")[0] for value in found} == {"_gcl"}
+
+
+def test_the_hosts_of_an_advanced_tag_are_open_and_its_cookies_are_not() -> None:
+    tags = (Tag("ads", ("advertising",), ("ads.example",), ("_ad",), advanced=True),)
+    headers = answer("_ad=1", rules=Rules(RULES.categories, tags))
+    assert csp(headers) == [consent("ads.example wss://ads.example")]
+    assert values(headers, "set-cookie")
+
+
 def test_a_shared_answer_takes_no_cookie_away() -> None:
     rules = Rules(RULES.categories, RULES.tags, shared_caches=True)
     sent = [HTML, ("Cache-Control", "max-age=9")]

@@ -97,13 +97,23 @@ class Browser:
         return found
 
 
-@contextlib.contextmanager
-def chromium(shop_port: int) -> Iterator[Browser]:
+def executable() -> str:
+    """Where Debian's Chromium is."""
+    found = shutil.which("chromium")
+    assert found is not None, "these tests need Debian's chromium"
+    return found
+
+
+def chromium(shop_port: int) -> contextlib.AbstractContextManager[Browser]:
     """Launch it, with the shop on a port; stop both at the end."""
-    executable = shutil.which("chromium")
-    assert executable is not None, "these tests need Debian's chromium"
+    return driven("browser.mjs", str(shop_port), executable())
+
+
+@contextlib.contextmanager
+def driven(*program: str) -> Iterator[Browser]:
+    """A driver that takes commands once it has said that it is ready; stop it at the end."""
     process = subprocess.Popen(
-        ["node", "browser.mjs", str(shop_port), executable],
+        ["node", *program],
         cwd=JS,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -63,7 +63,7 @@ def reach(rules: Rules, granted: frozenset[str]) -> Reach:
 
     A host that two tags name is open if one of them may run: a policy knows hosts, not purposes.
     """
-    runs = {tag.name: rules.runs(tag, granted) for tag in rules.tags}
+    runs = {tag.name: tag.advanced or rules.runs(tag, granted) for tag in rules.tags}
     opened = dict.fromkeys(host for tag in rules.tags if runs[tag.name] for host in tag.hosts)
     closed = dict.fromkeys(
         host for tag in rules.tags if not runs[tag.name] for host in tag.hosts if host not in opened

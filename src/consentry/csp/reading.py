@@ -37,7 +37,13 @@ def from_file(path: str | os.PathLike[str], **more: Any) -> Rules:
     )
     # What is turned off does not count; a tag that then needs nothing never runs.
     tags = tuple(
-        Tag(tag.name, tuple(c for c in tag.categories if c in enabled), tag.hosts, tag.cookies)
+        Tag(
+            tag.name,
+            tuple(category for category in tag.categories if category in enabled),
+            tag.hosts,
+            tag.cookies,
+            advanced=tag.mode == "advanced",
+        )
         for tag in config.tags
     )
     if oldest is not None:

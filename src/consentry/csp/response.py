@@ -26,7 +26,7 @@ from consentry.csp.policy import (
     reach,
     reported,
 )
-from consentry.csp.values import Rules, Tag, names_cookie
+from consentry.csp.values import Rules, names_cookie
 
 GRANTED = "consentry-granted"
 """The normalised request header: sorted ids of the granted categories, or ``-``."""
@@ -110,8 +110,8 @@ def asked(seen: Visit, headers: Headers) -> Headers:
 
 def answered(rules: Rules, seen: Visit, status: int, headers: Headers) -> Headers:
     """The response's headers as the visitor gets them."""
-    refused = _refused_patterns(rules, seen.granted)
-    headers = [pair for pair in headers if not _sets_refused(pair, refused)]
+    jar = _jar(rules, seen.granted)
+    headers = [pair for pair in headers if not _sets_refused(pair, jar)]
     if seen.skipped or not _has_policy(seen, status, headers):
         return headers
     if _is_script(headers):
@@ -119,7 +119,7 @@ def answered(rules: Rules, seen: Visit, status: int, headers: Headers) -> Header
         headers = _varied(headers, "Sec-Fetch-Dest")
         if seen.dest == "script" and status != 304:
             return headers
-    expiries = _expiries(seen, refused)
+    expiries = _expiries(seen, jar)
     headers = _with_policies(rules, seen, headers)
     headers = wrapped_etag(headers, seen.key)
     shared = rules.shared_caches and seen.keyed and not expiries
@@ -184,21 +184,25 @@ def _policies(headers: Headers, name: str) -> list[str]:
 
 
 # -- cookies ------------------------------------------------------------------------------------
-def _refused_patterns(rules: Rules, granted: frozenset[str]) -> list[Tag]:
-    """Tags that may not run, whose cookies no tag that runs shares by the same pattern."""
-    kept = {p for tag in rules.tags if rules.runs(tag, granted) for p in tag.cookies}
-    return [
-        Tag(tag.name, cookies=tuple(p for p in tag.cookies if p not in kept))
-        for tag in rules.tags
-        if not rules.runs(tag, granted)
-    ]
+class Jar(NamedTuple):
+    """Patterns of cookies: of tags that have consent, and of tags that have not."""
+
+    kept: tuple[str, ...]
+    refused: tuple[str, ...]
+
+    def refuses(self, name: str) -> bool:
+        """A cookie that a tag with consent sets too is kept; so are Consentry's own."""
+        if name.startswith(cookie.NAME) or names_cookie(self.kept, name):
+            return False
+        return names_cookie(self.refused, name)
 
 
-def _is_refused(name: str, refused: Sequence[Tag]) -> bool:
-    return name != cookie.NAME and any(names_cookie(tag.cookies, name) for tag in refused)
+def _jar(rules: Rules, granted: frozenset[str]) -> Jar:
+    runs = [(rules.runs(tag, granted), pattern) for tag in rules.tags for pattern in tag.cookies]
+    return Jar(tuple(p for yes, p in runs if yes), tuple(p for yes, p in runs if not yes))
 
 
-def _sets_refused(pair: tuple[str, str], refused: Sequence[Tag]) -> bool:
+def _sets_refused(pair: tuple[str, str], jar: Jar) -> bool:
     """Whether the application sets a cookie here that belongs to what was refused.
 
     One that it takes away may go through.
@@ -206,7 +210,7 @@ def _sets_refused(pair: tuple[str, str], refused: Sequence[Tag]) -> bool:
     name, value = pair
     if name.lower() != "set-cookie" or _takes_away(value):
         return False
-    return _is_refused(value.partition(";")[0].partition("=")[0].strip(), refused)
+    return jar.refuses(value.partition(";")[0].partition("=")[0].strip())
 
 
 def _takes_away(value: str) -> bool:
@@ -214,13 +218,13 @@ def _takes_away(value: str) -> bool:
     return "max-age=0" in attributes
 
 
-def _expiries(seen: Visit, refused: Sequence[Tag]) -> Headers:
+def _expiries(seen: Visit, jar: Jar) -> Headers:
     """Takes away the cookies of refused tags that the browser sent, HttpOnly ones too.
 
     A request does not say which domain a cookie was set for, so each one that may be meant is
     named; browsers refuse those that are public suffixes.
     """
-    names = sorted(n for n in seen.cookies if _TOKEN.fullmatch(n) and _is_refused(n, refused))
+    names = sorted(n for n in seen.cookies if _TOKEN.fullmatch(n) and jar.refuses(n))
     found: Headers = []
     for name in names[:MOST_EXPIRED]:
         secure = "; Secure" if seen.secure or name.startswith("__") else ""

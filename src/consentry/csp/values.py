@@ -46,12 +46,15 @@ class Tag:
 
     ``categories``: all of them must be granted; a tag that names none never runs. ``hosts`` are
     ``cdn.example`` or ``*.cdn.example``. ``cookies`` are names, or patterns with ``*``.
+    ``advanced``: somebody decided that it runs before consent too, told of the no. Its hosts are
+    open to everybody; its cookies are not.
     """
 
     name: str
     categories: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     cookies: tuple[str, ...] = ()
+    advanced: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Rules:
             raise ValueError(f"max_age_days: over 0 and at most {LONGEST_AGE_DAYS:g}")
 
     def runs(self, tag: Tag, granted: frozenset[str]) -> bool:
-        """Whether a tag may run: each category it needs is essential or granted."""
+        """Whether a tag has consent: each category it needs is essential or granted."""
         return bool(tag.categories) and all(
             identity in self.known and (self.known[identity].essential or identity in granted)
             for identity in tag.categories
