@@ -136,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             content = answer.read()
             kept = [(n, v) for n, v in answer.getheaders() if n.lower() not in HOP]
-            self._answer(answer.status, dict(kept), content)
+            self._answer(answer.status, kept, content)
         finally:
             connection.close()
 
@@ -161,10 +161,12 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(200, {"Content-Type": "image/gif", **open_}, PIXEL)
 
-    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+    def _answer(
+        self, status: int, headers: dict[str, str] | list[tuple[str, str]], content: bytes
+    ) -> None:
         with contextlib.suppress(OSError):
             self.send_response(status)
-            for name, value in headers.items():
+            for name, value in headers.items() if isinstance(headers, dict) else headers:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

@@ -15,6 +15,7 @@ from consentry.ports import StoreConflict, StoreError, StoreRefused
 from consentry.web import (
     admin,
     consent,
+    cookies,
     decisions,
     faults,
     ingest,
@@ -67,6 +68,7 @@ COLD: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/ledger/key", admin.get_key),
     ("GET", "/v1/notices/{digest}", admin.get_notice),
     ("GET", "/v1/tail", admin.get_tail),
+    ("POST", "/v1/consent/cookies", cookies.post_cookies),
     ("POST", "/v1/csp-reports", reports.post_reports),
     ("GET", "/v1/leaks", reports.get_leaks),
     ("GET", "/healthz", ops.healthz),

@@ -13,6 +13,7 @@ from consentry.core.event import LONGEST_ID, LONGEST_MESSAGE_ID, TYPES
 from consentry.core.leak import MOST_REPORTS
 from consentry.web import bodies
 from consentry.web.call import Answer
+from consentry.web.cookies import Refused
 from consentry.web.problems import LONGEST_NUMBER, json_response
 from consentry.web.replies import REPLIES
 from consentry.web.reports import HeldBack
@@ -30,6 +31,7 @@ _BODIES: dict[str, type[bodies.Body]] = {
     "/v1/deliveries/retry": bodies.Which,
     "/v1/dead-letters/replay": bodies.Which,
     "/v1/csp-reports": HeldBack,
+    "/v1/consent/cookies": Refused,
 }
 _REF = "#/components/schemas/{name}"
 _ERRORS = ("400", "401", "403", "404", "405", "408", "409", "413", "429", "500", "503")
@@ -251,6 +253,7 @@ def _reply(path: str) -> dict[str, Any]:
         _POLICY: "PolicyReply",
         "/v1/choices": "ChoicesReply",
         "/v1/csp-reports": "ReportsReply",
+        "/v1/consent/cookies": "CookiesReply",
         "/v1/leaks": "LeaksReply",
         "/healthz": "Alive",
         "/readyz": "Ready",

@@ -244,6 +244,7 @@ REPLIES: dict[str, Any] = {
             "next": _MAYBE,
         }
     ),
+    "CookiesReply": _object({"expired": _list(_TEXT)}),
     "ImportsReply": _object(
         {
             "recorded": _COUNT,

@@ -1,0 +1,76 @@
+"""The cookies of refused tags that no script can delete: the server expires them on request.
+
+A page asks after a withdrawal. It works where the server answers on the site's own name, for only
+then does the browser send it the site's cookies. Nothing is expired that no ``[[tag]]`` names, so
+nobody is logged out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Annotated
+
+from msgspec import Meta
+from starlette.requests import Request
+
+from consentry.config import Tag
+from consentry.web import bodies
+from consentry.web.call import Answer
+from consentry.web.consent import LARGEST_BODY, caller
+from consentry.web.problems import json_response
+from consentry.web.site import Site, read_body
+
+MOST = 50
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)+")
+_ADDRESS = re.compile(r"[0-9.]+")
+
+
+class Refused(bodies.Body):
+    """POST /v1/consent/cookies: what is refused now."""
+
+    categories: Annotated[list[bodies.CategoryId], Meta(max_length=100)]
+    write_key: str | None = None
+
+
+async def post_cookies(site: Site, request: Request) -> Answer:
+    """POST /v1/consent/cookies: expire what refused tags stored, HttpOnly cookies too."""
+    raw = await read_body(request, LARGEST_BODY, site.choice_room)
+    body = bodies.read_bytes(raw, Refused)
+    caller(site, request, body.write_key)
+    names = refused_names(site.config.tags, frozenset(body.categories), request.cookies)
+    answer = json_response({"expired": names}, headers={"Cache-Control": "no-store"})
+    for name in names:
+        for domain in ("", *_domains(request.headers.get("host", ""))):
+            text = f"{name}=; Max-Age=0; Path=/{domain and f'; Domain={domain}'}"
+            answer.raw_headers.append((b"set-cookie", text.encode()))
+    return answer
+
+
+def refused_names(
+    tags: Iterable[Tag], categories: frozenset[str], names: Iterable[str]
+) -> list[str]:
+    """Those that a tag of a refused category stores, and no other tag."""
+    known = tuple(tags)
+    refused = [p for tag in known if categories & {*tag.categories} for p in tag.cookies]
+    kept = [p for tag in known if not categories & {*tag.categories} for p in tag.cookies]
+    found = [
+        name
+        for name in names
+        if _NAME.fullmatch(name)
+        and not name.startswith("consentry")
+        and any(fnmatchcase(name, pattern) for pattern in refused)
+        and not any(fnmatchcase(name, pattern) for pattern in kept)
+    ]
+    return sorted(found)[:MOST]
+
+
+def _domains(host: str) -> list[str]:
+    """The host and every domain above it that a browser may accept."""
+    name = host.rpartition(":")[0] if ":" in host else host
+    if not _HOST.fullmatch(name.lower()) or _ADDRESS.fullmatch(name):
+        return []
+    labels = name.lower().split(".")
+    return [".".join(labels[n:]) for n in range(len(labels) - 1)]

@@ -1,0 +1,141 @@
+"""Everything together: the real policy, the real controls, the real stream, two devices."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.asking import acme_with, fresh, token
+from tests.running import ADMIN_KEY, Server, StandIn, call, wait_for
+from tests.sdk.chrome import Chrome, Page, Visitor
+from tests.sdk.site import Site
+from tests.sdk.world import READY, YES, answer, html, kept
+
+pytestmark = [pytest.mark.browser, pytest.mark.node]
+
+TAGS = """
+[[tag]]
+name = "stats"
+categories = ["analytics"]
+hosts = ["a.test"]
+cookies = ["_st*"]
+revoke = "stats.stop"
+[[tag]]
+name = "ads"
+categories = ["advertising"]
+hosts = ["b.test"]
+cookies = ["_ad*"]
+"""
+MARK = "type='text/plain' data-consent"
+TRACKED = (
+    f"<script {MARK}='analytics' data-src='//a.test/a.js'></script>"
+    f"<script {MARK}='advertising' data-src='//b.test/b.js'></script>"
+)
+FRAME = "<iframe width=300 height=200 data-consent='advertising' data-src='//b.test/video.html'></iframe>"
+IN_TIME_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def acme(tmp_path_factory: pytest.TempPathFactory, vendors: StandIn) -> Iterator[Server]:
+    with acme_with(tmp_path_factory.mktemp("acme"), vendors.base, more=TAGS) as running:
+        yield running
+
+
+def history(server: Server, device: str) -> list[dict[str, object]]:
+    path = f"/v1/subjects/anonymous_id:{device}?history=true"
+    found: list[dict[str, object]] = call(server.base, "GET", path, key=ADMIN_KEY).json["history"]
+    return found
+
+
+def test_a_first_visit_is_asked_and_what_was_pressed_is_what_happens(
+    shop: Site, visitor: Visitor, acme: Server
+) -> None:
+    shop.pages["shop.test/"] = html(TRACKED)
+    page = visitor.open("http://shop.test/")
+    page.wait("document.querySelector('[data-consentry=banner]')")
+    assert (shop.to("a.test"), shop.to("b.test")) == ([], [])
+    page.click("[data-consentry=accept]")
+    page.wait("window.ran?.length === 2")
+    device = kept(visitor)["id"]
+    record = wait_for(lambda: history(acme, device), what="a record")[0]
+    evidence = record["evidence"]
+    assert isinstance(evidence, dict)
+    assert (evidence["action"], evidence["surface"]) == ("accept_all", "banner")
+    text = call(acme.base, "GET", f"/v1/notices/{evidence['noticeHash']}", key=ADMIN_KEY)
+    assert text.status == 200  # what was shown can be read for ever
+    page.reload()
+    page.wait("window.ran?.length === 2")
+    page.eval("consentry.open()")
+    page.wait("document.querySelector('[data-consentry=centre]')")
+    page.click("[data-consentry=centre] [data-consentry=reject]")
+    page.wait("!window.ran && window.consentry")  # a tag without a revoke: loaded anew
+    page.eval(READY)
+    assert page.eval("consentry.getCategories().analytics") is False
+    wait_for(lambda: len(history(acme, device)) == 2, what="the refusal")
+    assert not page.eval("document.querySelector('[data-consentry=banner]')")
+    paths = {one.path for one in shop.asked}
+    assert "/v1/notices/noted" in paths
+
+
+def test_a_frame_is_asked_for_in_its_place(shop: Site, visitor: Visitor) -> None:
+    shop.pages["shop.test/"] = html(FRAME)
+    page = visitor.open("http://shop.test/")
+    page.wait("document.querySelector('[data-consentry=placeholder]')")
+    page.click("[data-consentry=reject]")
+    assert shop.to("b.test") == []
+    page.click("[data-consentry=once]")
+    wait_for(lambda: shop.to("b.test") == ["/video.html"], what="the frame")
+    assert page.eval("consentry.getCategories().advertising") is False
+    page.reload()
+    page.wait("document.querySelector('[data-consentry=placeholder]')")
+    page.click("[data-consentry=always]")
+    wait_for(lambda: shop.to("b.test") == ["/video.html"] * 2, what="the frame again")
+    assert page.eval("document.querySelector('iframe').checkVisibility()")
+    assert kept(visitor)["g"] == "advertising"
+
+
+def test_the_server_expires_what_no_script_can(shop: Site, visitor: Visitor) -> None:
+    shop.pages["www.shop.test/"] = html(TRACKED)
+    for name, domain in (
+        ("_st1", "www.shop.test"),
+        ("_st2", ".shop.test"),
+        ("session", "www.shop.test"),
+    ):
+        visitor.add({"name": name, "value": "x", "domain": domain, "path": "/", "httpOnly": True})
+    page = visitor.open("http://www.shop.test/")
+    answer(page, {"analytics": True})
+    page.wait("window.ran?.length === 1")
+    page.eval("consentry.withdraw()")
+    wait_for(
+        lambda: {c["name"] for c in visitor.cookies()} == {"session", "consentry"}, what="expiry"
+    )
+
+
+def signed_in(page: Page, user: str) -> None:
+    page.eval(READY)
+    page.eval(f"consentry.identify('{user}', '{token(user)}')")
+
+
+def test_two_devices(shop: Site, browser: Chrome, acme: Server) -> None:
+    """A tab open on the laptop obeys a withdrawal made on the phone."""
+    shop.pages["shop.test/"] = html(TRACKED)
+    user = fresh("ada")
+    with browser.visitor() as laptop, browser.visitor() as phone:
+        here, there = laptop.open("http://shop.test/"), phone.open("http://shop.test/")
+        for page in (here, there):
+            signed_in(page, user)
+            answer(page, YES)
+            page.wait("window.ran?.length === 2")
+        wait_for(lambda: [one.path for one in shop.asked].count("/v1/stream") >= 2, what="streams")
+        wait_for(lambda: len(shop.choices()) == 2, what="choices")
+        before = shop.to("shop.test").count("/")
+        started = time.monotonic()
+        there.eval("consentry.withdraw(['advertising'])")
+        here.wait("window.consentry && consentry.getCategories().advertising === false")
+        assert time.monotonic() - started < IN_TIME_S
+        wait_for(lambda: shop.to("shop.test").count("/") >= before + 1, what="loaded anew")
+        here.wait("window.ran?.length === 1")
+        said = kept(laptop)
+        assert (said["g"], said["d"]) == ("analytics", "advertising")

@@ -1,0 +1,75 @@
+"""Which cookies a server expires: those of refused tags, and nothing else."""
+
+from __future__ import annotations
+
+import http.client
+import json
+
+import pytest
+
+from consentry.config import Tag
+from consentry.web.cookies import _domains, refused_names
+from tests.e2e.conftest import vendors
+from tests.running import WRITE_KEY, Server, StandIn
+from tests.sdk.test_whole import acme
+
+__all__ = ["acme", "vendors"]
+
+TAGS = (
+    Tag("stats", ("analytics",), cookies=("_st*",)),
+    Tag("ads", ("advertising", "analytics"), cookies=("_ad", "_both")),
+    Tag("login", ("necessary",), cookies=("_st_login",)),
+    Tag("other", ("functional",), cookies=("_both",)),
+)
+CASES: list[tuple[set[str], list[str], list[str]]] = [
+    ({"analytics"}, ["_st1", "basket", "_ad"], ["_ad", "_st1"]),
+    ({"advertising"}, ["_st1", "_ad"], ["_ad"]),
+    ({"analytics"}, ["_st_login", "_both"], []),
+    ({"analytics"}, ["consentry", "consentry_x", "", "_st\r\nX: y"], []),
+    (set(), ["_st1"], []),
+    ({"nonsense"}, ["_st1"], []),
+]
+
+
+@pytest.mark.parametrize(("categories", "names", "expired"), CASES)
+def test_names(categories: set[str], names: list[str], expired: list[str]) -> None:
+    assert refused_names(TAGS, frozenset(categories), names) == expired
+
+
+@pytest.mark.parametrize(
+    ("host", "domains"),
+    [
+        ("www.shop.test:80", ["www.shop.test", "shop.test"]),
+        ("shop.test", ["shop.test"]),
+        ("localhost:8000", []),
+        ("127.0.0.1:8000", []),
+        ("[::1]:8000", []),
+        ("a b.test", []),
+        ("x; Secure.test", []),
+    ],
+)
+def test_domains(host: str, domains: list[str]) -> None:
+    assert _domains(host) == domains
+
+
+@pytest.mark.parametrize(("key", "status"), [(WRITE_KEY, 200), ("wk_nobody", 401), (None, 401)])
+def test_who_may_ask(acme: Server, vendors: StandIn, key: str | None, status: int) -> None:
+    body = {"categories": ["analytics"], **({"writeKey": key} if key else {})}
+    connection = http.client.HTTPConnection("127.0.0.1", acme.port, timeout=10)
+    try:
+        headers = {"Cookie": "_st1=x; session=y", "Host": "www.shop.test"}
+        connection.request("POST", "/v1/consent/cookies", json.dumps(body), headers)
+        answer = connection.getresponse()
+        assert answer.status == status
+        found = answer.headers.get_all("Set-Cookie") or []
+        if status == 200:
+            assert json.loads(answer.read()) == {"expired": ["_st1"]}
+            assert found == [
+                "_st1=; Max-Age=0; Path=/",
+                "_st1=; Max-Age=0; Path=/; Domain=www.shop.test",
+                "_st1=; Max-Age=0; Path=/; Domain=shop.test",
+            ]
+        else:
+            assert found == []
+    finally:
+        connection.close()
