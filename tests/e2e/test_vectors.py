@@ -21,6 +21,11 @@ from tests.running import WRITE_KEY, Server, StandIn, wait_for
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
 ALL = {vector["name"] for vector in STOPPABLE}
+IN_FORCE = "consentry.ready.then(() => consentry.getCategories())"
+NOT_MARKUP = {"link header"}
+TOO_LATE = {"document.write"}  # a template is loaded after the page was parsed
+NOT_CLONED = {"declarative shadow root", "svg script"}
+"""What the gate never loads: the platform's copy of a template does not carry it."""
 TAG = f"""
 [[tag]]
 name = "tracker"
@@ -57,9 +62,10 @@ def show(capsys: pytest.CaptureFixture[str], name: str, found: set[str]) -> None
         print(f"\n  {name}: {len(found & ALL)} of {len(ALL)} kinds of request left the page")
 
 
-def told(acme: Server) -> list[dict[str, Any]]:
-    answer = acme.admin("GET", "/v1/leaks")
-    return [row for row in answer.json["leaks"] if row["host"] == TRACKER]
+def told(acme: Server, via: str = "csp") -> list[dict[str, Any]]:
+    """What the leak report says of the tracker."""
+    rows = acme.admin("GET", "/v1/leaks").json["leaks"]
+    return [row for row in rows if (row["host"], row["via"]) == (TRACKER, via)]
 
 
 def test_there_are_enough_vectors() -> None:
@@ -90,7 +96,7 @@ def test_behind_the_policy_none_does(
     wait_for(lambda: sum(row["count"] for row in told(acme)) - before >= len(ALL) // 2)
     wait_for(lambda: {row["kind"] for row in told(acme)} >= kinds, what="reports of each kind")
     for row in told(acme):
-        assert (row["via"], row["stopped"]) == ("csp", True)
+        assert row["stopped"]
         assert (row["tags"], row["categories"]) == (["tracker"], ["advertising"])
         assert row["page"].startswith("/csp/")
 
@@ -101,6 +107,36 @@ def test_once_granted_all_of_them_leave_under_the_same_policy(
     found = here.visit("csp", cookie=cookie("advertising"), expected=len(ALL))
     show(capsys, "policy, granted", found)
     assert found == ALL
+
+
+def test_behind_the_gate_none_leaves(here: Street, capsys: pytest.CaptureFixture[str]) -> None:
+    found = here.visit("none", query="sdk=gate", then=IN_FORCE)
+    show(capsys, "gate, no answer yet", found)
+    assert found == set()
+    assert here.said == {"analytics": False, "advertising": False}
+
+
+def test_the_gate_opens_once_granted(here: Street, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = ALL - NOT_MARKUP - TOO_LATE - NOT_CLONED
+    query = "sdk=gate&late=1"
+    value = cookie("advertising")
+    found = here.visit("csp", cookie=value, query=query, then=IN_FORCE, expected=len(expected))
+    show(capsys, "gate and policy, granted", found)
+    assert here.said == {"analytics": False, "advertising": True}
+    assert found == expected
+
+
+@pytest.mark.parametrize("value", ["", "advertising"], ids=["refused", "granted"])
+def test_the_guard_is_a_net_with_holes(
+    here: Street, acme: Server, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    """How large they are is printed, and stands in the document; it is nothing to rely on."""
+    answer = cookie(value, "" if value else "advertising")
+    found = here.visit("none", cookie=answer, query="sdk=guard", then=IN_FORCE)
+    show(capsys, f"guard, {'granted' if value else 'refused'}", found)
+    if not value:
+        assert found < ALL
+        wait_for(lambda: told(acme, "guard"), what="its counts")
 
 
 def test_a_withdrawal_is_in_force_on_the_next_page_whatever_was_cached(here: Street) -> None:

@@ -37,7 +37,7 @@ from starlette.routing import Route
 
 from consentry.csp import AsgiMiddleware, Rules
 from tests.e2e.sdk_browser import Browser, driven, executable
-from tests.running import free_port, wait_for
+from tests.running import WRITE_KEY, free_port, wait_for
 
 SHOP, TRACKER = "shop.test", "tracker.test"
 VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "vectors.json").read_text())
@@ -47,6 +47,13 @@ QUIET_S = 0.7
 """So long nothing may have arrived before a visit counts as over."""
 PATIENCE_S = 20.0
 """The same, while something is still expected: only a failure takes so long."""
+
+_LOADER = f'<script src="/sdk/consentry.js" data-key="{WRITE_KEY}"></script>'
+SDK = {
+    "gate": _LOADER,
+    "guard": f'<script src="/sdk/consentry-guard.js" data-key="{WRITE_KEY}"></script>{_LOADER}',
+}
+"""What stands first in the head of a page; with the gate, every vector is marked as well."""
 
 _TYPES = {
     "js": ("text/javascript", b"export {}"),
@@ -238,8 +245,10 @@ def shop(rules: Rules, server: str | None, udp: int) -> Asgi:
     async def vectors(request: Request) -> Response:
         visit, query = request.path_params["visit"], request.query_params
         chosen = BEYOND if query.get("beyond") else STOPPABLE
-        gated = bool(query.get("gated"))
-        text = page(visit, chosen, gated=gated, head=query.get("head", ""), udp=udp)
+        gated = query.get("sdk") == "gate"
+        if query.get("late"):  # after the page has been parsed, document.write would replace it
+            chosen = [vector for vector in chosen if vector.get("late", True)]
+        text = page(visit, chosen, gated=gated, head=SDK.get(query.get("sdk", ""), ""), udp=udp)
         headers = {"Cache-Control": "max-age=600", "ETag": '"page"'}
         if not gated:
             links = [v["body"].replace("{url}", url_of(visit, v)) for v in chosen if v["kind"] == "header"]  # fmt: skip
@@ -317,11 +326,12 @@ def serving(app: Any, cert: Certificate) -> Iterator[int]:
 # -- a visit ----------------------------------------------------------------------------------------
 @dataclass
 class Street:
-    """The shop, the tracker, and the browser that visits."""
+    """The shop, the tracker, and the browser that visits. ``said`` is what a page came back with."""
 
     browser: Browser
     received: Received
     visits: int = 0
+    said: Any = None
 
     def visit(
         self,
@@ -345,7 +355,7 @@ class Street:
         self.browser.ask("open", name=name, url=url, cookies=_jar(cookie))
         try:
             if then is not None:
-                self.browser.ask("evaluate", name=name, code=then)
+                self.said = self.browser.ask("evaluate", name=name, code=then)
             self.received.last_s = time.monotonic()
             while not self._over(name, expected):
                 time.sleep(0.02)

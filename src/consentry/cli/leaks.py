@@ -34,9 +34,14 @@ def command(server: Any, since: str | None, as_json: bool) -> None:
         say("nothing was told")
         return
     table(_COLUMNS, map(_row, hosts.values()))
-    unknown = sorted({host for (_, host), rows in hosts.items() if not rows[0]["tags"]} - {"*"})
+    unknown = sorted({host for (_, host), rows in hosts.items() if _is_unmapped(rows)} - {"*"})
     if unknown:
         say(f"no [[tag]] names: {', '.join(unknown)}")
+
+
+def _is_unmapped(rows: list[dict[str, Any]]) -> bool:
+    """Whether requests went to a host that no tag names; what a page stores goes nowhere."""
+    return not rows[0]["tags"] and any(row["kind"] not in ("cookie", "storage") for row in rows)
 
 
 def _row(rows: list[dict[str, Any]]) -> tuple[object, ...]:
