@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from consentry.core.moment import parse
 from consentry.core.policy import Purpose, Regime, strictest
 from consentry.core.rule import Duty, How, Place, Rule
-from consentry.jurisdictions import rows, rule_of, starts
+from consentry.jurisdictions import rows, rule_at, rule_of, starts
 from consentry.jurisdictions.lookup import Table
 from consentry.jurisdictions.rows import Row, subdivisions
 from tests.core.clauses import holds
@@ -115,6 +115,15 @@ def test_only_a_row_of_the_place_itself_changes_its_rule(
 @given(places(), MOMENTS, st.sampled_from((How.HEADER, How.ADDRESS, How.TOLD)))
 def test_how_a_place_was_found_changes_nothing(place: Place, at: int, how: How) -> None:
     assert rule_of(Place(place.country, place.region, how), at) is rule_of(place, at)
+
+
+@given(st.lists(st.tuples(places(), MOMENTS, st.booleans()), max_size=6))
+def test_what_is_remembered_of_a_code_is_what_holds(asked: list[tuple[Place, int, bool]]) -> None:
+    for place, at, before in asked:
+        for found in (place, Place(place.country, None), Place(), Place("US", "CA", How.CLAIMED)):
+            assert found.code is not None
+            moment = at - before
+            assert rule_at(found.code, moment) is rule_of(found, moment)
 
 
 @given(places(), MOMENTS, st.sampled_from(Purpose), AGES, AGES)

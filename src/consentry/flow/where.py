@@ -16,10 +16,10 @@ from consentry.core.decision import Question
 from consentry.core.event import Event
 from consentry.core.moment import DAY, Moment, parse
 from consentry.core.policy import Policy
-from consentry.core.rule import How, Place, Rule, place_of_code
+from consentry.core.rule import How, Place, Rule
 from consentry.flow.records import Origin
 from consentry.flow.world import World
-from consentry.jurisdictions import rule_of
+from consentry.jurisdictions import rule_at
 from consentry.ports import StoredEvent
 
 PRECISE_LOCATION = "precise_location"
@@ -64,7 +64,8 @@ def rule_for(known: Known, at: Moment) -> Rule | None:
     """What holds for an event at a moment; None where nobody looked."""
     if known.place is None:
         return None
-    return rule_of(place_of_code(known.place), at).for_age(known.age)
+    rule = rule_at(known.place, at)
+    return rule if known.age is None else rule.for_age(known.age)
 
 
 def there(policy: Policy, question: Question, known: Known, at: Moment) -> Question:

@@ -18,7 +18,7 @@ from consentry.core.rule import (
     Rule,
     place_of_code,
 )
-from consentry.jurisdictions.lookup import known_place, regimes_of, rule_of, starts
+from consentry.jurisdictions.lookup import known_place, regimes_of, rule_at, rule_of, starts
 from consentry.jurisdictions.rows import Row, due, rows
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "place_of_code",
     "regimes_of",
     "rows",
+    "rule_at",
     "rule_of",
     "starts",
 ]

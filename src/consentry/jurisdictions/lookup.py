@@ -15,11 +15,28 @@ from functools import cache, reduce
 
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy, Purpose, Regime, strictest
-from consentry.core.rule import Age, Ban, Duty, Exemption, Gpc, How, Law, Needs, Place, Rule
+from consentry.core.rule import (
+    Age,
+    Ban,
+    Duty,
+    Exemption,
+    Gpc,
+    How,
+    Law,
+    Needs,
+    Place,
+    Rule,
+    place_of_code,
+)
 from consentry.jurisdictions.rows import Row, begins_at, in_force, rows, subdivisions
 
 NOT_A_COUNTRY = frozenset({"XX", "T1", "ZZ", "A1", "A2", "O1", "EU", "AP"})
 """What senders write where they do not know: nowhere, Tor, proxies, a continent."""
+
+MOST_RECENT = 4096
+"""How many codes are remembered: what stands in a region header is not ours to choose."""
+_FAR: Moment = 2**62
+_RECENT: dict[str, tuple[Moment, Moment, Rule]] = {}
 
 ELSEWHERE = "--"  # a country of which no row speaks
 _DUTIES = tuple(Duty)
@@ -72,7 +89,7 @@ class Table:
         return self._of_rows(country, region, since)
 
     def _of_rows(self, country: str, region: str | None, since: int) -> Rule:
-        at = self.starts[since - 1] if since else -(2**62)
+        at = self.starts[since - 1] if since else -_FAR
         about = [row for row in self.rows if _speaks_of(row, country, region)]
         later = sorted(m for m in self.starts[since:] if any(m in _starts(row) for row in about))
         holding = sorted((row for row in about if row.holds(at)), key=_breadth)
@@ -92,6 +109,21 @@ def rule_of(place: Place, at: Moment) -> Rule:
     nobody looks for places the rule does not decide (``Rule.decides``).
     """
     return _table().rule_of(place, at)
+
+
+def rule_at(code: str, at: Moment) -> Rule:
+    """``rule_of`` for the code that an event keeps. Nearly every event is of a place and a time
+    that the one before it was of, so what was found is remembered with how long it holds."""
+    recent = _RECENT.get(code)
+    if recent is not None and recent[0] <= at < recent[1]:
+        return recent[2]
+    rule, dates = rule_of(place_of_code(code), at), starts()
+    n = bisect_right(dates, at)
+    first, end = dates[n - 1] if n else -_FAR, dates[n] if n < len(dates) else _FAR
+    if len(_RECENT) >= MOST_RECENT:
+        _RECENT.clear()
+    _RECENT[code] = first, end, rule
+    return rule
 
 
 def known_place(place: Place) -> tuple[str | None, str | None]:
