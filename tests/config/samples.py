@@ -87,6 +87,7 @@ url = "sqlite:///consentry.db"
 [server]
 admin_key = "env:ADMIN"
 trusted_proxies = ["10.0.0.0/8"]
+place_from = "cloudflare"
 """
 
 

@@ -156,10 +156,10 @@ VALUES = {
     "admin key": ("[server]", "[server]", "server.admin_keys", (Secret(ENVIRON["ADMIN"]),)),
     "base url": ("[server]", '[server]\nbase_url = "https://Consent.example/c/"', "server.base_url", "https://consent.example/c"),
     "proxies": ('"10.0.0.0/8"', '"10.0.0.0/8", "::1"', "server.trusted_proxies", (ip_network("10.0.0.0/8"), ip_network("::1"))),
-    "place from a network": ("[server]", '[server]\nplace_from = "fastly"', "server.place_from", ("fastly-geo-country", "fastly-geo-region")),
-    "place from own headers": ("[server]", '[server]\nplace_from = ["X-Country", "X-Region"]', "server.place_from", ("x-country", "x-region")),
-    "place from one header": ("[server]", '[server]\nplace_from = ["X-Country"]', "server.place_from", ("x-country", "")),
-    "place from nothing stated": ("[server]", "[server]", "server.place_from", None),
+    "place from a network": ('place_from = "cloudflare"', 'place_from = "fastly"', "server.place_from", ("fastly-geo-country", "fastly-geo-region")),
+    "place from own headers": ('place_from = "cloudflare"', 'place_from = ["X-Country", "X-Region"]', "server.place_from", ("x-country", "x-region")),
+    "place from one header": ('place_from = "cloudflare"', 'place_from = ["X-Country"]', "server.place_from", ("x-country", "")),
+    "place from nothing stated": ('place_from = "cloudflare"', "", "server.place_from", None),
     "regime that nobody states": ("gpc = true", "", "policy.settings.regime", None),
     "mmdb": ("[server]", '[server]\nmmdb = "geo.mmdb"', "server.mmdb", "geo.mmdb"),
     "mail": ("[server]", '[smtp]\nurl = "smtp://mail.example:587"\nfrom = "a@b.example"\n[server]', "smtp.sender", "a@b.example"),
@@ -285,6 +285,14 @@ WARNINGS = {
     "development": (
         ("[server]", "[server]\nallow_private_destinations = true"),
         [("server.allow_private_destinations", "turn it off in production")],
+    ),
+    "any network's word on places": (
+        ('place_from = "cloudflare"\n', ""),
+        [("server.place_from", "also where a visitor wrote them")],
+    ),
+    "a network and no proxy": (
+        ('trusted_proxies = ["10.0.0.0/8"]\n', ""),
+        [("server.place_from", "no effect without trusted_proxies")],
     ),
     "tag that never runs": (
         ('categories = ["advertising"]\nhosts', "hosts"),

@@ -9,11 +9,14 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
+import msgspec
+
 from consentry.core.choice import Answer
 from consentry.core.delivery import State
 from consentry.core.event import Envelope
 from consentry.core.moment import SECOND
 from consentry.core.record import Node, NodeKind
+from consentry.core.rule import place_of_code
 from consentry.flow.accept import Incoming, accept
 from consentry.flow.record_choice import (
     Once,
@@ -52,12 +55,21 @@ def origin_of(door: str, account: str | None) -> Origin:
 
 
 # -- requests -----------------------------------------------------------------------------------
-async def send(sim: Simulation, *, door: str, items: list[Any], gpc: bool | None = None) -> None:
-    """A tracking request of one or more messages."""
+async def send(
+    sim: Simulation,
+    *,
+    door: str,
+    items: list[Any],
+    gpc: bool | None = None,
+    place: str | None = None,
+) -> None:
+    """A tracking request of one or more messages. ``place`` is a code; a server's has none."""
     world = _world(sim)
     at = world.clock.now()
     account = next((item["account"] for item in items if item["account"]), None)
     origin = origin_of(door, account)
+    if door != "server":
+        origin = msgspec.structs.replace(origin, place=place_of_code(place))
     gpc = None if door == "server" else gpc
     raw, request, gpc = messages.read(sim.messages, items, origin, gpc, at)
     incoming = Incoming(origin, raw, Envelope(at), gpc=gpc)

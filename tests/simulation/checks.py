@@ -64,7 +64,7 @@ def _says_no_more_than_holds(
 ) -> None:
     event = owed.event
     asked = [
-        Event(event.device, event.account, now, now)
+        Event(event.device, event.account, now, now, strict=event.strict)
         if event.update and one.policy["destinations"].get(name, {}).get("share")
         else event
         for one in known

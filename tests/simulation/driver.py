@@ -229,6 +229,7 @@ _ARGS: dict[str, Any] = {
         "door": _door(c),
         "items": _items(c),
         "gpc": c.choice((None, None, True, False)),
+        "place": c.choice((None, None, "DE", "")),
     },
     "choose": _choice,
     "withdraw": _withdrawal,

@@ -65,6 +65,7 @@ def read(
             None if item["stamp"] is None else frozenset(c for c, y in item["stamp"].items() if y),
             item["integrations"] or {},
             item["kind"] == "update",
+            origin.place.code is not None,  # every place that a driver draws is strict
         )
         told = Told(message_id, event)
         request.messages.append(told)

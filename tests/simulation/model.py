@@ -44,7 +44,8 @@ class Fact:
 
 @dataclass(slots=True)
 class Event:
-    """What is asked about. ``stamp`` holds the categories granted, None for no stamp."""
+    """What is asked about. ``stamp`` holds the categories granted, None for no stamp. ``strict``:
+    by the law of its place silence is no."""
 
     device: str | None
     account: str | None
@@ -53,6 +54,7 @@ class Event:
     stamp: frozenset[str] | None = None
     integrations: dict[str, Any] = field(default_factory=dict)
     update: bool = False
+    strict: bool = False
 
 
 class Said(NamedTuple):
@@ -124,7 +126,7 @@ class Known:
         # T3: a grant covers nothing made before it, nor what was made under a linked refusal.
         if event.made is not None and any(event.made >= max(g.made, over) for g in holding):
             return True
-        return bool(spec["regime"] != "opt_in")
+        return bool(spec["regime"] != "opt_in") and not event.strict  # P1
 
     def _recorded(self, c: str, event: Event) -> tuple[bool, list[Fact], int, bool]:
         """R5, R6: is it refused; which grants hold; since when does nobody linked refuse; has a

@@ -39,6 +39,7 @@ NAMES = st.sampled_from(list(BATCHES))
 CHANGED = st.lists(st.sampled_from(list(CHANGES)), max_size=2, unique=True).map(tuple)
 
 GPC = st.sampled_from([None, True, False])
+PLACES = st.sampled_from([None, "DE", ""])
 KEYS = st.sampled_from([None, "k1"])
 SOME = st.none() | st.lists(st.sampled_from(CATEGORIES), min_size=1, unique=True)
 
@@ -63,6 +64,9 @@ def items(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+MESSAGES = st.lists(items(), min_size=1, max_size=3)
+
+
 class Machine(RuleBasedStateMachine):
     """One run. ``parts`` are what the processes are made of."""
 
@@ -83,9 +87,9 @@ class Machine(RuleBasedStateMachine):
             self.broken = True
             raise
 
-    @rule(gap_s=GAPS_S, door=DOORS, sent=st.lists(items(), min_size=1, max_size=3), gpc=GPC)
-    def send(self, gap_s: float, door: str, sent: list[Any], gpc: bool | None) -> None:
-        self.act("send", gap_s, door=door, items=sent, gpc=gpc)
+    @rule(gap_s=GAPS_S, door=DOORS, sent=MESSAGES, gpc=GPC, place=PLACES)
+    def send(self, gap_s: float, door: str, sent: Any, gpc: bool | None, place: str | None) -> None:
+        self.act("send", gap_s, door=door, items=sent, gpc=gpc, place=place)
 
     @rule(gap_s=GAPS_S, who=WHO, answers=ANSWERS, door=DOORS, age=AGES, once=KEYS)
     def choose(self, gap_s: float, who: Any, answers: Any, door: str, age: Any, once: Any) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from consentry.config.keys import check_key, warn_of_short
 from consentry.config.lines import Path
 from consentry.config.parts import MOST_DAYS
-from consentry.config.places import read_place_from
+from consentry.config.places import CDNS, read_place_from
 from consentry.config.table import ENV, Table
 from consentry.config.values import Network, Retention, Server, Smtp
 from consentry.destinations.addresses import TargetRefused, parse_target
@@ -112,6 +112,12 @@ def read_server(table: Table) -> Server:
     if server.place_from is not None and not server.trusted_proxies:
         table.warning(
             "place_from", "has no effect without trusted_proxies: list the proxies that write it"
+        )
+    elif server.place_from is None and server.trusted_proxies:
+        table.warning(
+            "place_from",
+            "not stated, so any network's headers of a visitor's place are believed from your "
+            f"proxies, also where a visitor wrote them: name yours ({', '.join(CDNS)}, or your own)",
         )
     table.finish()
     return server
