@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace as but
 
 from consentry.core.decision import (
     Ground,
@@ -222,7 +223,7 @@ BLANKET = ("setting", "unstamped=allow")
     ("profile", "found", "stamp", "granted_", "why", "ground"),
     [
         (STRICT, Found(block=REFUSED), None, False, "denied", ("recordId", "no")),
-        (STRICT, replace(HOLDS, block=REFUSED), ADS, False, "denied", ("recordId", "no")),
+        (STRICT, but(HOLDS, block=REFUSED), ADS, False, "denied", ("recordId", "no")),
         (STRICT, SIGNALLED, ADS, False, "signal", ("signal", "gpc")),
         (SEGMENT, SIGNALLED, None, False, "signal", ("signal", "gpc")),
         (STRICT, Found(), ADS, True, None, ("stamp", True)),
@@ -238,8 +239,8 @@ BLANKET = ("setting", "unstamped=allow")
         (OUT, EXPIRED, ADS, True, None, ("regime", "opt_out")),
         (OUT, EXPIRED, wire(stated="ad"), False, "denied", ("stamp", True)),
         (OUT, EXPIRED, wire("analytics"), False, "missing", ("stamp", True)),
-        (OUT, replace(EXPIRED, block=REFUSED), ADS, False, "denied", ("recordId", "no")),
-        (OUT, replace(EXPIRED, signal=SIGNALLED.signal), ADS, False, "signal", ("signal", "gpc")),
+        (OUT, but(EXPIRED, block=REFUSED), ADS, False, "denied", ("recordId", "no")),
+        (OUT, but(EXPIRED, signal=SIGNALLED.signal), ADS, False, "signal", ("signal", "gpc")),
         (SEGMENT, EXPIRED, ADS, True, None, ("stamp", True)),
         (STRICT, Found(silent=Why.STALE), ADS, False, "stale", ("regime", "opt_in")),
         (STRICT, Found(silent=Why.UNVERIFIED), ADS, True, None, ("stamp", True)),

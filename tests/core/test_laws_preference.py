@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace as but
 
 from consentry.core.moment import SECOND
 from consentry.core.policy import AccountChoices, Category, Devices, Policy, Settings
@@ -165,7 +166,7 @@ def test_an_unproven_grant_leaves_the_account_as_it_was(past, policy, grant, slo
 def _heard(found: Found) -> Found:
     """Without the word that shows an unverified grant."""
     unverified = found.silent is Why.UNVERIFIED
-    return replace(found, silent=Why.NEVER_COLLECTED) if unverified else found
+    return but(found, silent=Why.NEVER_COLLECTED) if unverified else found
 
 
 answers = st.lists(s.choices() | s.choices(FactKind.IMPORT) | s.focused, max_size=4)

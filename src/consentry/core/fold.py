@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
 from consentry.core.event import FUTURE_TOLERANCE
 from consentry.core.moment import Moment
 from consentry.core.policy import AccountChoices, Category, Policy
@@ -33,8 +35,7 @@ class Why(StrEnum):
     PROHIBITED = "prohibited"
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True, gc=False):
     """One fresh grant. ``made_at`` is always known. An ``imported`` one lifts nothing."""
 
     record_id: str
@@ -55,8 +56,7 @@ class Grant:
         return not self.imported and self.counts_at > at
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(msgspec.Struct, frozen=True, gc=False):
     """One denial, conflict or signal, at the moment from which it counts."""
 
     record_id: str

@@ -30,7 +30,8 @@ def from_datetime(value: datetime) -> Moment:
     """The moment of an aware datetime; a naive one is taken as UTC."""
     if value.tzinfo is None:
         value = value.replace(tzinfo=UTC)
-    return (value - _EPOCH) // _MICROSECOND
+    since = value - _EPOCH
+    return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
 
 
 def parse(text: str) -> Moment:
@@ -55,8 +56,12 @@ def format_rfc3339(moment: Moment) -> str:
     return f"{_to_the_second(second)}.{rest // 1000:03d}Z"
 
 
+@lru_cache(maxsize=1024)
 def format_exact(moment: Moment) -> str:
-    """RFC 3339 in UTC with microseconds: for records, where order matters."""
+    """RFC 3339 in UTC with microseconds: for records, where order matters.
+
+    One record's time is told of each of its categories.
+    """
     second, rest = divmod(moment, SECOND)
     return f"{_to_the_second(second)}.{rest:06d}Z"
 

@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 from consentry.core.bits import Bits
 from consentry.core.fold import FOREVER, SILENT, Block, Folded, Grant, Own, Reader, Why
 from consentry.core.moment import Moment
@@ -25,8 +27,7 @@ from consentry.core.record import Fact, FactKind, Facts, History
 __all__ = ["FOREVER", "Block", "Found", "Grant", "Standing", "Why", "fold_one", "narrower", "stand"]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, gc=False):
     """What the ledger says of one category for one subject.
 
     ``block`` stands and nothing lifts it. ``grant`` is the latest that holds; it covers what
@@ -106,18 +107,25 @@ class Masks(NamedTuple):
 
 
 def _masks_of(found: dict[str, Found], bits: Bits) -> Masks:
-    if all(one is NOTHING_FOUND for one in found.values()):
-        return _SILENCE
-    blocked = bits.of(c for c, f in found.items() if f.block is not None)
-    signalled = bits.of(c for c, f in found.items() if f.signal is not None)
-    faded = bits.of(c for c, f in found.items() if f.grant is None and f.silent in _FADED)
-    granted = bits.of(c for c, f in found.items() if f.grant is not None)
-    covers_from = max((f.covers_from for f in found.values() if f.grant), default=FOREVER)
-    return Masks(blocked, signalled, faded, granted, covers_from)
+    blocked = signalled = faded = granted = 0
+    covered: list[Moment] = []
+    for category, one in found.items():
+        if one is NOTHING_FOUND:
+            continue
+        bit = bits.get(category, 0)
+        if one.block is not None:
+            blocked |= bit
+        if one.signal is not None:
+            signalled |= bit
+        if one.grant is not None:
+            granted |= bit
+            covered.append(one.covers_from)
+        elif one.silent in _FADED:
+            faded |= bit
+    return Masks(blocked, signalled, faded, granted, max(covered, default=FOREVER))
 
 
 _FADED = (Why.STALE, Why.EXPIRED)
-_SILENCE = Masks(0, 0, 0, 0, FOREVER)
 
 
 def silence(policy: Policy, as_of: Moment) -> Standing:
@@ -234,6 +242,9 @@ class _People:
 
 def _alone(own: Own) -> Found:
     """What ``_combine`` comes to for one identifier by itself: most people have one."""
+    silent = _NEVER if own.stale is None else own.stale
+    if not own.grants:
+        return Found(own.last, own.last_signal, silent=silent)
     floor = own.denied_until()
     grants = [grant for grant in own.grants if grant.counts_at > floor]
     return Found(
@@ -241,7 +252,7 @@ def _alone(own: Own) -> Found:
         signal=own.standing_signal(),
         grant=max(grants, key=lambda g: (g.made_at, g.record_id), default=None),
         covers_from=min((g.made_at for g in grants), default=FOREVER),
-        silent=_NEVER if own.stale is None else own.stale,
+        silent=silent,
     )
 
 

@@ -9,7 +9,6 @@ category is or is not granted is read off the same layers, by whoever asks.
 from __future__ import annotations
 
 from collections.abc import Mapping as Dict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 _NOBODY: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
+class Ground(msgspec.Struct, frozen=True, gc=False):
     """What a verdict relies on: a record, the stamp, a signal, a regime or a setting."""
 
     kind: str  # recordId | stamp | signal | regime | setting
@@ -38,8 +36,7 @@ class Ground:
         return said if self.rule is None else {**said, "rule": self.rule}
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """One category: granted or not; ``why`` is None when granted."""
 
     id: str

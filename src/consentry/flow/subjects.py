@@ -111,13 +111,16 @@ class Subjects:
         """As it was at an earlier moment; never remembered."""
         return Asking(self, policy, (), as_of).standing(nodes, as_of)
 
-    def alone(self, nodes: Key, policy: Policy, as_of: Moment) -> Standing:
+    def alone(
+        self, nodes: Key, policy: Policy, as_of: Moment, reading: Reading | None = None
+    ) -> Standing:
         """The named identifiers without what is linked to them.
 
         For answers to a public key: who can link a device to somebody's account may not learn
         from that device what the account chose. What is sent is decided with the links.
+        ``reading`` is one that the caller goes on reading.
         """
-        reading = self.reading()
+        reading = reading or self.reading()
         device = first(nodes, NodeKind.DEVICE)
         named = first(nodes, NodeKind.ACCOUNT)
         history = History(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from consentry.core.record import Facts, Merge, Node
 from consentry.ports import StoreError
@@ -12,6 +12,10 @@ from consentry.store.codec import RowKeys
 from consentry.store.naming import account
 
 Rows = Callable[..., list[tuple[Any, ...]]]
+T = TypeVar("T")
+REMEMBERED = 4_096
+"""Identifiers of which one ledger's rows are remembered. Of those who come, most come again at
+once: a choice reads its subject before, after and while it is written."""
 
 
 class KnownRecords:
@@ -57,3 +61,36 @@ class KnownRecords:
                 seen.update(new)
                 todo.extend(new)
         return tuple(found)
+
+
+class RememberedRecords(KnownRecords):
+    """As ``KnownRecords``, but what was read is kept for as long as the ledger does not grow.
+
+    ``size`` is how many records are durable now; ``rows`` must show all of them. Nothing here
+    can change without a new record.
+    """
+
+    def __init__(self, rows: Rows, keys: RowKeys, size: Callable[[], int]) -> None:
+        super().__init__(rows, keys)
+        self._size = size
+        self._read_at = -1
+        self._read: dict[tuple[str, Node], Any] = {}
+
+    def knows(self, node: Node) -> bool:
+        return self._once("knows", super().knows, node)
+
+    def facts_of(self, node: Node) -> Facts:
+        return self._once("facts", super().facts_of, node)
+
+    def links_of(self, node: Node) -> tuple[Node, ...]:
+        return self._once("links", super().links_of, node)
+
+    def _once(self, what: str, read: Callable[[Node], T], node: Node) -> T:
+        size = self._size()
+        if size != self._read_at or len(self._read) >= REMEMBERED:
+            self._read.clear()
+            self._read_at = size
+        known: T | None = self._read.get((what, node))
+        if known is None:
+            known = self._read[what, node] = read(node)
+        return known

@@ -37,7 +37,7 @@ from consentry.ports import (
 )
 from consentry.store import codec, sqlite_open, sqlite_write
 from consentry.store.codec import RowKeys
-from consentry.store.known import KnownRecords
+from consentry.store.known import RememberedRecords
 from consentry.store.lock import StoreLock
 from consentry.store.messages import MOST_KEYS
 from consentry.store.recent import Group, RecentGroups
@@ -90,7 +90,7 @@ class SqliteStore:
         self._writer = SqliteWriter(
             self._write_db, self._keys, notary, head, self._recent, self._messages
         )
-        self._known = KnownRecords(self._durable_rows, self._keys)
+        self._known = RememberedRecords(self._durable_rows, self._keys, self._ledger_size)
         writable = self._can_write()
         self._group = GroupWriter(self._writer.run, self._writer.probe)
         self._group.available = writable
@@ -163,7 +163,10 @@ class SqliteStore:
     # -- what a decision reads ------------------------------------------------------------
     def _durable_rows(self, query: str, *bindings: Any) -> list[tuple[Any, ...]]:
         """Of a snapshot that shows everything in the ledger that is durable at this moment."""
-        return self._facts.at(self._writer.head.frontier.size).rows(query, *bindings)
+        return self._facts.at(self._ledger_size()).rows(query, *bindings)
+
+    def _ledger_size(self) -> int:
+        return self._writer.head.frontier.size
 
     async def _submit(self, task: Any, count: int = 1, size: int = 0, urgent: bool = False) -> Any:
         result = await self._group.submit(task, count, size, urgent=urgent)

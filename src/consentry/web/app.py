@@ -32,10 +32,11 @@ from consentry.web.problems import Problem
 from consentry.web.site import Site
 
 Handler = Callable[[Site, Request], Awaitable[Answer]]
+Direct = Callable[[Site, Call], Awaitable[Reply]]
 T = TypeVar("T", bound=Answer)
 log = structlog.get_logger()
 
-HOT: dict[tuple[str, str], Callable[[Site, Call], Awaitable[Reply]]] = {
+HOT: dict[tuple[str, str], Direct] = {
     **{("POST", f"/v1/{name}"): ingest.single(name) for name in ingest.SHORT_PATHS.values()},
     **{("POST", f"/v1/{short}"): ingest.single(n) for short, n in ingest.SHORT_PATHS.items()},
     **{("POST", path): ingest.batch for path in ("/v1/batch", "/v1/import", "/v1/b")},
@@ -45,6 +46,9 @@ HOT: dict[tuple[str, str], Callable[[Site, Call], Awaitable[Reply]]] = {
     ("POST", "/v1/decisions"): decisions.post_decisions,
     ("POST", "/v1/notices/noted"): notices.post_noted,
 }
+
+SUBJECTS = "/v1/subjects/"
+"""What is read of a subject has its name in the path, so it is in no dictionary."""
 
 COLD: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/projects/{write_key}/settings", ingest.settings),
@@ -113,11 +117,13 @@ class App:
 
     def is_direct(self, scope: Scope) -> bool:
         """Whether ``answer`` answers this: the paths where what a framework costs is felt."""
-        return (scope["method"], scope["path"]) in HOT
+        return _direct(scope["method"], scope["path"]) is not None
 
     async def answer(self, call: Call) -> Reply:
         """The answer on a hot path. A server that has the whole body may ask here."""
-        reply = await _guarded(HOT[call.method, call.path](self._site, call), call.path)
+        handler = _direct(call.method, call.path)
+        assert handler is not None, "not a hot path"
+        reply = await _guarded(handler(self._site, call), call.path)
         _add_cors(self._site, call.path, call.headers.get("origin"), reply)
         return reply
 
@@ -131,6 +137,14 @@ class App:
 def create_app(site: Site, stop: Callable[[], Awaitable[None]] | None = None) -> App:
     """The application of one site."""
     return App(site, stop)
+
+
+def _direct(method: str, path: str) -> Direct | None:
+    """What answers a hot path."""
+    handler = HOT.get((method, path))
+    if handler is None and method == "GET" and path.startswith(SUBJECTS):
+        return consent.get_subject
+    return handler
 
 
 async def _routed(site: Site, request: Request, routes: list[Any]) -> Answer:

@@ -43,10 +43,11 @@ class Call:
     ``body`` is there when all of it has arrived; else ``stream`` may be read, once.
     """
 
-    __slots__ = ("_receive", "body", "client", "headers", "method", "path")
+    __slots__ = ("_receive", "body", "client", "headers", "method", "path", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, body: bytes | None = None) -> None:
         client = scope.get("client")
+        self.scope = scope
         self.body = body
         self.method: str = scope["method"]
         self.path: str = scope["path"]

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from consentry.core.choice import Answer
@@ -16,6 +17,7 @@ from consentry.core.preference import Block, Found, Grant, Standing, Why
 from consentry.core.record import FactKind, Node, NodeKind
 from consentry.core.stamp import Invalid
 from consentry.flow import describe
+from consentry.flow.reading import Reading
 from consentry.flow.record_choice import (
     Answered,
     KeyReused,
@@ -39,6 +41,7 @@ from consentry.web.site import ADMIN, CHOICES, Site, read_body, request_key
 LARGEST_BODY = 64 * 1024
 LARGEST_BULK = 4 * 1024 * 1024
 HISTORY_PAGE = 100
+NOTHING_ASKED = QueryParams()
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,16 +255,18 @@ def _unavailable() -> Problem:
 
 
 # -- subjects ---------------------------------------------------------------------------------
-async def get_subject(site: Site, request: Request) -> Reply:
+async def get_subject(site: Site, request: Asked) -> Reply:
     """GET /v1/subjects/{user_id:ID|anonymous_id:ID}."""
-    kind, _, value = request.path_params["subject"].partition(":")
+    named: str = request.scope["path"].removeprefix("/v1/subjects/")
+    kind, _, value = named.partition(":")
     kinds = {"user_id": NodeKind.ACCOUNT, "anonymous_id": NodeKind.DEVICE}
     if kind not in kinds or not value:
         raise Problem(404, "not_found", "name the subject as user_id:ID or anonymous_id:ID")
     who = caller(site, request, None)
-    history = request.query_params.get("history", "").lower() in ("true", "1")
-    nodes = (Node(kinds[kind], value),)
-    return _subject(site, who, nodes, history, request.query_params.get("cursor"))
+    query = request.scope["query_string"]
+    asked = QueryParams(query) if query else NOTHING_ASKED
+    history = asked.get("history", "").lower() in ("true", "1")
+    return _subject(site, who, (Node(kinds[kind], value),), history, asked.get("cursor"))
 
 
 async def post_lookup(site: Site, request: Request) -> Reply:
@@ -281,11 +286,12 @@ def _subject(
     world = site.world
     now = world.clock.now()
     # A public key learns of nothing that it did not name: not even which account is linked.
+    reading = world.subjects.reading()
     if who.trusted:
         standing = world.subjects.standing(nodes, world.policy, now)
         shown = tuple(world.subjects.linked(nodes))
     else:
-        standing, shown = world.subjects.alone(nodes, world.policy, now), nodes
+        standing, shown = world.subjects.alone(nodes, world.policy, now, reading), nodes
     regime, rule = world.regimes.get(who.origin.source), rule_of(who.origin.place, now)
     body: dict[str, Any] = {
         "subject": {
@@ -294,7 +300,7 @@ def _subject(
         },
         "preferences": describe.preferences(world.policy, standing, now, regime, rule),
         "topics": describe.topics(world.policy, standing, now),
-        "signals": _signals(site, nodes),
+        "signals": _signals(reading, nodes),
         "suppressed": standing.suppressed,
     }
     if history:
@@ -306,20 +312,18 @@ def _values(nodes: tuple[Node, ...], kind: NodeKind) -> list[str]:
     return list(dict.fromkeys(node.value for node in nodes if node.kind == kind))
 
 
-def _signals(site: Site, nodes: tuple[Node, ...]) -> dict[str, Any]:
+def _signals(reading: Reading, nodes: tuple[Node, ...]) -> dict[str, Any]:
     """Each signal with its date: its latest appearance."""
-    seen: dict[str, Any] = {}
-    facts = sorted(
-        (f for node in nodes for f in site.world.subjects.facts(node)),
-        key=lambda fact: fact.received_at,
-    )
-    for fact in facts:
-        if fact.kind is FactKind.SIGNAL and fact.present:
-            seen[fact.signal] = {
-                "firstSeenAt": describe.time(fact.received_at),
-                "covers": list(fact.denied),
-            }
-    return seen
+    facts = [f for node in nodes for f in reading.facts(node) if f.kind is FactKind.SIGNAL]
+    facts.sort(key=lambda fact: fact.received_at)
+    return {
+        fact.signal: {
+            "firstSeenAt": describe.time(fact.received_at),
+            "covers": list(fact.denied),
+        }
+        for fact in facts
+        if fact.present
+    }
 
 
 def _history(
