@@ -10,6 +10,8 @@ from consentry.core.policy import Policy
 from consentry.core.record import Fact, FactKind, Node, NodeKind
 from consentry.core.stamp import Invalid
 
+_DEVICE, _ACCOUNT = NodeKind.DEVICE, NodeKind.ACCOUNT
+
 
 @dataclass(frozen=True, slots=True)
 class Asker:
@@ -50,12 +52,12 @@ def answer_of_update(event: Event, policy: Policy) -> Answer:
 
 def subject_of(event: Event) -> tuple[Node, ...]:
     """The identifiers that a choice in this event speaks for: its device and its account."""
-    nodes = []
-    if event.anonymous_id is not None:
-        nodes.append(Node(NodeKind.DEVICE, event.anonymous_id))
-    if event.user_id is not None:
-        nodes.append(Node(NodeKind.ACCOUNT, event.user_id))
-    return tuple(nodes)
+    device, account = event.anonymous_id, event.user_id
+    if account is None:
+        return () if device is None else (Node(_DEVICE, device),)
+    if device is None:
+        return (Node(_ACCOUNT, account),)
+    return Node(_DEVICE, device), Node(_ACCOUNT, account)
 
 
 def nodes_named(

@@ -13,7 +13,7 @@ import msgspec
 
 from consentry.core import moment
 from consentry.core.moment import DAY, SECOND, Moment
-from consentry.core.stamp import Invalid, Stamp, join_stamps, read_stamp
+from consentry.core.stamp import OBJECT, Invalid, Stamp, join_stamps, read_stamp
 
 TYPES = frozenset({"track", "identify", "page", "screen", "group", "alias"})
 PREFERENCE_UPDATE = "Segment Consent Preference Updated"
@@ -23,7 +23,7 @@ FUTURE_TOLERANCE = 5 * SECOND
 LONGEST_QUEUED = 366 * DAY  # what claims to have waited longer has a broken clock
 
 # Members that serve the transport alone: they are never stored and never delivered.
-_NEVER_KEPT = ("writeKey", "_metadata")
+_NEVER_KEPT = frozenset({"writeKey", "_metadata"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +259,7 @@ def _require_preferences(
 ) -> None:
     for candidate in (context, batch_context):
         consent = (candidate or {}).get("consent")
-        if isinstance(consent, Mapping) and "categoryPreferences" in consent:
+        if isinstance(consent, OBJECT) and "categoryPreferences" in consent:
             return
     field = "context.consent.categoryPreferences"
     raise Invalid(field, f"{field} object is required", "missing_preferences")
@@ -301,7 +301,7 @@ def _kept(
     raw: dict[str, Any], context: dict[str, Any] | None, merged: dict[str, Any] | None
 ) -> dict[str, Any]:
     """What is stored: the message as it came, if there is nothing to take out or to add."""
-    if merged is context and not any(name in raw for name in _NEVER_KEPT):
+    if merged is context and _NEVER_KEPT.isdisjoint(raw):
         return raw
     kept = {name: value for name, value in raw.items() if name not in _NEVER_KEPT}
     if merged is not None:
@@ -317,7 +317,7 @@ def _contacts(
     """E-mail and phone of the person, where identify calls and commerce events put them."""
     email = phone = None
     for place in (traits, properties, context.get("traits") if context else None):
-        if not place or not isinstance(place, Mapping):
+        if not place or not isinstance(place, OBJECT):
             continue
         if email is None and isinstance(place.get("email"), str):
             email = normal_email(place["email"])

@@ -264,7 +264,10 @@ def _merge(world: World, event: Event, origin: Origin) -> list[Record]:
 
 def nodes_of(event: Event) -> tuple[Node, ...]:
     """Every identifier that an event names: these decide about it."""
-    return (*subject_of(event), *contacts_of(event))
+    named = subject_of(event)
+    if event.email is None and event.phone is None:
+        return named
+    return (*named, *contacts_of(event))
 
 
 class Terms(NamedTuple):

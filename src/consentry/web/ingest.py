@@ -154,6 +154,8 @@ def _given_to_each(envelope: Envelope, count: int) -> int:
     Every event is stored and sent with them, so 500 KB could become hundreds of megabytes.
     Raises Invalid.
     """
+    if not (envelope.context or envelope.integrations):
+        return 0
     given = sum(len(msgspec.json.encode(p)) for p in (envelope.context, envelope.integrations) if p)
     if given * count > MOST_GIVEN:
         message = f"what a batch gives to its messages may come to {MOST_GIVEN} bytes in all"

@@ -14,7 +14,7 @@ import resource
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import uvicorn
@@ -223,12 +223,10 @@ class JsonProtocol(HttpToolsProtocol):
             await self.flow.drain()
         cycle.response_started = cycle.response_complete = True
         if not cycle.disconnected:
-            headers = [*cycle.default_headers, *reply.raw_headers]
+            headers = (*cycle.default_headers, *reply.raw_headers)
             if not cycle.keep_alive:
-                headers.append((b"connection", b"close"))
-            lines = [b"%b: %b\r\n" % header for header in headers]
-            head = STATUS_LINE[reply.status_code], *lines, b"\r\n", reply.body
-            self.transport.write(b"".join(head))
+                headers = (*headers, (b"connection", b"close"))
+            self.transport.write(_head(reply.status_code, headers) + reply.body)
             if not cycle.keep_alive:
                 self.transport.close()
         cycle.on_response()
@@ -270,6 +268,13 @@ class JsonProtocol(HttpToolsProtocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+
+@lru_cache(maxsize=256)
+def _head(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """The head of an answer. Most answers of a second have one of a few."""
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"".join([STATUS_LINE[status], *lines, b"\r\n"])
 
 
 async def _nothing_more() -> Any:

@@ -182,17 +182,16 @@ def weigh(value: Any) -> Malformed | bytes:
         return Malformed("invalid_value", "holds text that is not Unicode, or no JSON number")
 
 
-# Digits as one character and brackets as another: what is long or deep shows at once.
-_SHAPE = bytes.maketrans(b"0123456789{[", b"0000000000((")
+# Digits as one character: what is long shows at once.
+_SHAPE = bytes.maketrans(b"0123456789", b"0000000000")
+_MANY_DIGITS = b"0" * 19
 
 
 def _suspicious(text: bytes) -> bool:
     """Whether it may hold an integer beyond 64 bits, or be nested too deeply."""
-    shape = text.translate(_SHAPE)
-    return _MANY_DIGITS in shape or shape.count(b"(") > DEEPEST
-
-
-_MANY_DIGITS = b"0" * 19
+    if text.count(b"{") + text.count(b"[") > DEEPEST:
+        return True
+    return _MANY_DIGITS in text.translate(_SHAPE)
 
 
 def _structure(value: Any) -> Malformed | None:
