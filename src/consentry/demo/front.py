@@ -8,7 +8,6 @@ host that resolves to this machine has another Host), and takes no orders from o
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -49,15 +48,11 @@ FILES = {
     "/demo/assets/style.css": ("style.css", "text/css"),
     "/demo/assets/common.js": ("common.js", "text/javascript"),
     "/demo/assets/shop.js": ("shop.js", "text/javascript"),
+    "/demo/assets/counter.js": ("counter.js", "text/javascript"),
+    "/demo/assets/ads.js": ("ads.js", "text/javascript"),
     "/demo/assets/live.js": ("live.js", "text/javascript"),
     "/demo/assets/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-NOTICE = (
-    "We would like to use what you do in this shop for three things: Analytics, to see which "
-    "pages work; E-mail marketing, to choose what we write to you; Advertising, to measure and "
-    "show ads. Each is your choice, the shop works without them, and you can change your mind "
-    "at any time under Privacy choices."
-)
 
 
 @dataclass
@@ -142,12 +137,6 @@ async def get_setting(demo: Demo, request: Request) -> Answer:
     return json_response(
         {
             "writeKey": public.write_keys[0],
-            "notice": {
-                "id": "demo-shop",
-                "version": "1",
-                "text": NOTICE,
-                "hash": hashlib.sha256(NOTICE.encode()).hexdigest(),
-            },
             "categories": [{"id": c.id, "name": c.name} for c in policy.categories],
             "destinations": [
                 {"name": m.name, "categories": list(m.categories)} for m in policy.mappings

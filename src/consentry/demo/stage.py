@@ -120,7 +120,7 @@ async def stage(listener: socket.socket) -> AsyncIterator[Stage]:
         async with _stand_in(keys) as stand_in:
             config = configuration(keys, Path(folder) / "consentry.db", stand_in, port)
             running = await compose.start(config)
-            closing = asyncio.Event()
+            closing = running.site.closing
             async with StandIns(stand_in) as stand_ins:
                 front = create_front(
                     running.site,

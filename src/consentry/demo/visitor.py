@@ -13,7 +13,6 @@ from typing import Any
 import aiohttp
 
 from consentry.demo.comparison import Judged, Outcome, Row, disagreements
-from consentry.demo.front import NOTICE
 from consentry.demo.stage import WRITE_KEY, PortTaken, Stage, listen, stage
 from consentry.demo.stand_ins import VENDORS, StandIns
 from consentry.demo.table import Act, print_story
@@ -23,6 +22,13 @@ LOOK_EVERY_S = 0.03
 DEVICE = "device-of-the-visitor"
 PRIVATE_DEVICE = "device-with-gpc"
 ACCOUNT = "customer-ada"
+
+NOTICE = (
+    "We would like to use what you do in this shop for three things: Analytics, to see which "
+    "pages work; E-mail marketing, to choose what we write to you; Advertising, to measure and "
+    "show ads. Each is your choice, the shop works without them, and you can change your mind "
+    "at any time under Privacy choices."
+)
 
 
 class Refused(Exception):

@@ -3,6 +3,7 @@
 
 const { chromium } = require("playwright-core");
 
+const BANNER = "[data-consentry=banner]";
 const [base, executablePath] = process.argv.slice(2);
 const FLAGS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -35,24 +36,28 @@ async function appearance(page, selector) {
   );
 }
 
+/** The banner's own buttons, in order, and what Enter and Escape do. */
 async function keyboard(shop) {
-  // Reached by the keyboard alone, and Escape is no acceptance.
-  await shop.keyboard.press("Tab"); // skip link
   const order = [];
-  for (let n = 0; n < 3; n += 1) {
+  for (let n = 0; n < 6 && order.length < 3; n += 1) {
     await shop.keyboard.press("Tab");
-    order.push(await shop.evaluate(() => document.activeElement.textContent));
+    const name = await shop.evaluate(() => document.activeElement.dataset.consentry);
+    if (["accept", "reject", "choose"].includes(name)) order.push(name);
   }
-  await shop.keyboard.press("Enter");
-  await shop.waitForSelector("#panel[open]");
-  saw.ticked = await shop.$$eval("#categories input:checked", (boxes) => boxes.length);
-  saw.boxes = await shop.$$eval("#categories input", (boxes) => boxes.length);
-  await shop.keyboard.press("Escape");
-  await shop.waitForSelector("#panel", { state: "hidden" });
   saw.keyboard = order;
-  saw.focusAfterEscape = await shop.evaluate(() => document.activeElement.textContent);
-  saw.bannerAfterEscape = await shop.isVisible("#banner");
+  await shop.focus(`${BANNER} [data-consentry=choose]`);
+  await shop.keyboard.press("Enter");
+  await shop.waitForSelector("[data-consentry=centre]");
+  saw.boxes = await shop.$$eval("[data-consentry=switch]", (boxes) => boxes.map((box) => [box.value, box.checked]));
+  await shop.keyboard.press("Escape");
+  await shop.waitForSelector("[data-consentry=centre]", { state: "detached" });
+  saw.focusAfterEscape = await shop.evaluate(() => document.activeElement.dataset.consentry);
+  saw.bannerAfterEscape = await shop.isVisible(BANNER);
 }
+
+const tags = (page) => page.$$eval("#tags [data-tag]", (all) => Object.fromEntries(all.map((tag) => [tag.dataset.tag, tag.textContent])));
+const running = (page, how) => page.waitForFunction(
+  (word) => [...document.querySelectorAll("#tags [data-tag]")].every((tag) => tag.textContent === word), how);
 
 /** Each page in a window of its own, as side by side: a hidden one would be slowed down. */
 async function walk(windows) {
@@ -60,16 +65,27 @@ async function walk(windows) {
   watch(shop);
   await shop.goto(`${base}/`);
   await shop.waitForSelector("#trace .badge:text-is('Withheld')");
-  saw.firstLayer = await appearance(shop, "#banner .choice");
+  await shop.waitForSelector(BANNER);
+  saw.firstLayer = await appearance(shop, `${BANNER} :is([data-consentry=accept], [data-consentry=reject])`);
+  saw.tagsBefore = await tags(shop);
+  saw.cookiesBefore = (await shop.context().cookies()).map((cookie) => cookie.name);
   await keyboard(shop);
+  const second = await shop.context().newPage();
+  watch(second);
+  await second.goto(`${base}/`);
+  await second.waitForSelector(BANNER);
+  await shop.bringToFront();
 
   watch(live);
   await live.goto(`${base}/live`);
   await live.waitForSelector("#connection[data-state=live]");
   await live.waitForSelector(".event");
 
-  await shop.click("#banner [data-do=accept_all]");
+  await shop.click(`${BANNER} [data-consentry=accept]`);
   await shop.waitForSelector("#state .badge.yes");
+  for (const tab of [shop, second]) await running(tab, "Running");
+  saw.bannerElsewhere = await second.isVisible(BANNER);
+  saw.cookiesWith = (await shop.context().cookies()).map((cookie) => cookie.name);
   await shop.click("#sign-in button");
   await shop.click("[data-product=mug]");
   await shop.click("#order");
@@ -84,8 +100,12 @@ async function walk(windows) {
   await live.waitForSelector("#received [data-destination=ads] [data-status='500']");
   saw.keptByAdsBefore = await live.textContent("#received [data-destination=ads] .count");
 
-  await shop.click("aside [data-do=withdraw]");
-  await shop.waitForSelector("#status:text('Withdrawn')");
+  await shop.click("#withdraw");
+  await shop.waitForSelector("#status:text('Everything is refused')");
+  for (const tab of [shop, second]) await running(tab, "Not running");
+  await shop.waitForFunction(() => !document.cookie.includes("_"));
+  saw.cookiesAfter = (await shop.context().cookies()).map((cookie) => cookie.name);
+  saw.adShown = await second.isVisible("#ad");
   await live.click("#ads-recover");
   await live.waitForSelector(cell("Product Added", "ads", "Withheld"));
   saw.withheldSays = await live.textContent('.event[data-event="Product Added"] [data-destination="ads"] dd:has(.badge.no)');

@@ -1,8 +1,7 @@
 // The shop: it sends events and choices through the same API that any site uses.
 //
-// A choice is sent to POST /v1/consent alone, because only that takes evidence (the notice, the
-// surface, what was pressed); a "Segment Consent Preference Updated" event beside it would put
-// every choice on the ledger twice.
+// The banner, the preference centre, the gate for tags and the record of a choice are the browser
+// SDK's (docs/browser.md). What is here is the shop.
 
 import { CATEGORIES, Events, ask, byId, follow, make, outcome, timeOf, titleOf } from "./common.js";
 
@@ -16,17 +15,24 @@ const KEY = "consentry-demo";
 const SHOWN = 3;
 const SAID_FOR_MS = 6000;
 
+const consentry = window.consentry;
 const setting = await ask("/demo/setting");
 const me = load();
 const events = new Events();
-let opener = null;
+const TAGS = { counter: { name: "Visit counter", cookie: "_count" }, ads: { name: "Picture ads", cookie: "_ads_id" } };
 
 function load() {
   const kept = JSON.parse(localStorage.getItem(KEY) ?? "null");
   // Another run of the demo has another ledger, which knows nothing of what was chosen before.
   if (kept?.run === setting.run) return kept;
+  forget();
   const anonymousId = crypto.randomUUID();
-  return { run: setting.run, anonymousId, userId: null, name: null, preferences: null, cart: {} };
+  return { run: setting.run, anonymousId, userId: null, name: null, cart: {} };
+}
+
+function forget() {
+  localStorage.clear();
+  for (const name of ["consentry", "_count", "_ads_id"]) document.cookie = `${name}=; Max-Age=0; Path=/`;
 }
 
 function keep() {
@@ -50,7 +56,7 @@ function say(text, { stays = false } = {}) {
 async function send(type, members) {
   const now = new Date().toISOString();
   const context = { page: { path: location.pathname, title: document.title } };
-  if (me.preferences) context.consent = { categoryPreferences: { ...me.preferences } };
+  if (answered()) context.consent = { categoryPreferences: consentry.getCategories() };
   const message = { ...members, ...subject(), messageId: crypto.randomUUID(), context, timestamp: now, sentAt: now };
   try {
     await ask(`/v1/${type}`, { body: { writeKey: setting.writeKey, ...message } });
@@ -63,97 +69,18 @@ const page = (name) => send("p", { name });
 const track = (event, properties = {}) => send("t", { event, properties });
 
 // -- choices -------------------------------------------------------------------------------------
-function evidence(action, surface) {
-  const { id, version, hash, text } = setting.notice;
-  return {
-    action, surface, language: document.documentElement.lang, page: location.pathname,
-    noticeId: id, noticeVersion: version, noticeHash: hash, noticeText: text,
-  };
-}
+const answered = () => document.cookie.split("; ").some((pair) => pair.startsWith("consentry="));
 
-async function consentHeaders() {
-  const headers = { Authorization: `Basic ${btoa(`${setting.writeKey}:`)}`, "Idempotency-Key": crypto.randomUUID() };
-  if (me.userId) {
-    // The shop's back end vouches for who is signed in; without that no grant counts for an account.
-    const signedIn = await ask("/demo/sign-in", { body: { userId: me.userId } });
-    headers["Consentry-Subject-Token"] = signedIn.token;
-  }
-  return headers;
-}
+/** The shop's back end vouches for who is signed in; without that no grant counts for an account. */
+const proof = async () => (await ask("/demo/sign-in", { body: { userId: me.userId } })).token;
 
-async function record(path, body, wanted, said) {
-  const before = me.preferences;
-  // A refusal holds in this page at once; a grant only when it is on record.
-  me.preferences = narrowed(before, wanted);
+consentry.onChange((categories) => {
+  const yes = Object.keys(CATEGORIES).filter((id) => categories[id]).map((id) => CATEGORIES[id]);
+  say(yes.length ? `Allowed: ${yes.join(", ")}.` : "Everything is refused. Nothing more is sent, not even what was waiting.");
   show();
-  try {
-    const headers = await consentHeaders();
-    await ask(path, { body: { subject: subject(), ...body }, headers });
-    me.preferences = wanted;
-    say(said);
-  } catch (error) {
-    say(`Your choice could not be recorded: ${error.message}. What you refused stays refused in this page; please try again.`, { stays: true });
-    if (!before) me.preferences = null;
-  }
-  keep();
-  show();
-}
-
-function narrowed(before, wanted) {
-  return Object.fromEntries(Object.entries(wanted).map(([id, yes]) => [id, yes && before?.[id] === true]));
-}
-
-function choose(preferences, action, surface) {
-  const yes = Object.entries(preferences).filter(([, granted]) => granted).map(([id]) => CATEGORIES[id]);
-  const said = yes.length ? `Saved. Allowed: ${yes.join(", ")}.` : "Saved. Everything is refused.";
-  return record("/v1/consent", { preferences, evidence: evidence(action, surface) }, preferences, said);
-}
-
-function everything(yes) {
-  return Object.fromEntries(setting.categories.map((category) => [category.id, yes]));
-}
-
-function withdraw() {
-  const body = { evidence: evidence("withdraw", "preference_centre") };
-  return record("/v1/consent/withdraw", body, everything(false), "Withdrawn. Nothing more is sent, not even what was waiting.");
-}
-
-const panel = byId("panel");
-
-function openPanel(from) {
-  opener = from;
-  byId("categories").replaceChildren(
-    ...setting.categories.map((category) => {
-      const box = make("input", { type: "checkbox", id: `category-${category.id}`, name: category.id });
-      box.checked = me.preferences?.[category.id] === true;
-      return make("p", {}, box, make("label", { for: box.id }, category.name));
-    }),
-  );
-  panel.showModal();
-}
-
-panel.addEventListener("close", () => {
-  // The banner's buttons are gone once a choice is made; then focus goes to the page's start.
-  if (opener?.isConnected && opener.offsetParent) opener.focus();
-  else document.querySelector("h1").focus();
 });
 
-byId("panel-form").addEventListener("submit", () => {
-  const boxes = [...byId("categories").querySelectorAll("input")];
-  choose(Object.fromEntries(boxes.map((box) => [box.name, box.checked])), "save", "preference_centre");
-});
-
-document.addEventListener("click", (click) => {
-  const button = click.target.closest("[data-do]");
-  if (!button) return;
-  const surface = panel.open ? "preference_centre" : "banner";
-  const action = button.dataset.do;
-  if (action === "open") return openPanel(button);
-  if (panel.open) panel.close();
-  if (action === "accept_all") choose(everything(true), action, surface);
-  else if (action === "reject_all") choose(everything(false), action, surface);
-  else if (action === "withdraw") withdraw();
-});
+byId("withdraw").addEventListener("click", () => consentry.withdraw());
 
 // -- the shop ------------------------------------------------------------------------------------
 function art(path) {
@@ -206,31 +133,15 @@ byId("sign-in").addEventListener("submit", async (submit) => {
   show();
   say(`Signed in as ${me.name}.`);
   byId("sign-out").focus();
+  // What this account refuses on another device holds here too, from now on.
+  consentry.identify(me.userId, proof);
   await send("i", { traits: { firstName: me.name } });
-  await hearTheAccount();
 });
-
-/** What this account refused on another device holds here too; what it granted there does not. */
-async function hearTheAccount() {
-  try {
-    const headers = await consentHeaders();
-    const body = { subject: subject(), writeKey: setting.writeKey };
-    const { preferences } = await ask("/v1/subjects/lookup", { body, headers });
-    const refused = Object.keys(CATEGORIES).filter((id) => ["denied", "conflict"].includes(preferences[id].state));
-    const news = refused.filter((id) => me.preferences?.[id]);
-    if (!news.length) return;
-    me.preferences = { ...me.preferences, ...Object.fromEntries(news.map((id) => [id, false])) };
-    keep();
-    show();
-    say(`${me.name} refused this before: ${news.map((id) => CATEGORIES[id]).join(", ")}. It holds here too.`);
-  } catch (error) {
-    say(`The account’s choices could not be read: ${error.message}`, { stays: true });
-  }
-}
 
 byId("sign-out").addEventListener("click", async () => {
   await track("Signed Out");
   me.userId = me.name = null;
+  consentry.identify();
   keep();
   show();
   say("Signed out.");
@@ -238,14 +149,13 @@ byId("sign-out").addEventListener("click", async () => {
 });
 
 byId("start-over").addEventListener("click", () => {
-  localStorage.removeItem(KEY);
+  forget();
   scrollTo(0, 0);
   location.reload();
 });
 
 // -- what is shown -------------------------------------------------------------------------------
 function show() {
-  byId("banner").hidden = me.preferences !== null;
   byId("signed-in").hidden = !me.userId;
   byId("sign-in").hidden = Boolean(me.userId);
   byId("who").textContent = me.name ?? "";
@@ -259,9 +169,24 @@ function show() {
 }
 
 function stateOf(category) {
-  const answer = me.preferences?.[category.id];
+  const answer = answered() ? consentry.getCategories()[category.id] : undefined;
   const [look, word] = answer === undefined ? ["wait", "Not asked yet"] : answer ? ["yes", "Allowed"] : ["no", "Refused"];
   return make("div", {}, make("dt", {}, category.name), make("dd", {}, make("span", { class: `badge ${look}` }, word)));
+}
+
+/** Looked at now and then: a tag tells nobody that it has started. */
+function showTags() {
+  const now = Object.keys(TAGS).map((id) => [id, Boolean(window.demoTags?.[id]), document.cookie.includes(`${TAGS[id].cookie}=`)]);
+  const seen = JSON.stringify(now);
+  if (byId("tags").dataset.seen === seen) return;
+  byId("tags").dataset.seen = seen;
+  byId("tags").replaceChildren(
+    ...now.map(([id, runs, stored]) => {
+      const badge = make("span", { class: `badge ${runs ? "yes" : "no"}`, "data-tag": id }, runs ? "Running" : "Not running");
+      const cookie = make("span", { "data-cookie": id }, stored ? ` cookie ${TAGS[id].cookie}` : " no cookie");
+      return make("div", {}, make("dt", {}, TAGS[id].name), make("dd", {}, badge, cookie));
+    }),
+  );
 }
 
 const mine = [];
@@ -285,10 +210,20 @@ function traced(messageId) {
 }
 
 document.querySelector("h1").tabIndex = -1;
-for (const text of document.querySelectorAll(".notice-text")) text.textContent = setting.notice.text;
+consentry.init({
+  key: setting.writeKey,
+  anonymousId: me.anonymousId,
+  language: document.documentElement.lang,
+  revoke: { "Visit counter": () => window.demoTags?.counter?.stop(), "Picture ads": () => window.demoTags?.ads?.stop() },
+});
+if (me.userId) consentry.identify(me.userId, proof);
+await consentry.ready;
+me.anonymousId = consentry.anonymousId;
 showProducts();
 keep();
 show();
+showTags();
+setInterval(showTags, 250);
 let arrived = false;
 follow(trace, (state) => {
   if (state === "live" && !arrived) {
