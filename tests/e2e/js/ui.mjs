@@ -11,6 +11,7 @@ const here = new URL('.', import.meta.url)
 const require = createRequire(import.meta.url)
 const read = (path) => readFileSync(new URL(path, here))
 const dist = (name) => read(`../../../sdk/js/dist/${name}`)
+const MOST_MS = 60_000
 const AXE = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
 const AUTOCONSENT = new URL('node_modules/@duckduckgo/autoconsent/', here)
 const POLICY = "default-src 'self'; frame-src 'none'; require-trusted-types-for 'script'"
@@ -95,11 +96,17 @@ const commands = {
   },
 }
 
+// A command that never ends says so, and what the page said until then.
+async function late({ do: name, page }) {
+  await new Promise((later) => setTimeout(later, MOST_MS).unref())
+  throw new Error(`${name} did not end within ${MOST_MS} ms: ${pages.get(page)?.noise.join('; ')}`)
+}
+
 console.log(JSON.stringify({ ready: browser.version() }))
 for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line)
   try {
-    const value = await commands[command.do](command)
+    const value = await Promise.race([commands[command.do](command), late(command)])
     console.log(JSON.stringify({ value: value ?? null }))
   } catch (error) {
     console.log(JSON.stringify({ error: String(error) }))

@@ -28,9 +28,9 @@
     },
   }
   // Counts go out by a beacon.
-  navigator.sendBeacon = (path, body) => {
+  navigator.sendBeacon = (_path, body) => {
     const { what, surface } = JSON.parse(body)
-    return path === '/v1/noted' && !!window.heard.push([what, surface])
+    return !!window.heard.push([what, surface])
   }
   // What another tab or device does.
   window.elsewhere = (choice) => {
@@ -51,7 +51,7 @@
   }
   window.ready = new Promise((ready) => {
     window.consentry = {
-      async land(_name, startUi) {
+      async mount(_mount, startUi) {
         document.querySelector('#last').toggleAttribute('data-consentry-open', !!window.given.own_link)
         started(await startUi(core))
         ready()
