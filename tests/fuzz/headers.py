@@ -254,6 +254,7 @@ def quiet() -> Site:
 
 
 ENDLESS = "/v1/tail"
+FOR_PAGES = "/v1/stream"
 
 
 def check_query(data: bytes) -> str:
@@ -271,6 +272,8 @@ def check_query(data: bytes) -> str:
     }  # fmt: skip
     app = create_app(quiet())
     status, body = loop().run_until_complete(_asked(app, scope))
+    if status == 403 and plain == FOR_PAGES:
+        return "for pages"
     assert status in (200, 400, 404, 405), status
     if status != 200:
         told = json.loads(body)
@@ -304,9 +307,11 @@ _paths = st.sampled_from(
 )  # fmt: skip
 _values = st.sampled_from(
     ("", "0", "-1", "1", "9" * 18, "9" * 19, "%C2%B2", "\u00b2", "x:1", ":1", "x:", "x:-1", "%00",
-     "true", "waiting", "dead", "%ff", "1e3", "0x1", "+1", "1_000", "a:b:1")
+     "true", "waiting", "dead", "%ff", "1e3", "0x1", "+1", "2026-11-27", "day", "day,day", ",", "de", "de-", "1_000", "a:b:1")
 )  # fmt: skip
-_fields = st.sampled_from(("cursor", "first", "state", "destination", "history", "x"))
+_fields = st.sampled_from(
+    ("cursor", "first", "state", "destination", "history", "since", "by", "language", "x")
+)
 queries = st.builds(
     lambda path, pairs: f"{path}?{'&'.join(f'{k}={v}' for k, v in pairs)}".encode(),
     _paths | st.builds(lambda p, more: p + more, _paths, st.text(max_size=4)),

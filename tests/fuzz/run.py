@@ -18,10 +18,15 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.fuzz import bodies, headers, outbound
+from tests.fuzz import bodies, evidence, headers, outbound
 from tests.fuzz.parser import Parser
 
-PARSERS: tuple[Parser, ...] = (*bodies.PARSERS, *headers.PARSERS, *outbound.PARSERS)
+PARSERS: tuple[Parser, ...] = (
+    *bodies.PARSERS,
+    *headers.PARSERS,
+    *evidence.PARSERS,
+    *outbound.PARSERS,
+)
 USUAL_S = 180
 A_TURN = 200  # examples
 

@@ -26,7 +26,7 @@ from consentry.core.stamp import Stamp, read_stamp
 from consentry.destinations.addresses import Target, TargetRefused
 from consentry.web import bodies as api
 from consentry.web.problems import Problem as Refusal
-from tests.fuzz import bodies, headers, outbound
+from tests.fuzz import bodies, evidence, headers, outbound
 from tests.fuzz.door import changed
 from tests.fuzz.run import PARSERS
 
@@ -162,6 +162,26 @@ def python_number(text: str, field: str) -> int:
         raise Refusal(400, "invalid_cursor", "no number", field) from None
 
 
+def without_fragment(page: str) -> str:
+    return page.partition("#")[0]
+
+
+def without_query(page: str) -> str:
+    return page.partition("#")[0].partition("?")[0]
+
+
+def as_it_came(address: str | None) -> str | None:
+    return address
+
+
+def word_for_word(user_agent: str) -> str | None:
+    return user_agent or None
+
+
+def believes(header: str) -> str:
+    return header.partition(",")[0].partition(";")[0].strip() or "en"
+
+
 def always_accepted(_response: Any, messages: Any) -> tuple[Outcome, ...]:
     return (Outcome(Grade.ACCEPTED, 200, ""),) * len(messages)
 
@@ -239,6 +259,11 @@ BROKEN: dict[str, tuple[str, Check]] = {
     "the first network is believed": ("place", lambda d: headers.check_place(d, first_network)),
     "the first hop is believed": ("address", lambda d: headers.check_address(d, first_hop)),
     "Python's numbers are taken": ("number", lambda d: headers.check_number(d, python_number)),
+    "a query is kept": ("page", lambda d: evidence.check_page(d, without_fragment)),
+    "a password is kept": ("page", lambda d: evidence.check_page(d, without_query)),
+    "a whole address is kept": ("network", lambda d: evidence.check_network(d, as_it_came)),
+    "the user agent is kept": ("browser", lambda d: evidence.check_browser(d, word_for_word)),
+    "what nobody has is shown": ("language", lambda d: evidence.check_language(d, believes)),
     "every answer is success": (
         "answer",
         lambda d: outbound.check_answer(d, {"webhook": always_accepted}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -20,6 +21,9 @@ from consentry.jurisdictions import rule_of
 from consentry.ledger.entry import Record, RecordType
 
 GPC = "gpc"
+_AFTER_THE_PATH = re.compile(r"[?#]")
+# A browser reads a backslash like a slash, and any number of them (WHATWG URL, 4.4).
+_AUTHORITY = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*:[/\\]*)|[/\\]{2,})([^/\\]*)")
 _KINDS = {RecordType.CHOICE: FactKind.CHOICE, RecordType.IMPORT: FactKind.IMPORT}
 
 
@@ -220,12 +224,11 @@ def links_of(event: Event, origin: Origin) -> list[tuple[Node, Node]]:
 
 def page_alone(address: str) -> str:
     """A page's address without what may hold personal data: query, fragment, user and password."""
-    plain = address.partition("#")[0].partition("?")[0]
-    scheme, separator, rest = plain.partition("//")
-    if not separator:
-        return plain
-    host, slash, path = rest.partition("/")
-    return f"{scheme}//{host.rpartition('@')[2]}{slash}{path}"
+    plain = _AFTER_THE_PATH.split(address, maxsplit=1)[0]
+    # What is left after one was cut off may read like another.
+    while (found := _AUTHORITY.match(plain)) is not None and "@" in found[2]:
+        plain = found[1] + found[2].rpartition("@")[2] + plain[found.end() :]
+    return plain
 
 
 def contacts_of(event: Event) -> list[Node]:
