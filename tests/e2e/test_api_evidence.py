@@ -308,6 +308,8 @@ def test_shown_and_closed_are_counted_by_region_version_and_language(acme: Serve
     said = {"noticeId": "default", "noticeVersion": version, "language": "fr"}
     for what in ("shown", "shown", "closed"):
         assert noted(acme, what, headers=from_fr, **said).status == 200
+    opened = {**said, "surface": "preference_centre"}  # by who wants to look, asked by nobody
+    assert noted(acme, "shown", headers=from_fr, **opened).status == 200
 
     assert counted(acme, by, **of_it) | dict.fromkeys(COUNTED[2:], 0) == {
         "shown": 2,

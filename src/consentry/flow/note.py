@@ -14,22 +14,26 @@ async def note(
     world: World,
     origin: Origin,
     what: What,
+    surface: str | None,
     version: str | None,
     language: str | None,
     device: Node | None = None,
     gpc: bool | None = None,
-) -> tuple[Tally, list[Record]]:
+) -> tuple[tuple[Tally, ...], list[Record]]:
     """Count it, and record an opt-out signal that a known device sends, or stopped sending.
 
+    Who opens the preference centre was asked nothing, so that is no notice that was shown.
     Raises StoreUnavailable when nothing was written.
     """
     now = world.clock.now()
-    counted = tally(world.notices, what, origin.place, now, version, language)
+    counted: tuple[Tally, ...] = ()
+    if surface != "preference_centre":
+        counted = (tally(world.notices, what, origin.place, now, version, language),)
     records: list[Record] = []
     if device is not None and gpc is not None and not world.subjects.signal_known(device, GPC, gpc):
         records.append(signal_record(world, GPC, gpc, device, origin, now))
     with world.subjects.in_flight(records):
-        await world.store.commit(Commit(records=tuple(records), tallies=(counted,)))
+        await world.store.commit(Commit(records=tuple(records), tallies=counted))
     if records:
         world.notify()
         world.followers.tell(records)

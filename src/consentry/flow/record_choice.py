@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from consentry.core.choice import Answer
+from consentry.core.moment import SECOND
 from consentry.core.policy import topic_key
 from consentry.core.record import Node, NodeKind
 from consentry.flow import describe
@@ -26,6 +27,8 @@ from consentry.flow.world import World
 from consentry.jurisdictions import rule_of
 from consentry.ledger.entry import Record, RecordType
 from consentry.ports import Commit, Reply, Tally
+
+JUST_NOW = 60 * SECOND
 
 
 class KeyReused(Exception):
@@ -126,16 +129,18 @@ async def _record(
 def _signals(world: World, said: Said, origin: Origin, gpc: bool | None) -> tuple[Record, ...]:
     """The signal of a browser, when it appears and when it is seen to be gone, as with events.
 
-    The page that asked was loaded with it, so it was there before the answer was: an explicit
-    yes outweighs it (rule 8), and it refuses whatever was not answered.
+    The page that asked was loaded with it, so it was there before an answer that is given just
+    now: an explicit yes outweighs it (rule 8), and it refuses whatever was not answered. An
+    answer that comes late may be older than the signal, and then the signal refuses all.
     """
     node = said.subject[0]
     if gpc is None or node.kind not in (NodeKind.DEVICE, NodeKind.ACCOUNT):
         return ()
     if world.subjects.signal_known(node, GPC, gpc):
         return ()
-    made_at = said.received_at if said.made_at is None else said.made_at
-    seen_at = min(made_at, said.received_at) - 1
+    seen_at = said.received_at
+    if said.made_at is not None and said.received_at - said.made_at <= JUST_NOW:
+        seen_at = min(said.made_at, said.received_at) - 1
     return (signal_record(world, GPC, gpc, node, origin, said.received_at, seen_at),)
 
 

@@ -33,15 +33,21 @@ async def post_noted(site: Site, request: Call) -> Reply:
     if body.anonymous_id is not None:
         device = Node(NodeKind.DEVICE, body.anonymous_id)
     gpc = None if who.trusted else read_gpc(request)
-    what = What(body.what)
     try:
         counted, records = await note(
-            site.world, who.origin, what, body.notice_version, body.language, device, gpc
+            site.world,
+            who.origin,
+            What(body.what),
+            body.surface,
+            body.notice_version,
+            body.language,
+            device,
+            gpc,
         )
     except StoreUnavailable:
         message = "the store cannot be written; nothing was counted"
         raise Problem(503, "unavailable", message, retry_after_s=2) from None
-    site.meters.count_notices((counted,))
+    site.meters.count_notices(counted)
     for record in records:
         site.meters.choices.labels(record.type).inc()
         tell_record(site, record)

@@ -117,6 +117,7 @@ class Site:
     choice_room: Room = field(default_factory=lambda: Room(MOST_CHOICE_BYTES))
     addresses: AddressFile | None = None
     most_streams: int = 1000
+    heartbeat_s: float = 15.0  # of streams
     streams: Counter[str] = field(default_factory=Counter)  # by address
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # answers without end, end
 

@@ -26,7 +26,6 @@ from consentry.web.problems import Problem
 from consentry.web.site import EVENTS, Site
 
 ANONYMOUS_ID = "consentry-anonymous-id"
-HEARTBEAT_S = 15.0
 MOST_OF_ONE = 20  # streams of one device or account
 MOST_OF_ADDRESS = 200  # an office may be behind one
 _HEADERS = {
@@ -90,7 +89,7 @@ async def events(
                 now = _preferences(site, origin, nodes)
                 yield b": still there\n\n" if now == told else _event(now)
                 told = now
-                await _either(changed, ending)
+                await _either(changed, ending, site.heartbeat_s)
     finally:
         site.streams[address] -= 1
         if not site.streams[address]:
@@ -98,13 +97,11 @@ async def events(
         ending.cancel()
 
 
-async def _either(changed: asyncio.Event, ending: asyncio.Task[Any]) -> None:
+async def _either(changed: asyncio.Event, ending: asyncio.Task[Any], within_s: float) -> None:
     """Wait for a change or the end, but not for longer than a heartbeat."""
     waiting: asyncio.Task[Any] = asyncio.create_task(changed.wait())
     try:
-        await asyncio.wait(
-            {waiting, ending}, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait({waiting, ending}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
     finally:
         waiting.cancel()
 
