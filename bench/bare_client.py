@@ -16,7 +16,7 @@ import aiohttp
 import uvloop
 
 from bench.server import NEEDS
-from consentry.destinations import transport
+from consentry.destinations import pool
 from consentry.worker import Pace
 
 BODY = b'{"type":"track","data":"' + b"x" * 1000 + b'"}'
@@ -37,9 +37,9 @@ async def send(session: aiohttp.ClientSession, url: str, count: int) -> None:
 
 async def main(port: int) -> None:
     connector = aiohttp.TCPConnector(
-        limit=transport.CONNECTIONS,
-        limit_per_host=transport.CONNECTIONS_PER_HOST,
-        keepalive_timeout=transport.KEEPALIVE_S,
+        limit=pool.CONNECTIONS,
+        limit_per_host=pool.CONNECTIONS_PER_HOST,
+        keepalive_timeout=pool.KEEPALIVE_S,
         use_dns_cache=False,
     )
     async with aiohttp.ClientSession(

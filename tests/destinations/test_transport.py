@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from consentry.destinations.message import LastLookRefused, Request
-from consentry.destinations.transport import BODY_MAX, Kind, OutboundClient, TransportError
+from consentry.destinations.transport import Kind, OutboundClient, TransportError
+from consentry.destinations.wire import BODY_MAX
 
 from .wire_server import OK, Answer, answer, reset, serving, silence
 

@@ -1,49 +1,43 @@
 """The one way out: every HTTP request this program makes to a destination passes here.
 
 The guard, in order: the URL is taken apart and rebuilt (`addresses.parse_target`); a
-literal address is judged there, because aiohttp does not ask a resolver for one; a name
-is resolved by our resolver, and if *any* of its addresses is refused nothing is connected
-to, else exactly the checked addresses go to the connector. No second look-up happens, so
-a name that changes its address in between (DNS rebinding) gains nothing. Redirects are
-not followed, the environment's proxies are not read, cookies are not kept.
+literal address is judged there; a name is resolved by our resolver, and if *any* of its
+addresses is refused nothing is connected to, else exactly the checked addresses are. No
+second look-up happens, so a name that changes its address in between (DNS rebinding) gains
+nothing. Redirects are not followed, the environment's proxies are not read, cookies are not
+kept.
 
-The last look. Consent may be withdrawn while we resolve and connect, so the decision is
-asked again when the connection stands. aiohttp buffers the headers and writes them with
-the first piece of the body; the body's own `write_with_length` is therefore the moment
-before the first byte, and between the look and the write nothing is awaited. A payload
-class is a documented extension point of aiohttp; no private name is used. (asyncio gives
-the bytes to the kernel in that same call; uvloop at the end of the same turn of its loop.)
+The last look. Consent may be withdrawn while we wait in line, resolve and connect, so the
+decision is asked again when the connection stands: `wire.Connection.start` asks and writes in
+one call, so nothing is awaited in between. (asyncio gives the bytes to the kernel in that
+same call; uvloop at the end of the same turn of its loop.)
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import re
 import socket
+import ssl
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Protocol
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
-from aiohttp.http import StreamWriter
-from yarl import URL
+from aiohappyeyeballs import AddrInfoType, start_connection
 
-from consentry.destinations.addresses import Target, TargetRefused, parse_target, refusal
+from consentry.destinations.addresses import Address, Target, TargetRefused, parse_target, refusal
 from consentry.destinations.http import Kind, TransportError
 from consentry.destinations.message import LastLook, Request, Response
+from consentry.destinations.pool import Pool
+from consentry.destinations.wire import Connection, NoAnswer
 
 __all__ = ["Kind", "OutboundClient", "Resolver", "SystemResolver", "TransportError"]
 
-BODY_MAX = 64 * 1024  # bytes kept of an answer
 TIMEOUT_S = 15.0  # Standard Webhooks asks for 15 to 30
 CONNECT_TIMEOUT_S = 5.0
-CONNECTIONS = 256
-CONNECTIONS_PER_HOST = 32  # one slow destination must not take every connection
-KEEPALIVE_S = 30.0
+HAPPY_EYEBALLS_S = 0.25  # until the next address is tried beside one that is slow (RFC 8305)
 
 
 class Resolver(Protocol):
@@ -64,74 +58,7 @@ class SystemResolver:
         return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-class _GuardedResolver(AbstractResolver):
-    """Hands aiohttp the addresses of a name, all of them checked, or none."""
-
-    def __init__(self, resolver: Resolver, *, allow_private: bool) -> None:
-        self._resolver = resolver
-        self._allow_private = allow_private
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        addresses = []
-        for text in await self._resolver.resolve(host):
-            try:
-                address = ip_address(text)
-            except ValueError:
-                raise TransportError(Kind.BLOCKED, host) from None
-            if refusal(address, allow_private=self._allow_private) is not None:
-                raise TransportError(Kind.BLOCKED, host)
-            addresses.append(address)
-        if not addresses:
-            raise TransportError(Kind.UNRESOLVED, host)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(address),
-                port=port,
-                family=socket.AF_INET if address.version == 4 else socket.AF_INET6,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in addresses
-        ]
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
-class _GuardedBody(aiohttp.payload.BytesPayload):
-    """A request body that asks once more before it, and the headers with it, is written."""
-
-    def __init__(self, body: bytes, last_look: LastLook | None) -> None:
-        super().__init__(body)
-        self._last_look = last_look
-        self.stopped: Exception | None = None
-        self.wrote = False
-        self._connection: asyncio.Transport | None = None
-
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
-        if self._last_look is not None:
-            try:
-                self._last_look()
-            except Exception as refused:  # whatever it raises, the answer is no
-                self.stopped = refused
-                raise
-        self.wrote = True
-        if isinstance(writer, StreamWriter):
-            self._connection = writer.transport
-        await super().write_with_length(writer, content_length)
-
-    def hang_up(self) -> None:
-        """Drop what is not sent yet: closing alone would still send it when it can."""
-        if self._connection is not None:
-            self._connection.abort()
-
-
-def _forgetful_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+def _forgetful_socket(address: AddrInfoType) -> socket.socket:
     """A socket that drops what it has not sent when it is closed.
 
     Else the kernel goes on sending a request that timed out, for minutes, and delivers it when
@@ -165,22 +92,9 @@ class OutboundClient:
         self._ports = ports
         self._timeout_s = timeout_s
         self._connect_timeout_s = connect_timeout_s
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                resolver=_GuardedResolver(
-                    resolver or SystemResolver(), allow_private=allow_private
-                ),
-                use_dns_cache=False,  # an address is checked when it is connected to
-                limit=CONNECTIONS,
-                limit_per_host=CONNECTIONS_PER_HOST,
-                keepalive_timeout=KEEPALIVE_S,
-                socket_factory=_forgetful_socket,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            auto_decompress=False,  # a small answer must not grow
-            headers={"User-Agent": "Consentry"},
-        )
+        self._resolver = resolver or SystemResolver()
+        self._loop = asyncio.get_running_loop()
+        self._pool = Pool(self._loop)
 
     @property
     def allow_private(self) -> bool:
@@ -204,74 +118,124 @@ class OutboundClient:
             target = parse_target(request.url, allow_private=self._allow_private, ports=self._ports)
         except TargetRefused:
             raise TransportError(Kind.BLOCKED) from None
-        if not _headers_are_safe(request):
+        written = _written(request, target)
+        if written is None:
             raise TransportError(Kind.BLOCKED, target.host)
-        body = _GuardedBody(request.body, last_look)
-        total_s = self._timeout_s if timeout_s is None else timeout_s
-        limits = _limits(total_s, min(self._connect_timeout_s, total_s))
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
-            return await self._exchange(request, target, body, limits)
-        except TransportError as error:
-            body.hang_up()
-            kind = error.kind
-        except BaseException as error:
-            body.hang_up()
-            if not isinstance(error, Exception):
-                raise  # cancelled
-            if body.stopped is None:
-                known = _kind_of(error)
-                if known is None:
-                    raise
-                kind = known
-        # Raised out here, so that no exception of aiohttp, which holds the URL, is chained.
-        if body.stopped is not None:
-            raise body.stopped
-        raise TransportError(kind, target.host, wrote=body.wrote)
+            return await self._exchange(target, written, last_look, self._loop.time() + limit_s)
+        except NoAnswer as error:
+            kind, wrote = error.kind, error.wrote
+        # Raised out here, so that nothing that may hold the request is chained.
+        raise TransportError(kind, target.host, wrote=wrote)
 
     async def _exchange(
-        self, request: Request, target: Target, body: _GuardedBody, limits: aiohttp.ClientTimeout
+        self, target: Target, written: bytes, last_look: LastLook | None, deadline: float
     ) -> Response:
-        async with self._session.request(
-            request.method,
-            URL(target.url, encoded=True),
-            data=body,
-            headers=[*request.headers, ("Accept-Encoding", "identity")],
-            allow_redirects=False,
-            timeout=limits,
-        ) as answer:
-            if not body.wrote or answer.status < 200:
-                # An answer to nothing we said, or the start of another protocol.
-                answer.close()
-                raise TransportError(Kind.PROTOCOL, target.host)
-            content = await _read(answer)
-            headers: dict[str, str] = {}
-            for name, value in answer.headers.items():
-                headers.setdefault(name.lower(), value)
-            return Response(answer.status, headers, content)
+        pool, origin = self._pool, target.origin
+        if not pool.try_enter(origin):
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await pool.enter(origin)
+            except TimeoutError:
+                raise NoAnswer(Kind.TIMEOUT, wrote=False) from None
+        connection: Connection | None = None
+        whole = False
+        try:
+            connection = pool.idle(origin) or await self._connect(target, deadline)
+            answer = await connection.start(written, last_look, deadline)
+            whole = True
+            return answer
+        finally:
+            if connection is not None and not whole:
+                connection.abort()  # closing alone would still send what is not sent yet
+            pool.leave(origin, connection)
+
+    async def _connect(self, target: Target, deadline: float) -> Connection:
+        """A new connection to an address of ``target`` that was checked just now."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                addresses = await self._addresses(target)
+                async with asyncio.timeout(self._connect_timeout_s):
+                    sock = await start_connection(
+                        addresses,
+                        happy_eyeballs_delay=HAPPY_EYEBALLS_S,
+                        socket_factory=_forgetful_socket,
+                    )
+                return await self._opened(sock, target)
+        except TimeoutError:  # also ETIMEDOUT
+            kind = Kind.TIMEOUT
+        except ssl.SSLError:
+            kind = Kind.TLS
+        except (OSError, RuntimeError):  # uvloop's own sockets raise the latter
+            kind = Kind.REFUSED
+        raise NoAnswer(kind, wrote=False)
+
+    async def _opened(self, sock: socket.socket, target: Target) -> Connection:
+        secure = target.scheme == "https"
+        try:
+            _, connection = await self._loop.create_connection(
+                lambda: Connection(self._loop),
+                sock=sock,
+                ssl=_tls() if secure else None,
+                server_hostname=target.host if secure else None,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        self._pool.add(connection)
+        return connection
+
+    async def _addresses(self, target: Target) -> list[AddrInfoType]:
+        """Where to connect to: all of them checked, or none."""
+        found = [target.address] if target.address is not None else await self._resolved(target)
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(a), target.port))
+            if a.version == 4
+            else (
+                socket.AF_INET6,
+                socket.SOCK_STREAM,
+                socket.IPPROTO_TCP,
+                "",
+                (str(a), target.port, 0, 0),
+            )
+            for a in found
+        ]
+
+    async def _resolved(self, target: Target) -> list[Address]:
+        try:
+            texts = await self._resolver.resolve(target.host)
+        except OSError:
+            texts = []
+        if not texts:
+            raise NoAnswer(Kind.UNRESOLVED, wrote=False)
+        addresses: list[Address] = []
+        for text in texts:
+            try:
+                address = ip_address(text)
+            except ValueError:
+                raise NoAnswer(Kind.BLOCKED, wrote=False) from None
+            if refusal(address, allow_private=self._allow_private) is not None:
+                raise NoAnswer(Kind.BLOCKED, wrote=False)
+            addresses.append(address)
+        return addresses
 
     async def close(self) -> None:
         """Close every connection. The client cannot be used again."""
-        await self._session.close()
+        self._pool.close()
 
 
-@lru_cache(maxsize=64)
-def _limits(total_s: float, connect_s: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=total_s, sock_connect=connect_s, ceil_threshold=60)
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    """Certificates are checked against those that the system trusts; HTTP/1.1 is spoken."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    """At most 64 KiB. If there is more, the connection is closed, not kept."""
-    content = bytearray()
-    async for piece in answer.content.iter_any():
-        content += piece
-        if len(content) > BODY_MAX:
-            answer.close()
-            break
-    return bytes(content[:BODY_MAX])
-
-
+_METHODS = frozenset({"DELETE", "GET", "PATCH", "POST", "PUT"})  # their answers have a body
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\x20-\x7e\t]*")
+_VALUES = re.compile(r"[\x20-\x7e\t]*")
 # Headers that frame the message or its connection are the client's own business. `Expect`
 # would put the headers on the wire before the last look.
 _OURS = frozenset(
@@ -286,45 +250,37 @@ _OURS = frozenset(
         "trailer",
         "transfer-encoding",
         "upgrade",
+        "user-agent",
     }
 )
 
 
-def _headers_are_safe(request: Request) -> bool:
-    """Whether no method, name or value can end its line and begin another."""
-    return _is_token(request.method) and all(
-        _may_be_sent(name) and _VALUE.fullmatch(value) for name, value in request.headers
+def _written(request: Request, target: Target) -> bytes | None:
+    """The request as its bytes; None if a method, name or value would break out of its line."""
+    if request.method not in _METHODS:
+        return None
+    lines = [_first_lines(request.method, target)]
+    for name, value in request.headers:
+        if not _may_be_sent(name) or _VALUES.fullmatch(value) is None:
+            return None
+        lines.append(f"{name}: {value}\r\n")
+    body = request.body
+    if body or request.method != "GET":
+        lines.append(f"Content-Length: {len(body)}\r\n")
+    lines.append("\r\n")
+    return "".join(lines).encode("ascii") + body
+
+
+@lru_cache(maxsize=256)
+def _first_lines(method: str, target: Target) -> str:
+    """What stands before the headers of a request. Checked: a target has no space or line end."""
+    host = target.origin.partition("://")[2]
+    return (
+        f"{method} {target.path} HTTP/1.1\r\nHost: {host}\r\n"
+        "User-Agent: Consentry\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"
     )
 
 
 @lru_cache(maxsize=256)
 def _may_be_sent(name: str) -> bool:
-    return _is_token(name) and name.lower() not in _OURS
-
-
-@lru_cache(maxsize=16)
-def _is_token(text: str) -> bool:
-    return _TOKEN.fullmatch(text) is not None
-
-
-_KINDS: tuple[tuple[type[Exception], Kind], ...] = (  # the first that fits
-    (aiohttp.ClientConnectorDNSError, Kind.UNRESOLVED),
-    (aiohttp.ClientSSLError, Kind.TLS),
-    (TimeoutError, Kind.TIMEOUT),
-    (aiohttp.ClientConnectorError, Kind.REFUSED),
-    (aiohttp.ServerDisconnectedError, Kind.RESET),
-    (aiohttp.ClientPayloadError, Kind.RESET),
-    (aiohttp.ClientOSError, Kind.RESET),
-    (aiohttp.ClientResponseError, Kind.PROTOCOL),
-    (aiohttp.InvalidURL, Kind.BLOCKED),
-    (aiohttp.ClientConnectionError, Kind.RESET),
-    (aiohttp.ClientError, Kind.PROTOCOL),
-    (OSError, Kind.RESET),
-)
-
-
-def _kind_of(error: Exception) -> Kind | None:
-    """The kind of an error of aiohttp, or None if it is not one of the network's."""
-    if isinstance(error, aiohttp.ClientConnectorError) and error.errno == errno.ETIMEDOUT:
-        return Kind.TIMEOUT
-    return next((kind for known, kind in _KINDS if isinstance(error, known)), None)
+    return _TOKEN.fullmatch(name) is not None and name.lower() not in _OURS
