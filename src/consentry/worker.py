@@ -14,39 +14,26 @@ import contextlib
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
-import msgspec
 import structlog
 
 from consentry.clock import Timer
 from consentry.core.delivery import Backoff, Grade, Outcome, State
 from consentry.core.moment import SECOND, Moment
 from consentry.destinations.registry import Connected
-from consentry.flow.asked import allowed_at_acceptance
-from consentry.flow.deliver import WITHHELD, Settled, deliver
+from consentry.flow.deliver import Settled, deliver
+from consentry.flow.intake import SMALLEST_WINDOW, read_on, restore
 from consentry.flow.lane import Lane
+from consentry.flow.progress import Writing
 from consentry.flow.world import World
-from consentry.ports import (
-    Attempt,
-    Delivery,
-    Pause,
-    Positioned,
-    Progress,
-    StoreError,
-    StoreUnavailable,
-)
+from consentry.ports import Attempt, Delivery, Pause, Positioned, StoreError, StoreUnavailable
 
 log = structlog.get_logger()
 LONGEST_SLEEP_S = 1.0
 STORE_PAUSE_S = 0.5
-WINDOW_PER_SLOT = 4
-SMALLEST_WINDOW = 64
-LARGEST_WINDOW = 20_000
 LOOKED_AT_PER_TURN = 1_000  # events; others have to have their turn in between
-WRITE_EVERY_S = 0.02
-"""How long what was tried may wait to be written with what is tried meanwhile. A crash within it
-makes a destination see again what it took since: at least once is what is promised."""
-MOST_UNWRITTEN = 2_000
+TURNS = 32  # one slot takes so many batches, one after another, before others have their turn
 UNWRITABLE = "the store cannot be written"
 
 Told = Callable[[str, Settled], None]
@@ -86,15 +73,15 @@ class Worker:
         self._told = told
         self._chance = chance
         self._wake = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._attempts: list[Attempt] = []
-        self._writing = asyncio.Lock()
-        self._writes: set[asyncio.Task[bool]] = set()
-        self._soon: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._writing = Writing(
+            world.store, self.lane, lambda: self._wait_at_least(STORE_PAUSE_S), self.wake
+        )
+        self._on_wire = 0  # batches
+        self._handed: list[Positioned] | None = None  # to the slot that asks for its next batch
+        self._asking = False
         self._timer = Timer(world.clock)
         self._opened = False
-        self._unwritten = False
-        self._written = -1
         self._to_look_at = LOOKED_AT_PER_TURN
         self._not_before = 0.0  # as the event loop counts seconds
         self._next_request_at = 0.0
@@ -127,7 +114,7 @@ class Worker:
         self.lane.hasten({row.position for row in rows if row.state == State.WAITING}, now)
         self.lane.revive([row for row in rows if row.state == State.DEAD], now)
         self._not_before = 0.0
-        written = await self._write()
+        written = await self._writing.write()
         self.wake()
         if not written:
             raise StoreUnavailable(f"{self.name}: {UNWRITABLE}")
@@ -139,9 +126,7 @@ class Worker:
             try:
                 wait_s = await self._look()
             except Exception as fault:
-                self._stick("it failed", fault)
-                wait_s = STORE_PAUSE_S
-                self._wait_at_least(wait_s)
+                wait_s = self._fail(fault)
             await asyncio.sleep(0)  # woken or not: others have their turn
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
@@ -161,44 +146,14 @@ class Worker:
             for task in left:
                 task.cancel()
             await asyncio.wait(left, timeout=grace_s)
-        if self._soon is not None:
-            self._soon.cancel()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_s):
-                await self._write()
-        for write in set(self._writes):
-            write.cancel()
+        await self._writing.stop(grace_s)
         await self.connected.close()
 
     async def _open(self) -> None:
         store = self.world.store
-        position = store.position_for(self.name)
-        if position is None:
-            # A destination that is added later begins with what comes after it.
-            position = store.end
-            await store.record_progress(Progress(destination=self.name, position=position))
-        rows: list[Delivery] = []
-        after: tuple[str, int] | None = None
-        while page := store.deliveries(self.name, None, after):
-            rows += page
-            after = (self.name, page[-1].position)
         self.paused = next((p for p in store.pauses() if p.destination == self.name), None)
-        ahead = [a.position for a in store.attempted_from(self.name, position) if _settles(a)]
-        dead = [row.position for row in rows if row.state == State.DEAD]
-        now = self._timer.now()
-        waiting = [self._sane(row, now) for row in rows if row.state == State.WAITING]
-        self.lane.restore(position, waiting, [p for p in (*ahead, *dead) if p >= position])
-        self._written = position
+        self._writing.open(await restore(store, self.lane, self._timer.now()))
         self._opened = True
-
-    def _sane(self, row: Delivery, now: Moment) -> Delivery:
-        """A row written while the clock was wrong would not be due for as long as it was wrong."""
-        latest = now + int(self.pace.backoff.longest_s * SECOND)
-        if row.first_at <= now and row.next_at <= latest:
-            return row
-        return msgspec.structs.replace(
-            row, first_at=min(row.first_at, now), next_at=min(row.next_at, latest)
-        )
 
     # -- choosing ---------------------------------------------------------------------------
     async def _look(self) -> float:
@@ -208,9 +163,13 @@ class Worker:
             return min(LONGEST_SLEEP_S, wait_s)
         if not self._opened:
             await self._open()
-        if self._unwritten and not self._writes:
-            self._track(self._write_again())
-        if self._unwritten or not self.world.store.available:
+        if self._writing.unwritten and not self._writing.under_way:
+            self._track(self._writing.write())
+        return self._start_if_it_may()
+
+    def _start_if_it_may(self) -> float:
+        """Nothing is awaited from the question whether it may to the start."""
+        if self._writing.unwritten or not self.world.store.available:
             # Withdrawals cannot be recorded either: whoever withdrew must not be sent about.
             self._stick(UNWRITABLE)
             return STORE_PAUSE_S
@@ -229,7 +188,7 @@ class Worker:
             return STORE_PAUSE_S
         self.stuck = None
         due = self.lane.next_due()
-        if due is None or len(self._tasks) >= self.pace.concurrency:
+        if due is None or self._on_wire >= self.pace.concurrency:
             return LONGEST_SLEEP_S
         return min(LONGEST_SLEEP_S, max(0.001, (due - now) / SECOND))
 
@@ -241,6 +200,11 @@ class Worker:
             self.stuck = why
             log.error("worker_failed", destination=self.name, error=error)
 
+    def _fail(self, fault: Exception) -> float:
+        self._stick("it failed", fault)
+        self._wait_at_least(STORE_PAUSE_S)
+        return STORE_PAUSE_S
+
     def _wait_at_least(self, seconds: float) -> None:
         now = asyncio.get_running_loop().time()
         self._not_before = max(self._not_before, now + seconds)
@@ -250,11 +214,11 @@ class Worker:
 
         Without turns, rows that always fail would keep everybody else waiting behind them.
         """
-        running = len(self._tasks)
+        running = self._on_wire
         steps = [self._start_retries, self._start_new]
         for start in reversed(steps) if self._new_first else steps:
             start(now)
-        if len(self._tasks) > running:
+        if self._on_wire > running:
             self._new_first = self.lane.ill and not self._new_first
 
     def _start_retries(self, now: Moment) -> None:
@@ -274,7 +238,8 @@ class Worker:
         self._to_look_at = LOOKED_AT_PER_TURN
         while self._slot_free():
             before = self.lane.read
-            self._fill()
+            slots = self.pace.concurrency
+            self._to_look_at -= read_on(self.world, self.lane, slots, self._to_look_at)
             if self._lingering():
                 break
             batch = self.lane.take_new(now)
@@ -285,9 +250,9 @@ class Worker:
                 break
         if self._to_look_at <= 0:
             self.wake()
-        unsaid = max(self.lane.position - self._written, self.lane.changed)
-        if unsaid >= (LOOKED_AT_PER_TURN if self._tasks else SMALLEST_WINDOW) and not self._writes:
-            self._track(self._write_again())  # no attempt will say soon how far this was seen
+        unsaid = LOOKED_AT_PER_TURN if self._on_wire else SMALLEST_WINDOW
+        if self._writing.behind >= unsaid and not self._writing.under_way:
+            self._track(self._writing.write())  # no attempt will say soon how far this was seen
 
     def _lingering(self) -> bool:
         """Whether new events wait for others: a file for each would be a heap of files."""
@@ -299,42 +264,50 @@ class Worker:
             self._linger_until = now + spec.linger_s
         return now < self._linger_until
 
-    def _fill(self) -> None:
-        """Read on: some for each slot, and more as long as nothing of it may start.
-
-        Else one subject, whose events go one after another, would keep all others waiting.
-        """
-        lane, store, end = self.lane, self.world.store, self.world.store.end
-        window = self.pace.concurrency * lane.batch_max * WINDOW_PER_SLOT
-        window = min(max(window, SMALLEST_WINDOW), LARGEST_WINDOW)
-        while lane.read < end and self._to_look_at > 0:
-            in_memory = lane.in_memory
-            if in_memory >= (window if lane.startable else LARGEST_WINDOW):
-                return
-            read = store.events_from(lane.read, min(256, self._to_look_at))
-            if not read:
-                lane.read = end  # pruned
-            for one in read:
-                if allowed_at_acceptance(self.world, one.event, self.name):
-                    lane.admit(one)
-                lane.read = one.position + 1
-            self._to_look_at -= len(read)
-
     def _slot_free(self) -> bool:
         most = 1 if self.lane.ill else self.pace.concurrency
-        written = len(self._attempts) < MOST_UNWRITTEN
-        return len(self._tasks) < most and written and not self._stopping
+        return self._on_wire < most and not self._writing.full and not self._stopping
 
     # -- one attempt --------------------------------------------------------------------------
     def _start(self, batch: list[Positioned]) -> None:
-        self._track(self._attempt(batch))
+        """Hand a batch to the slot that asks for its next one, else to a new slot."""
+        self._on_wire += 1
+        if self._asking:
+            self._asking, self._handed = False, batch
+        else:
+            self._track(self._slot(batch))
 
-    def _track(self, work: Coroutine[None, None, None]) -> None:
+    async def _slot(self, batch: list[Positioned] | None) -> None:
+        """One batch after another, as long as there is one that may start."""
+        turns = 0
+        try:
+            while batch is not None:
+                await self._attempt(batch)
+                turns += 1
+                if turns % TURNS == 0:
+                    await asyncio.sleep(0)  # an attempt need not have waited for anything
+                batch = self._next()
+        finally:
+            self.wake()
+
+    def _next(self) -> list[Positioned] | None:
+        """What a slot whose batch has ended takes up; None where the worker has to look first."""
+        if self._stopping or self._not_before > asyncio.get_running_loop().time():
+            return None
+        self._asking, self._handed = True, None
+        try:
+            self._start_if_it_may()
+        except Exception as fault:
+            self._fail(fault)
+        self._asking = False
+        return self._handed
+
+    def _track(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         self.wake()
         if not task.cancelled() and task.exception() is not None:
@@ -353,14 +326,14 @@ class Worker:
         except StoreError:
             self._wait_at_least(STORE_PAUSE_S)
         finally:
+            self._on_wire -= 1
             # Also what was withheld before the rest failed: later ones of its subject went on.
             for one in settled:
                 positions.discard(one.positioned.position)
                 self._settle(one)
             self.lane.put_back(positions)
         await self._put_pause(paused)
-        self.wake()
-        self._write_soon()
+        self._writing.soon(alone=self._on_wire == 0)
 
     async def _put_pause(self, before: Pause | None) -> None:
         if self.paused is None or self.paused is before:
@@ -394,7 +367,7 @@ class Worker:
         state = self.lane.settle(
             one.positioned.position, one.state, one.outcome, now, self._chance()
         )
-        self._attempts.append(one.attempt)
+        self._writing.add(one.attempt)
         self._tell(one)
         outcome = one.outcome
         if outcome is None:
@@ -422,71 +395,3 @@ class Worker:
         start = max(loop.time(), self._next_request_at)
         self._next_request_at = start + 1 / self.pace.rate_limit
         await asyncio.sleep(start - loop.time())
-
-    # -- writing ------------------------------------------------------------------------------
-    def _write_soon(self) -> None:
-        """Write what was tried: at once if nothing is on the wire, else with what comes of that."""
-        if self._soon is None:
-            wait_s = WRITE_EVERY_S if len(self._tasks) > 1 else 0.0
-            self._soon = asyncio.get_running_loop().call_later(wait_s, self._write_due)
-
-    def _write_due(self) -> None:
-        self._soon = None
-        self._begin_write().add_done_callback(lambda _write: self.wake())
-
-    async def _write(self) -> bool:
-        """Write what is new; False when it could not be written, and is still to be.
-
-        Whoever comes while a write is under way joins the next one. Whoever is cancelled
-        does not take the write along: whether it happened would not be known.
-        """
-        return await asyncio.shield(self._begin_write())
-
-    def _begin_write(self) -> asyncio.Task[bool]:
-        write = asyncio.ensure_future(self._write_new())
-        self._writes.add(write)
-        write.add_done_callback(self._writes.discard)
-        return write
-
-    async def _write_again(self) -> None:
-        await self._write()
-
-    async def _write_new(self) -> bool:
-        async with self._writing:
-            position = self.lane.position
-            if not self._opened:
-                return True  # nothing was done, and the position is not known yet
-            put, settled = self.lane.changes()
-            attempts, self._attempts = self._attempts, []
-            if not attempts and not put and not settled and position == self._written:
-                self._unwritten = False
-                return True
-            progress = Progress(
-                destination=self.name,
-                position=position,
-                attempts=tuple(attempts),
-                put=put,
-                settle=settled,
-            )
-            try:
-                await self.world.store.record_progress(progress)
-            except BaseException as error:
-                self._attempts = attempts + self._attempts
-                self.lane.unwritten(put, settled)
-                self._unwritten = True
-                self._wait_at_least(STORE_PAUSE_S)
-                if not isinstance(error, StoreError):
-                    raise
-                return False
-            self._written = position
-            self._unwritten = False
-            return True
-
-
-def _settles(attempt: Attempt) -> bool:
-    """Whether this attempt, found ahead of the position after a restart, need not be repeated."""
-    return attempt.grade == WITHHELD or attempt.grade not in {
-        Grade.FAILED_RETRY,
-        Grade.RATE_LIMITED,
-        Grade.AUTH_BLOCKED,
-    }
