@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from consentry.core.moment import SECOND
 from consentry.core.policy import Category, Policy, Regime, Settings
@@ -63,6 +63,7 @@ class SubjectsMachine(RuleBasedStateMachine):
         self.subjects = Subjects(self.store)
         self.now = 100 * SECOND
         self.count = 0
+        self.kept: dict[Key, tuple[int, Standing]] = {}  # with the epoch in which it was found
 
     def next_id(self) -> str:
         self.count += 1
@@ -147,6 +148,7 @@ class SubjectsMachine(RuleBasedStateMachine):
 
     def in_flight(self, written: Record, before: dict[Key, Standing]) -> None:
         """Nobody gains by what is not durable, and a denial in it counts already."""
+        assert self.subjects.epoch == 0
         for key in KEYS:
             now = self.subjects.standing(key, STRICT_POLICY, self.now)
             assert now.suppressed >= before[key].suppressed
@@ -172,6 +174,18 @@ class SubjectsMachine(RuleBasedStateMachine):
         """A request that came earlier may be decided later; it must not leave its view behind."""
         self.compare(key, policy, self.now - ago * SECOND)
         self.compare(key, policy, self.now)
+
+    @rule(key=keys)
+    def keep(self, key: Key) -> None:
+        standing = self.subjects.standing(key, STRICT_POLICY, self.now)
+        self.kept[key] = self.subjects.epoch, standing
+
+    @invariant()
+    def what_was_kept_holds_while_the_epoch_is_the_same(self) -> None:
+        for key, (epoch, standing) in self.kept.items():
+            if epoch == self.subjects.epoch and standing.holds_at(self.now):
+                fresh = Subjects(self.store).standing(key, STRICT_POLICY, self.now)
+                assert heard(standing) == heard(fresh)
 
     @rule(seconds=st.integers(1, 15))
     def time_passes(self, seconds: int) -> None:

@@ -83,12 +83,12 @@ async def exchange(
     try:
         response = await client.send(request, last_look, timeout_s=timeout_s)
     except TransportError as error:
-        digest = _digest(request.body) if error.wrote else None
+        digest = _digest_of(request) if error.wrote else None
         return Attempted((outcome_of_error(error),) * len(messages), digest)
     outcomes = outcomes_of(response, messages)
     assert len(outcomes) == len(messages), "one outcome for each message"
     return Attempted(
-        outcomes, _digest(request.body), _digest(response.body) if response.body else None
+        outcomes, _digest_of(request), digest_of(response.body) if response.body else None
     )
 
 
@@ -157,5 +157,10 @@ def _http_date(text: str) -> datetime | None:
     return moment if moment.tzinfo is not None else None
 
 
-def _digest(content: bytes) -> str:
+def digest_of(content: bytes) -> str:
+    """SHA-256 in lower-case hex."""
     return hashlib.sha256(content).hexdigest()
+
+
+def _digest_of(request: Request) -> str:
+    return request.digest or digest_of(request.body)

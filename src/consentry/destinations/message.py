@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from consentry.core.delivery import Outcome
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class Message:
     anonymousId/userId, timestamp, originalTimestamp, receivedAt, sentAt, context,
     integrations, and the members of its type. Write keys and subject tokens are already
     gone. ``consent`` is the effective preference per category as of this attempt.
-    Times are RFC 3339 in UTC.
+    Times are RFC 3339 in UTC. One message is handed to several destinations: nobody changes it.
     """
 
     message_id: str
@@ -28,6 +30,14 @@ class Message:
     received_at: str
     body: Mapping[str, Any]
     consent: Mapping[str, bool]
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """What ``make`` returns; made at most once where several destinations are told the same."""
+        made: T | None = self._made.get(what)
+        if made is None:
+            made = self._made[what] = make()
+        return made
 
     @property
     def subject_key(self) -> str:
@@ -37,12 +47,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One outbound HTTP request. ``headers`` may hold secrets and are never logged."""
+    """One outbound HTTP request. ``headers`` may hold secrets and are never logged.
+
+    ``digest`` is the SHA-256 of the body in lower-case hex, where it is known already.
+    """
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    digest: str | None = None
 
     def __repr__(self) -> str:
         return f"Request({self.method}, {len(self.body)} bytes)"

@@ -22,6 +22,7 @@ from consentry.core.delivery import Grade, Outcome
 from consentry.destinations.addresses import parse_target
 from consentry.destinations.http import (
     Unsendable,
+    digest_of,
     exchange,
     json_body,
     outcome_of_status,
@@ -116,12 +117,7 @@ def request_for(messages: Sequence[Message], options: Options, now: datetime) ->
     Raises `Unsendable` if the event cannot be written as JSON.
     """
     (message,) = messages
-    event: dict[str, Any] = {
-        "type": "consent.updated" if _is_choice(message) else "event.forwarded",
-        "timestamp": message.timestamp,
-        "data": message.body,
-    }
-    body = json_body(event)
+    body, digest = message.once(SPEC.kind, lambda: _body_of(message))
     identity, seconds = webhook_id(message.message_id), str(int(now.timestamp()))
     signed = f"{identity}.{seconds}.".encode() + body
     signatures = (hmac.digest(_key(s), signed, "sha256") for s in options.secret)
@@ -131,7 +127,18 @@ def request_for(messages: Sequence[Message], options: Options, now: datetime) ->
         ("webhook-timestamp", seconds),
         ("webhook-signature", " ".join(f"v1,{base64.b64encode(s).decode()}" for s in signatures)),
     )
-    return Request("POST", options.url, headers, body)
+    return Request("POST", options.url, headers, body, digest)
+
+
+def _body_of(message: Message) -> tuple[bytes, str]:
+    """What every webhook is told, and its digest. Only the signatures differ."""
+    event: dict[str, Any] = {
+        "type": "consent.updated" if _is_choice(message) else "event.forwarded",
+        "timestamp": message.timestamp,
+        "data": message.body,
+    }
+    body = json_body(event)
+    return body, digest_of(body)
 
 
 def _is_choice(message: Message) -> bool:

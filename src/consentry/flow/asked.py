@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from consentry.core.decision import Decision, Question, Reason, decide
+from consentry.core.decision import Decision, Decisions, Question, Reason, decide
 from consentry.core.event import PREFERENCE_UPDATE
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy
@@ -16,6 +16,7 @@ from consentry.core.preference import Standing
 from consentry.core.record import FactKind, Node, NodeKind
 from consentry.core.rule import Rule
 from consentry.core.stamp import Stamp, stamp_of_written
+from consentry.destinations.message import Message
 from consentry.flow import describe
 from consentry.flow.told import holding
 from consentry.flow.where import known_of_stored, rule_for, there
@@ -23,76 +24,129 @@ from consentry.flow.world import World
 from consentry.ports import Positioned, StoredEvent
 
 
-class Owed:
-    """One event owed to one destination, asked about several times while it is tried.
+class Asked:
+    """One stored event and what may be done with it now: found once for all its destinations.
 
-    ``allowed`` is whether ``decide_now`` allows it, and says no more. What was found holds for as
-    long as policy and standing are the same: a new fact and the passing of time make another
-    standing. A choice that is shared is asked about afresh each time.
+    What was found holds for as long as policy, regimes, rule and standing are the same. The standing
+    is looked up again when time has made it another, when a record was written since, and
+    always while one is on its way: nothing that is remembered outlives a denial.
     """
 
     __slots__ = (
-        "_allowed",
+        "_allows",
         "_consent",
+        "_decisions",
+        "_epoch",
         "_known",
         "_policy",
+        "_regimes",
         "_rule",
         "_standing",
         "_world",
-        "destination",
-        "one",
+        "event",
+        "is_update",
+        "message",
     )
+
+    def __init__(self, world: World, event: StoredEvent) -> None:
+        self.event = event
+        self.is_update = is_update(event)
+        self.message: Message | None = None  # what destinations were told last
+        self._world = world
+        self._epoch = 0
+        self._policy: Policy | None = None
+        self._regimes: object = None
+        self._standing: Standing | None = None
+        self._known = known_of_stored(event)
+        self._rule: Rule | None = None
+        self._allows: dict[str, bool] = {}
+        self._decisions: Decisions | None = None
+        self._consent: dict[str, bool] | None = None
+
+    def look(self) -> tuple[Policy, Standing, Moment]:
+        """What it is decided by now; forgets what was found by anything else."""
+        world = self._world
+        policy, regimes, subjects = world.policy, world.regimes, world.subjects
+        now, epoch, standing = world.clock.now(), subjects.epoch, self._standing
+        rule = rule_for(self._known, now)
+        same = policy is self._policy and regimes is self._regimes and rule is self._rule
+        fresh = same and epoch and epoch == self._epoch
+        if fresh and standing is not None and standing.holds_at(now):
+            return policy, standing, now
+        found = subjects.standing(self.event.nodes, policy, now)
+        if found is not standing or not same:
+            self._forget()
+        self._policy, self._regimes, self._rule = policy, regimes, rule
+        self._standing, self._epoch = found, epoch
+        return policy, found, now
+
+    def allows(self, destination: str) -> bool:
+        """Whether it may go there now; a choice that is shared is asked about afresh each time."""
+        policy, standing, now = self.look()
+        if self.is_update and shares(policy, destination):
+            question = _question_now(self._world, policy, self.event, destination)
+            return self._was_allowed(destination, decide(policy, question, standing))
+        allowed = self._allows.get(destination)
+        if allowed is None:
+            if self._decisions is None:
+                question = question_of_stored(self._world, policy, self.event, now)
+                self._decisions = decide(policy, question, standing)
+            allowed = self._allows[destination] = self._was_allowed(destination, self._decisions)
+        return allowed
+
+    def consent(self) -> dict[str, bool]:
+        """What may be said of its own consent now. The same object while it is the same."""
+        policy, standing, now = self.look()
+        if self._consent is None:
+            question = question_of_stored(self._world, policy, self.event, now)
+            self._consent = holding(policy, question, standing)
+        return self._consent
+
+    def effective(self) -> dict[str, bool]:
+        """What holds of the person now, for something done now: what a shared choice is told as."""
+        policy, standing, now = self.look()
+        regime = self._world.regimes.get(self.event.source)
+        return describe.effective(policy, standing, now, regime, self._rule)
+
+    def _was_allowed(self, destination: str, now: Decisions) -> bool:
+        allowed = now.allows(destination)
+        return allowed and allowed_at_acceptance(self._world, self.event, destination)
+
+    def _forget(self) -> None:
+        self._allows = {}
+        self._decisions = self._consent = None
+
+
+class Owed:
+    """One event owed to one destination, asked about several times while it is tried.
+
+    ``allowed`` is whether ``decide_now`` allows it, and says no more.
+    """
+
+    __slots__ = ("_world", "asked", "destination", "one")
 
     def __init__(self, world: World, one: Positioned, destination: str) -> None:
         self.one = one
         self.destination = destination
         self._world = world
-        self._policy: Policy | None = None
-        self._standing: Standing | None = None
-        self._known = known_of_stored(one.event)
-        self._rule: Rule | None = None
-        self._allowed: bool | None = None
-        self._consent: dict[str, bool] | None = None
+        asked = world.asked.get(one.position)
+        if asked is None or asked.event is not one.event:
+            asked = Asked(world, one.event)
+            world.asked.put(one.position, asked, len(one.event.body))
+        self.asked: Asked = asked
 
     def allowed(self) -> bool:
         """Whether it may go now."""
-        policy, standing = self._look()
-        if self._allowed is None or self.is_shared_choice:
-            world, event, name = self._world, self.one.event, self.destination
-            question = _question_now(world, policy, event, name)
-            decided = decide(policy, question, standing).allows(name)
-            self._allowed = decided and allowed_at_acceptance(world, event, name)
-        return self._allowed
+        return self.asked.allows(self.destination)
 
     def consent(self) -> dict[str, bool]:
         """What may be said of its consent now: its own, or for a shared choice the person's."""
-        policy, standing = self._look()
-        event = self.one.event
-        if self.is_shared_choice:
-            regime = self._world.regimes.get(event.source)
-            now = self._world.clock.now()
-            return describe.effective(policy, standing, now, regime, self._rule)
-        if self._consent is None:
-            now = self._world.clock.now()
-            question = question_of_stored(self._world, policy, event, now)
-            self._consent = holding(policy, question, standing)
-        return self._consent
+        return self.asked.effective() if self.is_shared_choice else self.asked.consent()
 
     @property
     def is_shared_choice(self) -> bool:
         """Whether the destination is told of this choice, whatever it says."""
-        return is_update(self.one.event) and shares(self._world.policy, self.destination)
-
-    def _look(self) -> tuple[Policy, Standing]:
-        world = self._world
-        policy = world.policy
-        now = world.clock.now()
-        standing = world.subjects.standing(self.one.event.nodes, policy, now)
-        rule = rule_for(self._known, now)
-        if standing is not self._standing or policy is not self._policy or rule is not self._rule:
-            self._policy, self._standing, self._rule = policy, standing, rule
-            self._allowed = self._consent = None
-        return policy, standing
+        return self.asked.is_update and shares(self._world.policy, self.destination)
 
 
 def decide_now(world: World, event: StoredEvent, destination: str) -> Decision | None:

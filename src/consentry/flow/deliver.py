@@ -99,6 +99,8 @@ def _last_look(world: World, batch: Sequence[Owed], messages: Sequence[Message])
         if world.shadow or not owed.allowed():
             raise LastLookRefused
         holds = owed.consent()
+        if holds is message.consent:
+            continue
         if any(granted and not holds.get(c, False) for c, granted in message.consent.items()):
             raise LastLookRefused
 
@@ -134,15 +136,22 @@ def _judged(
 
 
 def message_of(owed: Owed) -> Message:
-    """What the destination is handed: never more consent than holds at this moment."""
+    """What the destination is handed: never more consent than holds at this moment.
+
+    What is told of the event itself is the same for every destination, and made once.
+    """
     event, consent = owed.one.event, owed.consent()
-    body = _body_of(event)
     if owed.is_shared_choice:
-        body = shared_choice(body, consent)
-    elif event.granted is None:
-        body = stamped(body, consent)
-    else:
-        body = narrowed(body, consent)
+        return _message(event, shared_choice(_body_of(event), consent), consent)
+    told = owed.asked.message
+    if told is None or told.consent is not consent:
+        with_consent = stamped if event.granted is None else narrowed
+        told = _message(event, with_consent(_body_of(event), consent), consent)
+        owed.asked.message = told
+    return told
+
+
+def _message(event: StoredEvent, body: dict[str, Any], consent: dict[str, bool]) -> Message:
     return Message(
         message_id=event.message_id,
         type=event.type,

@@ -58,6 +58,16 @@ class Subjects:
         self._present: dict[tuple[Node, str], bool] = {}
         self._pending = Overlay()  # what is on its way to the disk, as far as it counts already
         self._landing: list[tuple[set[Node], asyncio.Event]] = []
+        self._changes = 0
+        self._on_their_way = 0
+
+    @property
+    def epoch(self) -> int:
+        """While it is the same and not 0, no standing has changed but by the passing of time.
+
+        0 while records are on their way to the disk: what then holds may change at any instant.
+        """
+        return 0 if self._on_their_way else self._changes + 1
 
     def standing(self, nodes: Key, policy: Policy, now: Moment) -> Standing:
         """The subject's preferences as of now, with every denial received so far."""
@@ -191,6 +201,7 @@ class Subjects:
         landed = asyncio.Event()
         landing = (about, landed)
         denials = list(map(_denials_of, records))
+        self._on_their_way += 1
         for record in denials:
             self._pending.add(record)
         if about:
@@ -204,6 +215,7 @@ class Subjects:
             if about:
                 self._landing.remove(landing)
             self._forget(records)
+            self._on_their_way -= 1
             landed.set()
 
     def landing(self, nodes: Iterable[Node]) -> list[asyncio.Event]:
@@ -232,6 +244,7 @@ class Subjects:
         return touched
 
     def _forget(self, records: Iterable[Record]) -> None:
+        self._changes += 1
         for record in records:
             for node, fact in record.facts:
                 if fact.kind is FactKind.SIGNAL:

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from consentry.clock import Clock
 from consentry.core.moment import Moment
@@ -14,9 +15,13 @@ from consentry.core.policy import Policy, Regime
 from consentry.core.rule import Place
 from consentry.flow.feed import Feed
 from consentry.flow.followers import Followers
+from consentry.flow.lately import Lately
 from consentry.flow.notices import Notices, nothing_shown
 from consentry.flow.subjects import Subjects
 from consentry.ports import Store
+
+if TYPE_CHECKING:
+    from consentry.flow.asked import Asked
 
 
 class Chance:
@@ -63,7 +68,8 @@ class World:
     ``regimes`` holds the default regime of each source that states one. ``notify`` is called
     when events became durable, so that workers need not poll. ``updating`` holds when preference
     updates that are on their way to the disk were received, by source and message id. ``locate``
-    finds the place of an IP address, None where there is no file of them.
+    finds the place of an IP address, None where there is no file of them. ``asked`` holds what
+    was found of the events that were asked about last.
     """
 
     store: Store
@@ -80,5 +86,6 @@ class World:
     answering: dict[str, asyncio.Future[None]] = field(default_factory=dict)
     updating: dict[tuple[str, str], list[Moment]] = field(default_factory=dict)
     locate: Callable[[str], Place] | None = None
+    asked: Lately[Asked] = field(default_factory=Lately)
     new_id: Callable[[str], str] = new_id
     new_salt: Callable[[], bytes] = new_salt
