@@ -209,7 +209,7 @@ async def test_a_place_given_to_somebody_who_just_left_is_free() -> None:
     pool = Pool(asyncio.get_running_loop(), per_origin=1)
     assert pool.try_enter("a")
     assert not pool.try_enter("a")
-    waiting = asyncio.ensure_future(pool.enter("a"))
+    waiting = asyncio.ensure_future(pool.enter("a", 1e12))
     await asyncio.sleep(0)
     pool.leave("a")
     waiting.cancel()
@@ -221,12 +221,21 @@ async def test_who_waits_for_all_places_is_let_in_by_another_origin() -> None:
     pool = Pool(asyncio.get_running_loop(), limit=2, per_origin=2)
     assert pool.try_enter("a")
     assert pool.try_enter("a")
-    waiting = asyncio.ensure_future(pool.enter("b"))
+    waiting = asyncio.ensure_future(pool.enter("b", 1e12))
     await asyncio.sleep(0)
     assert not waiting.done()
     pool.leave("a")
     await waiting
     assert not pool.try_enter("a")
+
+
+async def test_a_closed_pool_turns_away_who_waits() -> None:
+    pool = Pool(asyncio.get_running_loop(), per_origin=1)
+    assert pool.try_enter("a")
+    waiting = asyncio.ensure_future(pool.enter("a", 1e12))
+    await asyncio.sleep(0)
+    pool.close()
+    assert await waiting is False
 
 
 async def test_who_waits_for_a_place_is_asked_again_when_it_is_free(client: OutboundClient) -> None:

@@ -17,6 +17,8 @@ CONNECTIONS = 256
 CONNECTIONS_PER_HOST = 32
 KEEPALIVE_S = 30.0
 
+_Waiting = tuple[float, asyncio.Future[bool]]  # until when
+
 
 class Pool:
     """Places and idle connections, by origin. ``enter`` a place, and ``leave`` it at the end."""
@@ -35,7 +37,8 @@ class Pool:
         self._keepalive_s = keepalive_s
         self._used: dict[str, int] = defaultdict(int)
         self._all = 0
-        self._lines: dict[str, deque[asyncio.Future[None]]] = {}
+        self._lines: dict[str, deque[_Waiting]] = {}
+        self._overdue: asyncio.TimerHandle | None = None
         self._idle: dict[str, list[Connection]] = {}
         self._opened: WeakSet[Connection] = WeakSet()
         self._sweep: asyncio.TimerHandle | None = None
@@ -48,22 +51,40 @@ class Pool:
         self._count(origin, 1)
         return True
 
-    async def enter(self, origin: str) -> None:
-        """Wait in line for a place."""
-        waiting = self._loop.create_future()
-        line = self._lines.setdefault(origin, deque())
-        line.append(waiting)
+    async def enter(self, origin: str, deadline: float) -> bool:
+        """Wait in line for a place; False when there was none by then, as the loop counts."""
+        waiting: asyncio.Future[bool] = self._loop.create_future()
+        self._lines.setdefault(origin, deque()).append((deadline, waiting))
         self._admit(origin)
+        self._watch(deadline)
         try:
-            await waiting
+            return await waiting
         except BaseException:
-            if waiting.done() and not waiting.cancelled():
+            if waiting.done() and not waiting.cancelled() and waiting.result():
                 self.leave(origin)  # it was given to us as we went
-            elif waiting in line:
-                line.remove(waiting)
-                if not line:
-                    self._lines.pop(origin, None)
             raise
+
+    def _watch(self, deadline: float) -> None:
+        """One timer for all who wait: it comes up when the first of them may wait no longer."""
+        if self._overdue is None or self._overdue.when() > deadline:
+            if self._overdue is not None:
+                self._overdue.cancel()
+            self._overdue = self._loop.call_at(deadline, self._turn_away)
+
+    def _turn_away(self) -> None:
+        """Those who may wait no longer."""
+        self._overdue = None
+        now = self._loop.time()
+        for origin, line in list(self._lines.items()):
+            left = deque(one for one in line if one[0] > now and not one[1].done())
+            for deadline, waiting in line:
+                if deadline <= now and not waiting.done():
+                    waiting.set_result(False)
+            if left:
+                self._lines[origin] = left
+                self._watch(min(deadline for deadline, _ in left))
+            else:
+                del self._lines[origin]
 
     def leave(self, origin: str, connection: Connection | None = None) -> None:
         """Give the place up; ``connection`` is kept for others if it may be used again."""
@@ -94,8 +115,14 @@ class Pool:
     def close(self) -> None:
         """End every connection, and each that comes back."""
         self._closed = True
-        if self._sweep is not None:
-            self._sweep.cancel()
+        for timer in (self._sweep, self._overdue):
+            if timer is not None:
+                timer.cancel()
+        for line in self._lines.values():
+            for _, waiting in line:
+                if not waiting.done():
+                    waiting.set_result(False)
+        self._lines.clear()
         for connection in list(self._opened):
             connection.abort()
         self._idle.clear()
@@ -113,10 +140,10 @@ class Pool:
         """Let in who waits first, as long as there is room."""
         line = self._lines.get(origin)
         while line and self._room(origin):
-            waiting = line.popleft()
+            _, waiting = line.popleft()
             if not waiting.done():
                 self._count(origin, 1)
-                waiting.set_result(None)
+                waiting.set_result(True)
         if line is not None and not line:
             del self._lines[origin]
 

@@ -133,12 +133,8 @@ class OutboundClient:
         self, target: Target, written: bytes, last_look: LastLook | None, deadline: float
     ) -> Response:
         pool, origin = self._pool, target.origin
-        if not pool.try_enter(origin):
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await pool.enter(origin)
-            except TimeoutError:
-                raise NoAnswer(Kind.TIMEOUT, wrote=False) from None
+        if not pool.try_enter(origin) and not await pool.enter(origin, deadline):
+            raise NoAnswer(Kind.TIMEOUT, wrote=False)
         connection: Connection | None = None
         whole = False
         try:

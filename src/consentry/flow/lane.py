@@ -15,8 +15,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,16 +29,12 @@ BEHIND = "behind an earlier event of this subject"
 _UNKNOWN = Outcome(Grade.FAILED_RETRY, detail="nothing is known of the attempt")
 
 
-@dataclass(frozen=True, slots=True)
-class Flying:
+class Flying(NamedTuple):
     """On the wire: the event, and its row if it had one."""
 
     positioned: Positioned
     row: Delivery | None
-
-    @property
-    def subject_key(self) -> str:
-        return self.positioned.event.subject_key if self.row is None else self.row.subject_key
+    subject_key: str
 
 
 class Lane:
@@ -57,6 +53,7 @@ class Lane:
         self._open: dict[int, Positioned] = {}  # not settled and without a row
         self._opened: deque[int] = deque()  # their positions in order, and of some no longer
         self._flying: dict[int, Flying] = {}
+        self._with_row = 0  # how many of them had a row
         self._busy: dict[str, int] = {}  # subject -> how many of its events are flying
         self._held: dict[str, deque[Delivery]] = {}
         self._held_count = 0
@@ -134,8 +131,7 @@ class Lane:
     @property
     def in_memory(self) -> int:
         """How many events are ready or on the wire."""
-        with_row = sum(1 for flying in self._flying.values() if flying.row is not None)
-        return len(self._open) + with_row
+        return len(self._open) + self._with_row
 
     @property
     def startable(self) -> bool:
@@ -220,10 +216,13 @@ class Lane:
 
     def fly(self, one: Positioned, row: Delivery | None) -> None:
         """It is on the wire."""
-        if row is not None:
+        if row is None:
+            key = one.event.subject_key
+        else:
+            key = row.subject_key
             self._unhold(row)
-        flying = self._flying[one.position] = Flying(one, row)
-        key = flying.subject_key
+            self._with_row += 1
+        self._flying[one.position] = Flying(one, row, key)
         self._busy[key] = self._busy.get(key, 0) + 1
 
     def take_new(self, now: Moment) -> list[Positioned]:
@@ -354,6 +353,8 @@ class Lane:
 
     def _land(self, position: int) -> Flying:
         flying = self._flying.pop(position)
+        if flying.row is not None:
+            self._with_row -= 1
         key = flying.subject_key
         left = self._busy[key] - 1
         if left:
