@@ -223,7 +223,7 @@ def check_plain(text_of: Callable[[Any, Any], bytes | None], event: Any) -> None
     text = text_of(event, heard)
     if text is None:
         return
-    answers = msgspec.json.decode(text)
+    answers = msgspec.msgpack.decode(text)
     if any(answer is not True and answer is not False for answer in answers.values()):
         return
     read = parsed(event)
@@ -286,7 +286,8 @@ def test_most_events_take_the_short_way() -> None:
 MUTATIONS = {
     "another form": ('"consentCategories" in context or ', ""),
     "lists": (' or "consentManagement" in context', ""),
-    "integrations": (" and not integrations", ""),
+    "integrations": (' is not dict or event["integrations"])', " is not dict)"),
+    "integrations of another type": ('type(event["integrations"]) is not dict or', ""),
     "a choice": (" or name == PREFERENCE_UPDATE", ""),
     "any type": ('(kind != "page" and kind != "screen")', "False"),
     "a known device": ("device in known or account in known", "account in known"),

@@ -27,10 +27,9 @@ MOST_PLANS = 4096
 _FOR_EVER = 2**62
 
 _EMPTY: dict[str, Any] = {}
-_SOME_TIME = "2000-01-01T00:00:00Z"
 _ADDRESSES = (NodeKind.EMAIL, NodeKind.PHONE)
 _NONE: Mapping[str, Exception] = MappingProxyType({})
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
 _time = datetime.fromisoformat
 
 
@@ -69,7 +68,7 @@ class Heard:
 
 
 def text_of(event: Any, heard: Heard) -> bytes | None:
-    """The event's consent object as JSON if the event is plain; None if it is not.
+    """The event's consent object as MessagePack if the event is plain; None if it is not.
 
     A plain event is well formed: ``core.event.parse_event`` accepts it. Its answers alone are
     not looked at: odd ones have a text that no accepted event has, so there is no plan for it.
@@ -81,7 +80,10 @@ def text_of(event: Any, heard: Heard) -> bytes | None:
         or "originalTimestamp" in event
         or "sentAt" in event
         or ("traits" in event and type(event["traits"]) is not dict)
-        or ("integrations" in event and not _is_empty(event["integrations"]))
+        or (
+            "integrations" in event
+            and (type(event["integrations"]) is not dict or event["integrations"])
+        )
     ):
         return None
     try:
@@ -108,20 +110,18 @@ def text_of(event: Any, heard: Heard) -> bytes | None:
             return None
         if heard.addresses and _names_address(event, context):
             return None
-        at, consent = get("timestamp", _SOME_TIME), context["consent"]
-        # In the years 2 to 9998 every time zone's times can be told.
-        if type(at) is not str or not 10 <= len(at) <= 40 or not 1 < _time(at).year < 9999:
-            return None
+        if "timestamp" in event:
+            at = event["timestamp"]
+            # In the years 2 to 9998 every time zone's times can be told.
+            if type(at) is not str or not 10 <= len(at) <= 40 or not 1 < _time(at).year < 9999:
+                return None
+        consent = context["consent"]
         if type(consent) is not dict or type(consent["categoryPreferences"]) is not dict:
             return None
         text = _encode(consent["categoryPreferences"])
     except (KeyError, ValueError, TypeError, RecursionError):
         return None
     return text if len(text) <= LONGEST_REMEMBERED else None
-
-
-def _is_empty(integrations: Any) -> bool:
-    return type(integrations) is dict and not integrations
 
 
 def _names_address(event: dict[str, Any], context: dict[str, Any]) -> bool:
