@@ -1,4 +1,4 @@
-"""The HTTP client library alone, with the pool settings of the product; see fanout.py.
+"""aiohttp alone, with the pool settings of the product; see fanout.py.
 
     python -m bench.bare_client PORT
 

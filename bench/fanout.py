@@ -2,8 +2,9 @@
 
 Events are accepted while the destination answers nothing, so that a queue stands. Then it answers,
 and what the server uses until it is at rest is counted: decisions, signatures, requests, and the
-durable record of every attempt. Against aiohttp alone, with the pool settings of the product,
-sending as many requests of that size to the same destination in the same run.
+durable record of every attempt. Against aiohttp alone, which most Python programs send with,
+with the pool settings of the product: as many requests of that size to the same destination in
+the same run.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -333,9 +334,64 @@ async def test_a_certificate_nobody_signed(client: OutboundClient, tmp_path: Pat
     assert (error.kind, error.wrote) == (Kind.TLS, False)
 
 
-def self_signed(folder: Path) -> ssl.SSLContext:
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_over_tls_the_name_is_checked_and_the_connection_kept(
+    loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The certificate is of the name, although an address is connected to."""
+    tls = self_signed(tmp_path, "shop.test")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+
+    async def send() -> None:
+        resolver = ScriptedResolver(["127.0.0.1"], ["127.0.0.1"])
+        client = OutboundClient(allow_private=True, resolver=resolver)
+        async with serving(OK, tls=tls) as server:
+            for body in (b"{}", b"x" * 1_000_000):
+                answer = await client.send(post(f"https://shop.test:{server.port}/", body))
+                assert (answer.status, answer.body) == (200, b'{"success":true}')
+            assert (server.connections, len(server.requests)) == (1, 2)
+            error = await failure(client, post(f"https://other.test:{server.port}/"))
+            assert (error.kind, error.wrote) == (Kind.TLS, False)
+            assert len(server.requests) == 2
+            await client.close()
+            await server.all_ended()
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(send())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_over_tls_the_last_look_comes_after_the_handshake(
+    loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = self_signed(tmp_path, "shop.test")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+
+    def refuse() -> None:
+        raise LastLookRefused("withdrawn")
+
+    async def send() -> None:
+        resolver = ScriptedResolver(["127.0.0.1"], ["127.0.0.1"])
+        client = OutboundClient(allow_private=True, resolver=resolver)
+        async with serving(OK, tls=tls) as server:
+            with pytest.raises(LastLookRefused, match="withdrawn"):
+                await client.send(post(f"https://shop.test:{server.port}/refused"), refuse)
+            await client.send(post(f"https://shop.test:{server.port}/sent"))
+            assert len(server.requests) == 1
+            assert server.requests[0].startswith(b"POST /sent ")
+            assert b"refused" not in server.received
+            await client.close()
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(send())
+
+
+def self_signed(folder: Path, host: str = "127.0.0.1") -> ssl.SSLContext:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     start = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -345,6 +401,8 @@ def self_signed(folder: Path) -> ssl.SSLContext:
         .serial_number(1)
         .not_valid_before(start - datetime.timedelta(days=1))
         .not_valid_after(start + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
     pem = folder / "server.pem"

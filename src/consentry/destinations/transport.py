@@ -95,6 +95,7 @@ class OutboundClient:
         self._resolver = resolver or SystemResolver()
         self._loop = asyncio.get_running_loop()
         self._pool = Pool(self._loop)
+        self._trust: ssl.SSLContext | None = None
 
     @property
     def allow_private(self) -> bool:
@@ -173,7 +174,7 @@ class OutboundClient:
             _, connection = await self._loop.create_connection(
                 lambda: Connection(self._loop),
                 sock=sock,
-                ssl=_tls() if secure else None,
+                ssl=self._tls() if secure else None,
                 server_hostname=target.host if secure else None,
             )
         except BaseException:
@@ -216,17 +217,16 @@ class OutboundClient:
             addresses.append(address)
         return addresses
 
+    def _tls(self) -> ssl.SSLContext:
+        """Certificates are checked against those that the system trusts; HTTP/1.1 is spoken."""
+        if self._trust is None:
+            self._trust = ssl.create_default_context()
+            self._trust.set_alpn_protocols(["http/1.1"])
+        return self._trust
+
     async def close(self) -> None:
         """Close every connection. The client cannot be used again."""
         self._pool.close()
-
-
-@lru_cache(maxsize=1)
-def _tls() -> ssl.SSLContext:
-    """Certificates are checked against those that the system trusts; HTTP/1.1 is spoken."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 _METHODS = frozenset({"DELETE", "GET", "PATCH", "POST", "PUT"})  # their answers have a body
