@@ -178,6 +178,7 @@ DOUBTFUL = {
         {"noticeVersion": "99"},
         {"noticeKnown": True, "noticeContradicts": ["noticeVersion"]},
     ),
+    "another layout": ({"layout": "modal"}, {"noticeKnown": True, "noticeContradicts": ["layout"]}),
     "another notice": (
         {"noticeId": "other"},
         {"noticeKnown": True, "noticeContradicts": ["noticeId"]},

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from consentry.config import Tag
 from consentry.core.moment import DAY, SECOND
 from consentry.core.policy import Category, Mapping, Policy
-from consentry.notice import Notice, edition, history_of, render, told_by
+from consentry.notice import Layout, Notice, edition, history_of, render, told_by
 from consentry.notice.edition import Told, read_told
 
 FIRST, LATER, NOW = 1_000 * DAY, 1_001 * DAY, 1_002 * DAY
@@ -169,8 +169,9 @@ def test_the_hash_is_of_all_that_is_shown_and_of_nothing_else() -> None:
         render(NOTICE, category("advertising", description="x", id="promo"), [PIXEL], "de"),
         render(NOTICE, mapped(), [PIXEL], "de"),
         render(NOTICE, POLICY, [], "de"),
+        render(Notice(layout=Layout.MODAL), POLICY, [PIXEL], "de"),
     ]
-    assert len({one.digest for one in [shown, *others]}) == 6
+    assert len({one.digest for one in [shown, *others]}) == 7
 
 
 def test_a_category_is_named_in_the_language_of_who_is_asked() -> None:

@@ -63,6 +63,17 @@ def test_a_first_visit_is_asked_and_what_was_pressed_is_what_happens(
     evidence = record["evidence"]
     assert isinstance(evidence, dict)
     assert (evidence["action"], evidence["surface"]) == ("accept_all", "banner")
+    said = {
+        name: evidence[name] for name in ("layout", "language", "page", "noticeKnown", "browser")
+    }
+    assert said == {
+        "layout": "bar",
+        "language": "en",
+        "page": "http://shop.test/",
+        "noticeKnown": True,
+        "browser": "bot",  # it says that it is headless
+    }
+    assert "noticeContradicts" not in evidence
     text = call(acme.base, "GET", f"/v1/notices/{evidence['noticeHash']}", key=ADMIN_KEY)
     assert text.status == 200  # what was shown can be read for ever
     page.reload()

@@ -30,10 +30,14 @@ from consentry.ports import Store
 
 
 class Shown(NamedTuple):
-    """What a hash stands for: which notice, in which language. None where the text is another's."""
+    """What a hash stands for: which notice, in which language and layout.
 
-    id: str | None
-    language: str | None
+    None where the text is another's.
+    """
+
+    id: str | None = None
+    language: str | None = None
+    layout: str | None = None
 
 
 class Notices:
@@ -87,7 +91,7 @@ class Notices:
         """What was archived under a hash; None if nothing was: nobody was shown it by us."""
         now = self._by_digest.get(digest)
         if now is not None:
-            return Shown(self.notice.id, now.language)
+            return Shown(self.notice.id, now.language, self.notice.layout)
         text = store.notice(digest)
         return None if text is None else _read(text)
 
@@ -103,10 +107,11 @@ def _read(text: str) -> Shown:
     try:
         found = msgspec.json.decode(text, type=_Archived)
     except msgspec.MsgspecError:
-        return Shown(None, None)
-    return Shown(found.notice, found.language)
+        return Shown()
+    return Shown(found.notice, found.language, found.layout)
 
 
 class _Archived(msgspec.Struct):
     notice: str
     language: str
+    layout: str

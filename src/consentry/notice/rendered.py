@@ -1,4 +1,4 @@
-"""What a person is shown: the texts in one language, and the hash that stands for them.
+"""What a person is shown: the texts in one language, the layout, and the hash that stands for them.
 
 The hash is in every record of a choice, and the text that it is of is archived once, before
 anybody can be shown it. So it is known what stood in front of a person, word for word.
@@ -67,6 +67,7 @@ def render(notice: Notice, policy: Policy, tags: Sequence[Tagged], language: str
     archived = {
         "notice": notice.id,
         "language": language,
+        "layout": notice.layout,
         "texts": texts,
         "categories": [asdict(one) for one in shown],
     }

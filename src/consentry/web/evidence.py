@@ -91,14 +91,17 @@ def _checked(
         for name, right in (
             ("noticeId", kept.get("noticeId") in (None, shown.id)),
             ("language", kept.get("language") in (None, shown.language)),
+            ("layout", kept.get("layout") in (None, shown.layout)),
             ("noticeVersion", _is_edition(kept.get("noticeVersion"), notices.versions(now))),
         )
         if not right
     ]
+    # A page need not say what the text under the hash says already.
+    layout = {"layout": kept.get("layout", shown.layout)}
     if not wrong:
-        return {"noticeKnown": True}
+        return {"noticeKnown": True, **layout}
     site.meters.unknown_notices.inc()
-    return {"noticeKnown": True, "noticeContradicts": wrong}
+    return {"noticeKnown": True, "noticeContradicts": wrong, **layout}
 
 
 def _is_edition(version: str | None, known: frozenset[str]) -> bool:
