@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+
 import pytest
 from starlette.datastructures import Headers
 
+from consentry.config import Server
 from consentry.config.places import CDNS
-from consentry.core.rule import UNKNOWN, How, Place
-from consentry.web.place import place_in
+from consentry.core.rule import NOBODY_LOOKED, UNKNOWN, How, Place
+from consentry.web.place import Places, place_in
+from tests.web.mmdb_file import mmdb
 
 US_CA = Place("US", "CA", How.HEADER)
 DE = Place("DE", None, How.HEADER)
+BEHIND = Server(trusted_proxies=(ip_network("10.0.0.0/8"),))
 
 # headers as they come: the place
 CASES: dict[str, tuple[list[tuple[str, str]], Place | None]] = {
@@ -66,3 +73,56 @@ def test_a_network_that_was_stated_is_the_only_one_that_is_read() -> None:
     assert place_in(headers, [("x-country", "x-region")]) == Place("DE", "BE", How.HEADER)
     assert place_in(headers, [("x-country", "")]) == DE
     assert place_in(headers, [("x-other", "")]) is None
+
+
+def found(
+    server: Server, sent: dict[str, str] | None, address: str | None = "203.0.113.9"
+) -> Place:
+    """The place of a visitor; ``sent`` is None where no trusted proxy speaks."""
+    places = Places()
+    places.take(server)
+    assert places.looks is bool(server.trusted_proxies or server.mmdb)
+    return places.find(None if sent is None else Headers(sent), lambda: address)
+
+
+def test_where_nothing_was_promised_and_nothing_is_said_nobody_looked() -> None:
+    assert found(BEHIND, {}) == NOBODY_LOOKED
+    assert found(BEHIND, None) == NOBODY_LOOKED
+
+
+@pytest.mark.parametrize("sent", [{}, None, {"x-vercel-ip-country": "US"}])
+def test_a_header_that_was_promised_and_is_not_there_is_an_unknown_place(
+    sent: dict[str, str] | None,
+) -> None:
+    assert found(replace(BEHIND, place_from=CDNS["cloudflare"]), sent) == UNKNOWN
+
+
+def test_the_address_is_asked_where_no_header_knows(tmp_path: Path) -> None:
+    file = tmp_path / "places.mmdb"
+    fresno = {"country": {"iso_code": "US"}, "subdivisions": [{"iso_code": "CA"}]}
+    file.write_bytes(mmdb({"203.0.113.0/24": fresno}))
+    both = replace(BEHIND, mmdb=str(file))
+    by_address = Place("US", "CA", How.ADDRESS)
+    assert found(both, {}) == by_address
+    assert found(both, None) == by_address
+    assert found(both, {"cf-ipcountry": "US"}) == by_address, "the part of the same country"
+    assert found(both, {"cf-ipcountry": "DE"}) == DE
+    assert found(both, {"cf-ipcountry": "US", "cf-region-code": "PA"}).region == "PA"
+    assert found(both, {"cf-ipcountry": "T1"}) == UNKNOWN, "the address is that of an exit"
+    assert found(both, {}, None) == UNKNOWN
+    assert found(both, {}, "192.0.2.1") == UNKNOWN
+    assert found(replace(both, place_from=CDNS["cloudflare"]), None) == by_address
+
+
+def test_a_file_that_stays_is_not_read_again(tmp_path: Path) -> None:
+    places = Places()
+    places.take(Server(mmdb=str(tmp_path / "a.mmdb")))
+    first = places.file
+    places.take(Server(mmdb=str(tmp_path / "a.mmdb")))
+    assert places.file is first
+    assert places.locate is not None
+    assert places.locate("203.0.113.9") == UNKNOWN
+    places.take(Server(mmdb=str(tmp_path / "b.mmdb")))
+    assert places.file is not first
+    places.take(Server())
+    assert (places.file, places.locate, places.looks) == (None, None, False)

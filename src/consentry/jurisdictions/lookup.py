@@ -33,6 +33,7 @@ from consentry.jurisdictions.rows import Row, begins_at, in_force, rows, subdivi
 NOT_A_COUNTRY = frozenset({"XX", "T1", "ZZ", "A1", "A2", "O1", "EU", "AP"})
 """What senders write where they do not know: nowhere, Tor, proxies, a continent."""
 
+LONGEST_REGION = 3  # characters of the part in ISO 3166-2
 MOST_RECENT = 4096
 """How many codes are remembered: what stands in a region header is not ours to choose."""
 _FAR: Moment = 2**62

@@ -15,8 +15,7 @@ from typing import Any
 import structlog
 
 from consentry.core.rule import UNKNOWN, How, Place
-from consentry.jurisdictions.lookup import is_country
-from consentry.web.place import LONGEST_REGION
+from consentry.jurisdictions.lookup import LONGEST_REGION, is_country
 
 LOOK_EVERY_S = 5.0
 MOST_REMEMBERED = 16_384

@@ -40,7 +40,8 @@ async def metrics(site: Site, request: Request) -> Answer:
     """GET /metrics: Prometheus text. Names of destinations and sources, nothing of people."""
     meters = site.meters
     meters.enforcing.set(enforcing(site))
-    meters.addresses.set(site.addresses is not None and site.addresses.broken is None)
+    file = site.places.file
+    meters.addresses.set(file is not None and file.broken is None)
     for name in site.world.policy.mapping:
         meters.dead.labels(name).set(site.world.store.count_rows(name, State.DEAD))
     for name, worker in site.crew.workers.items():

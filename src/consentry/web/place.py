@@ -1,4 +1,4 @@
-"""Where a visitor is: what a trusted proxy says in its headers.
+"""Where a visitor is: what a trusted proxy says in its headers, else what the address says.
 
 A header is believed only from a peer that ``[server] trusted_proxies`` names: anybody else can
 write what they like. Whatever is odd, written twice or contradicts itself is an unknown place.
@@ -6,20 +6,57 @@ write what they like. Whatever is odd, written twice or contradicts itself is an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from consentry.config.values import Spelling
-from consentry.core.rule import UNKNOWN, How, Place
-from consentry.jurisdictions.lookup import is_country
-
-LONGEST_REGION = 3  # ISO 3166-2
+from consentry.config.places import CDNS
+from consentry.config.values import Server, Spelling
+from consentry.core.rule import NOBODY_LOOKED, UNKNOWN, How, Place
+from consentry.jurisdictions.lookup import LONGEST_REGION, is_country
+from consentry.web.address_file import AddressFile
 
 
 class Headers(Protocol):
     """Request headers by lower-case name, as Starlette and ``web.call`` have them."""
 
     def getlist(self, name: str) -> list[str]: ...
+
+
+class Places:
+    """How one server finds places. Before ``take`` it looks for none."""
+
+    def __init__(self) -> None:
+        self.looks = False
+        self.file: AddressFile | None = None
+        self._stated: Spelling | None = None
+
+    def take(self, server: Server) -> None:
+        """Another configuration. A file that stays the same is not read again."""
+        self.looks = bool(server.trusted_proxies or server.mmdb)
+        self._stated = server.place_from
+        if server.mmdb is None:
+            self.file = None
+        elif self.file is None or self.file.path != server.mmdb:
+            self.file = AddressFile(server.mmdb)
+
+    @property
+    def locate(self) -> Callable[[str], Place] | None:
+        """Finds the place of an IP address; None without a file."""
+        return None if self.file is None else self.file.place_of
+
+    def find(self, headers: Headers | None, address: Callable[[], str | None]) -> Place:
+        """The place of a visitor. ``headers`` are those of a trusted proxy, None of anybody else."""
+        spellings = CDNS.values() if self._stated is None else (self._stated,)
+        place = None if headers is None else place_in(headers, spellings)
+        if self.file is not None and (place is None or place.region is None):
+            named = address()
+            found = UNKNOWN if named is None else self.file.place_of(named)
+            if place is None or place.country == found.country:
+                return found
+        if place is None:
+            # Headers that were promised and are not there were not written by the network.
+            return NOBODY_LOOKED if self._stated is None else UNKNOWN
+        return place
 
 
 def place_in(headers: Headers, spellings: Iterable[Spelling]) -> Place | None:

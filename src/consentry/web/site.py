@@ -15,18 +15,16 @@ from typing import Any, Protocol
 from starlette.requests import ClientDisconnect
 
 from consentry.config import Config, Source
-from consentry.config.places import CDNS
 from consentry.core.moment import SECOND, Moment
-from consentry.core.rule import NOBODY_LOOKED, UNKNOWN, Place
+from consentry.core.rule import NOBODY_LOOKED, Place
 from consentry.flow.notices import Notices
 from consentry.flow.records import Origin
 from consentry.flow.world import World
 from consentry.ports import Delivery
 from consentry.secret import Secret
-from consentry.web.address_file import AddressFile
 from consentry.web.call import Asked, Call
 from consentry.web.meters import Meters
-from consentry.web.place import place_in
+from consentry.web.place import Places
 from consentry.web.problems import Problem
 from consentry.web.strict_json import gunzip
 from consentry.worker import Worker
@@ -115,7 +113,7 @@ class Site:
     room: Room = field(default_factory=lambda: Room(MOST_BYTES))
     # Events may not crowd out choices here either.
     choice_room: Room = field(default_factory=lambda: Room(MOST_CHOICE_BYTES))
-    addresses: AddressFile | None = None
+    places: Places = field(default_factory=Places)
     most_streams: int = 1000
     heartbeat_s: float = 15.0  # of streams
     streams: Counter[str] = field(default_factory=Counter)  # by address
@@ -134,13 +132,8 @@ class Site:
             for source in config.sources
             for key in (*source.write_keys, *(k.reveal() for k in source.secret_keys))
         }
-        server = config.server
-        self._looks = bool(server.trusted_proxies or server.mmdb)
-        if server.mmdb is None:
-            self.addresses = None
-        elif self.addresses is None or self.addresses.path != server.mmdb:
-            self.addresses = AddressFile(server.mmdb)
-        self.world.locate = None if self.addresses is None else self.addresses.place_of
+        self.places.take(config.server)
+        self.world.locate = self.places.locate
         rates = {
             lane + s.name: s.rate_limit
             for s in config.sources
@@ -260,26 +253,15 @@ class Site:
 
         Not asked of a server's request: behind it stands no visitor.
         """
-        if not self._looks:
+        if not self.places.looks:
             return NOBODY_LOOKED
-        place = self._place_said(request)
-        if self.addresses is not None and (place is None or place.region is None):
-            address = self.client_ip(request)
-            found = UNKNOWN if address is None else self.addresses.place_of(address)
-            if place is None or place.country == found.country:
-                place = found
-        if place is None:
-            # Headers that were promised and are not there were not written by the network.
-            place = NOBODY_LOOKED if self.config.server.place_from is None else UNKNOWN
+        peer = request.client.host if request.client else None
+        believed = peer is not None and self._trusted_proxy(peer)
+        place = self.places.find(
+            request.headers if believed else None, lambda: self.client_ip(request)
+        )
         self.meters.places.labels(place.how).inc()
         return place
-
-    def _place_said(self, request: Asked) -> Place | None:
-        peer = request.client.host if request.client else None
-        if peer is None or not self._trusted_proxy(peer):
-            return None
-        stated = self.config.server.place_from
-        return place_in(request.headers, CDNS.values() if stated is None else (stated,))
 
     def _behind_proxies(self, address: str | None, forwarded: list[str]) -> str | None:
         if forwarded == [""]:
