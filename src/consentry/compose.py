@@ -29,9 +29,13 @@ from consentry.flow.deliver import Settled
 from consentry.flow.notices import Notices
 from consentry.flow.subjects import Subjects
 from consentry.flow.world import World
+from consentry.ledger.entry import RecordType
 from consentry.ledger.notary import Notary
 from consentry.ledger.note import SigningKey
+from consentry.mail import Fate, Sent
+from consentry.outbox import Mail
 from consentry.ports import Delivery, Progress, Store, StoreError, StoreUnavailable
+from consentry.postman import Postman, office_of
 from consentry.web import faults
 from consentry.web.app import create_app
 from consentry.web.meters import Meters
@@ -65,6 +69,8 @@ class Running:
     chance: Callable[[], float] = random.random
     site: Site = field(init=False)
     workers: dict[str, Worker] = field(default_factory=dict)
+    postman: Postman = field(init=False)
+    _posting: asyncio.Task[None] | None = None
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _given: dict[str, Given] = field(default_factory=dict)
 
@@ -114,6 +120,7 @@ class Running:
         self.config = config
         self.site.take_config(config)
         self.world.followers.tell_all()
+        self.site.office = self.postman.office = office_of(config, self.client)
         self._man(wanted)
         log.info("configuration_taken", policy=config.policy.version, shadow=config.shadow)
 
@@ -197,8 +204,28 @@ class Running:
             destinations=[d.name for d in self.config.destinations],
         )
 
+    def begin_post(self) -> None:
+        """Send mails that are owed, from now on."""
+        self._posting = asyncio.create_task(self.postman.run(), name="postman")
+
+    def told_of_mail(self, mail: Mail, sent: Sent) -> None:
+        """Count a try, and say what somebody has to look at: never to whom it was."""
+        self.site.meters.mails.labels(mail.kind, sent.fate).inc()
+        if sent.fate is not Fate.SENT:
+            log.warning(
+                "mail_not_sent", mail=mail.mail_id, fate=sent.fate, detail=sent.detail,
+                attempts=mail.attempts + 1,
+            )  # fmt: skip
+
+    def told_of_lapse(self, count: int) -> None:
+        """Sign-ups that nobody confirmed in time."""
+        self.site.meters.sign_ups.labels("lapsed").inc(count)
+        self.site.meters.choices.labels(RecordType.LAPSED).inc(count)
+
     async def stop(self) -> None:
         """Finish what is on the wire, write what it came to, let go of everything."""
+        if self._posting is not None:
+            await _settle_task(self._posting)
         await _stop_all(self.workers.values(), self._tasks.values())
         self.workers.clear()
         self._tasks.clear()
@@ -228,9 +255,14 @@ async def start(config: Config) -> Running:
 async def begin(running: Running, ledger_key: str) -> None:
     """Give it its site, put its configuration into force, and start its workers."""
     config, world = running.config, running.world
+    running.postman = Postman(
+        world, told=running.told_of_mail, lapsed=running.told_of_lapse, chance=running.chance
+    )
     running.site = Site(config, world, running, Meters(), ledger_key=ledger_key)
     world.notify = running.notify
+    running.site.post_soon = running.postman.wake
     await running.take_config(config)
+    running.begin_post()
 
 
 def open_store(config: Config, clock: Clock) -> tuple[Store, SigningKey]:

@@ -119,6 +119,25 @@ COMMANDS: dict[str, tuple[list[str], str, Any, Any, Sequence[str]]] = {
         {"subject": SUBJECT_SENT, "history": True},
         ["u-1", "a-1", "SUPPRESSED", "news:email", "gpc", "denied -> granted", "rec_1"],
     ),
+    "link that is bound": (
+        ["link", "withdraw", *WHO, "--category", "ads", "--topic", "news:email"],
+        "/v1/links",
+        {"url": "https://c.example/unsubscribe?t=x", "expiresAt": "2028", "headers": {"A": "<b>"}},
+        {
+            "subject": SUBJECT_SENT,
+            "type": "withdraw",
+            "categories": ["ads"],
+            "topics": {"news": {"email": False}},
+        },
+        ["https://c.example/unsubscribe?t=x", "expires: 2028", "A: <b>"],
+    ),
+    "link to edit": (
+        ["link", "edit", *WHO],
+        "/v1/links",
+        {"url": "https://c.example/preferences?t=x", "expiresAt": "2026"},
+        {"subject": SUBJECT_SENT, "type": "edit"},
+        ["https://c.example/preferences?t=x"],
+    ),
     "subject withdraw of everything": (
         ["subject", "withdraw", *WHO],
         "/v1/consent/withdraw",

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from consentry.config import Config, Mode, Retention, Server, load_config, read_config, starter
+from consentry.config import (
+    Config,
+    Mode,
+    Pages,
+    Retention,
+    Server,
+    load_config,
+    read_config,
+    starter,
+)
 from consentry.core import moment
 from consentry.core.moment import DAY
 from consentry.core.policy import (
@@ -251,8 +260,31 @@ WARNINGS = {
         [("destination[0].secret", "a secret stands in the file")],
     ),
     "literal password": (
-        ("[server]", '[smtp]\nurl = "smtp://me:pw@mail.example"\nfrom = "a@b.example"\n[server]'),
-        [("smtp.url", "a password stands in the file")],
+        (
+            "[server]",
+            '[smtp]\nurl = "smtp://me:pw@mail.example"\nfrom = "a@b.example"\n[server]\nbase_url = "https://a.example"',
+        ),
+        [("pages.secret", "cannot carry links"), ("smtp.url", "a password stands in the file")],
+    ),
+    "mail without encryption": (
+        (
+            "[server]",
+            '[pages]\nsecret = "env:OTHER"\n[smtp]\nurl = "smtp://a.example"\n'
+            'from = "a@b.example"\ntls = "none"\n[server]\nbase_url = "https://a.example"',
+        ),
+        [("smtp.tls", "unencrypted")],
+    ),
+    "links without an address": (
+        ("[server]", '[pages]\nsecret = "env:OTHER"\n[server]'),
+        [("server.base_url", "cannot be made")],
+    ),
+    "links on plain http": (
+        ("[server]", '[pages]\nsecret = "env:OTHER"\n[server]\nbase_url = "http://a.example"'),
+        [("server.base_url", "not https")],
+    ),
+    "a short secret of links": (
+        ("[server]", '[pages]\nsecret = "short"\n[server]\nbase_url = "https://a.example"'),
+        [("pages.secret", "stands in the file"), ("pages.secret", "shorter than 32")],
     ),
     "server source with origins": (
         ('name = "backend"', 'name = "backend"\norigins = ["https://a.example"]'),
@@ -345,11 +377,14 @@ def test_the_values_that_the_starter_shows_commented_are_those_that_hold_without
 
 def test_everything_that_the_starter_offers_can_be_turned_on() -> None:
     offered = re.sub(r"^# ?(?=[a-z_]+ = |\[)", "", starter(), flags=re.M)
-    environ = {**STARTER_ENVIRON, "SMTP_URL": "smtp://mail.example"}
+    more = {"SMTP_URL": "smtp://mail.example", "SMS_SECRET": "s" * 32}
+    environ = {**STARTER_ENVIRON, "CONSENTRY_LINK_SECRET": "l" * 32, **more}
 
     config = read_config(offered, environ, kinds=registry.KINDS)
 
     assert config.smtp is not None
+    assert config.sms is not None
+    assert config.pages == Pages(config.pages.secrets)
     assert len(config.tags) == len(config.policy.topics) == 1
     assert config.policy.settings.max_age_us == 395 * DAY
 
@@ -411,6 +446,13 @@ def test_the_starter_shows_every_key_that_a_configuration_may_have() -> None:
         "place_from",
         "purpose",
         "mmdb",
+        "secret",
+        "withdraw_days",
+        "edit_minutes",
+        "confirm_hours",
+        "mails_a_day",
+        "tls",
+        "ca",
     ]
     shown = set(re.findall(r"^#? ?([a-z_]+) = ", starter(), re.M))
 

@@ -125,6 +125,14 @@ CASES: dict[str, tuple[str, str, str, str, str]] = {
     "mail's port": ("[server]", '[smtp]\nurl = "smtp://mail.example:0"\nfrom = "a@b.example"\n[server]', "smtp.url", "url", "is no URL"),
     "mail's URL": ("[server]", '[smtp]\nurl = "https://mail.example"\nfrom = "a@b.example"\n[server]', "smtp.url", "https://mail", "smtp://host"),
     "mail's sender": ("[server]", '[smtp]\nurl = "smtp://mail.example"\nfrom = "me"\n[server]', "smtp.from", "from", "an address"),
+    "a withdraw link for a month": ("[server]", "[pages]\nwithdraw_days = 30\n[server]", "pages.withdraw_days", "withdraw_days", "from 365"),
+    "an edit link for an hour": ("[server]", "[pages]\nedit_minutes = 60\n[server]", "pages.edit_minutes", "edit_minutes", "to 30"),
+    "a confirmation for a week": ("[server]", "[pages]\nconfirm_hours = 168\n[server]", "pages.confirm_hours", "confirm_hours", "to 72"),
+    "a confirmation for an hour": ("[server]", "[pages]\nconfirm_hours = 1\n[server]", "pages.confirm_hours", "confirm_hours", "from 24"),
+    "mails without end": ("[server]", "[pages]\nmails_a_day = 1000\n[server]", "pages.mails_a_day", "mails_a_day", "to 20"),
+    "encrypted twice": ("[server]", '[smtp]\nurl = "smtps://mail.example"\nfrom = "a@b.example"\ntls = "starttls"\n[server]', "smtp.tls", "tls", "from the start"),
+    "text messages to this machine": ("[server]", '[sms]\nurl = "http://127.0.0.1/x"\nsecret = "env:OTHER"\n[server]', "sms.url", "url", "allow_private_destinations"),
+    "text messages unsigned": ("[server]", '[sms]\nurl = "https://sms.example/x"\n[server]', "sms.secret", "[sms]", "missing: add secret"),
 }  # fmt: skip
 
 

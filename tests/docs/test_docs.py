@@ -19,6 +19,9 @@ ENVIRONMENT = {
     "CONSENTRY_ADMIN_KEY": "a" * 40,
     "CONSENTRY_BACKEND_KEY": "b" * 40,
     "HOOK_SECRET": "h" * 40,
+    "CONSENTRY_LINK_SECRET": "l" * 40,
+    "SMS_SECRET": "s" * 40,
+    "SMTP_URL": "smtp://mail.example:587",
 }
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "tail": ("tail", "Watch events, attempts and choices as they happen."),
     "subject": ("subject", "Show, withdraw for, or suppress one subject."),
     "choices": ("choice_counts", "Count how notices were answered, by day, region and wording."),
+    "link": ("link", "Make a link that speaks for one subject, for a mail."),
     "deliveries": ("deliveries", "List and retry deliveries that wait."),
     "dead-letters": ("dead_letters", "List and replay deliveries that were given up."),
     "destinations": ("destinations", "Show every destination and how it is doing."),

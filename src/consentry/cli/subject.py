@@ -83,7 +83,7 @@ def withdraw(
 
     When this returns, no delivery that needs what was withdrawn starts any more.
     """
-    asked = filled({"categories": list(categories), "topics": _topics(topics)})
+    asked = filled({"categories": list(categories), "topics": topics_named(topics)})
     answer = server.post("/v1/consent/withdraw", {"subject": subject, **asked})
     if as_json:
         emit(answer)
@@ -130,7 +130,8 @@ def _suppression(
         say(f"recorded as {answer.get('recordId')}: {state}")
 
 
-def _topics(named: tuple[str, ...]) -> dict[str, dict[str, bool]]:
+def topics_named(named: tuple[str, ...]) -> dict[str, dict[str, bool]]:
+    """``news:email`` as topics with channels. Raises UsageError."""
     topics: dict[str, dict[str, bool]] = {}
     for text in named:
         topic, colon, channel = text.rpartition(":")

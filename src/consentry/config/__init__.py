@@ -20,6 +20,7 @@ from typing import Any
 from consentry.config import lines as config_lines
 from consentry.config.destinations import read_destination
 from consentry.config.notice import read_notice
+from consentry.config.pages import read_pages, read_sms, read_smtp, warn_of_links
 from consentry.config.parts import (
     read_category,
     read_tag,
@@ -28,7 +29,7 @@ from consentry.config.parts import (
     refuse_repeats,
 )
 from consentry.config.problem import ConfigError, Notes, Problem
-from consentry.config.server import read_retention, read_server, read_smtp, read_store
+from consentry.config.server import read_retention, read_server, read_store
 from consentry.config.sources import read_source
 from consentry.config.table import Reading, Table
 from consentry.config.values import (
@@ -37,9 +38,12 @@ from consentry.config.values import (
     Enforcement,
     Kind,
     Mode,
+    Pages,
     Retention,
     Server,
+    Sms,
     Smtp,
+    SmtpTls,
     Source,
     Tag,
 )
@@ -57,10 +61,13 @@ __all__ = [
     "Enforcement",
     "Kind",
     "Mode",
+    "Pages",
     "Problem",
     "Retention",
     "Server",
+    "Sms",
     "Smtp",
+    "SmtpTls",
     "Source",
     "Tag",
     "load_config",
@@ -173,12 +180,16 @@ def _read(top: Table, kinds: Mapping[str, Kind]) -> Config:
         store_url=read_store(top.table("store")),
         server=server,
         smtp=read_smtp(top.table("smtp")) if "smtp" in top.data else None,
+        sms=read_sms(top.table("sms"), server) if "sms" in top.data else None,
+        pages=read_pages(top.table("pages")),
     )
     top.finish()
     _refuse_repeats(top.reading, config)
     warn_of_loose_settings(notes, workspace)
     warn_of_mappings(notes, config.policy, config.tags)
     warn_of_emptiness(notes, sources, config.policy)
+    mails = config.smtp is not None or config.sms is not None
+    warn_of_links(notes, server, config.pages, mails=mails)
     return replace(config, warnings=notes.warnings)
 
 

@@ -1,4 +1,4 @@
-"""Reads how the program runs: its keys, its store, its mail, how long it keeps things."""
+"""Reads how the program runs: its keys, its store, how long it keeps things."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from consentry.config.lines import Path
 from consentry.config.parts import MOST_DAYS
 from consentry.config.places import CDNS, read_place_from
 from consentry.config.table import ENV, Table
-from consentry.config.values import Network, Retention, Server, Smtp
+from consentry.config.values import Network, Retention, Server
 from consentry.destinations.addresses import TargetRefused, parse_target
-from consentry.secret import Secret
 
 STORES = ("sqlite", "memory")
 
@@ -31,7 +30,7 @@ def read_retention(table: Table) -> Retention:
 
 def read_store(table: Table) -> str:
     """``[store]``: the URL, resolved if it is ``env:NAME``."""
-    url = _url_with_password(table, "url") or "sqlite:///consentry.db"
+    url = url_with_password(table, "url") or "sqlite:///consentry.db"
     table.finish()
     scheme, separator, rest = url.partition("://")
     has_file = rest.startswith("/") and rest != "/"
@@ -42,22 +41,7 @@ def read_store(table: Table) -> str:
     return url
 
 
-def read_smtp(table: Table) -> Smtp:
-    """``[smtp]``: where mail is handed over, and whom it comes from."""
-    table.required("url")
-    url = _url_with_password(table, "url") or ""
-    sender = table.required("from")
-    table.finish()
-    if url and (urlsplit(url).scheme not in ("smtp", "smtps") or not urlsplit(url).hostname):
-        table.error("url", "must be smtp://host:587 or smtps://host")
-    if sender and ("@" not in sender or not sender.isprintable()):
-        table.error(
-            "from", "must be an address: privacy@shop.example or Shop <privacy@shop.example>"
-        )
-    return Smtp(Secret(url), sender)
-
-
-def _url_with_password(table: Table, key: str) -> str | None:
+def url_with_password(table: Table, key: str) -> str | None:
     """A URL of a service of ours; None if it is missing, or noted as wrong."""
     text = table.text(key)
     if text is None:

@@ -109,12 +109,48 @@ class Server:
     destination_ports: frozenset[int] = frozenset({443})
 
 
+class SmtpTls(StrEnum):
+    """How the way to the mail server is encrypted."""
+
+    STARTTLS = "starttls"  # before anything is said (RFC 3207); without it nothing is sent
+    TLS = "tls"  # from the start (RFC 8314)
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Smtp:
-    """How mail is sent. ``url`` may hold a password; ``sender`` is the From address."""
+    """How mail is sent. ``url`` may hold a password; ``sender`` is the From address.
+
+    ``ca`` is the path of a file of certificates that are trusted instead of the system's.
+    """
 
     url: Secret
     sender: str
+    tls: SmtpTls = SmtpTls.STARTTLS
+    ca: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sms:
+    """Where text messages are handed over, by HTTP POST that is signed with ``secrets``."""
+
+    url: str
+    secrets: tuple[Secret, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Links to the pages, and how long each kind of them works.
+
+    ``secrets`` encrypt the links, the new one first. ``mails_a_day`` is how many mails strangers
+    may cause to one address in 24 hours.
+    """
+
+    secrets: tuple[Secret, ...] = ()
+    withdraw_days: int = 400
+    edit_minutes: int = 30
+    confirm_hours: int = 48
+    mails_a_day: int = 3
 
 
 class Mode(StrEnum):
@@ -155,4 +191,6 @@ class Config:
     store_url: str = field(default="sqlite:///consentry.db", repr=False)
     server: Server = Server()
     smtp: Smtp | None = None
+    sms: Sms | None = None
+    pages: Pages = Pages()
     warnings: tuple[Problem, ...] = ()

@@ -25,7 +25,7 @@ _ESCAPED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*")
 
 
 class Claim(NamedTuple):
-    """What the cookie says. Times are in seconds since 1970.
+    """What the cookie says. Times are in seconds since 1970. ``device`` is the anonymousId.
 
     ``signal_at_s`` is when Global Privacy Control was first seen in this browser; 0 for never.
     """
@@ -34,6 +34,7 @@ class Claim(NamedTuple):
     denied: frozenset[str]
     at_s: int
     signal_at_s: int = 0
+    device: str = ""
 
 
 def cookies_named(headers: Iterable[str], name: str = NAME) -> list[str]:
@@ -63,7 +64,34 @@ def read(value: str) -> Claim | None:
         return None
     if at_s is None or signal_at_s is None:
         return None
-    return Claim(_ids(members["g"]), _ids(members.get("d", "")), at_s, signal_at_s)
+    granted, denied = _ids(members["g"]), _ids(members.get("d", ""))
+    return Claim(granted, denied, at_s, signal_at_s, members["id"])
+
+
+def write(
+    device: str,
+    *,
+    notice: str,
+    at_s: int,
+    granted: Iterable[str],
+    denied: Iterable[str],
+    signal_at_s: int = 0,
+) -> str:
+    """The cookie's value, as the page's own script writes it (``sdk/js/src/cookie.ts``).
+
+    ``notice`` is ``id@version`` of what was shown. ``read`` gives back what was written.
+    """
+    members: list[tuple[str, object]] = [
+        ("v", VERSION),
+        ("id", device),
+        ("n", notice),
+        ("t", at_s),
+        ("g", ",".join(granted)),
+        ("d", ",".join(denied)),
+    ]
+    if signal_at_s:
+        members.append(("s", signal_at_s))
+    return "&".join(f"{name}={quote(str(value), safe='')}" for name, value in members)
 
 
 def granted(rules: Rules, headers: Iterable[str], gpc: bool, now_s: float) -> frozenset[str]:

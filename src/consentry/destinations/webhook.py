@@ -132,16 +132,22 @@ def request_for(messages: Sequence[Message], options: Options, now: datetime) ->
     """
     (message,) = messages
     body, digest = message.once(SPEC.kind, lambda: _body_of(message))
-    identity, seconds = webhook_id(message.message_id), str(int(now.timestamp()))
+    headers = signed_headers(webhook_id(message.message_id), body, options.secret, now)
+    return Request("POST", options.url, headers, body, digest)
+
+
+def signed_headers(
+    identity: str, body: bytes, secrets: Sequence[Secret], now: datetime
+) -> tuple[tuple[str, str], ...]:
+    """The headers of a body that is signed with each secret. ``identity`` is that of every try."""
+    seconds = str(int(now.timestamp()))
     signed = f"{identity}.{seconds}.".encode() + body
-    signatures = " ".join([_signature(secret, signed) for secret in options.secret])
-    headers = (
+    return (
         ("Content-Type", "application/json"),
         ("webhook-id", identity),
         ("webhook-timestamp", seconds),
-        ("webhook-signature", signatures),
+        ("webhook-signature", " ".join([_signature(secret, signed) for secret in secrets])),
     )
-    return Request("POST", options.url, headers, body, digest)
 
 
 def _body_of(message: Message) -> tuple[bytes, str]:

@@ -189,6 +189,19 @@ def suppression_record(
     )
 
 
+def request_record(
+    world: World,
+    type_: RecordType,
+    node: Node,
+    origin: Origin,
+    received_at: Moment,
+    evidence: dict[str, Any],
+) -> Record:
+    """That a sign-up was asked for, or has lapsed. It has no facts, so it changes no preference."""
+    record_id = world.new_id("rec")
+    return _record(world, record_id, type_, origin, (node,), received_at, evidence=evidence)
+
+
 def config_record(world: World, evidence: dict[str, Any]) -> Record:
     """A change of configuration: which policy holds from here on, and what it changed."""
     return _record(

@@ -127,15 +127,18 @@ class Subjects:
         """The named identifiers without what is linked to them.
 
         For answers to a public key: who can link a device to somebody's account may not learn
-        from that device what the account chose. What is sent is decided with the links.
-        ``reading`` is one that the caller goes on reading.
+        from that device what the account chose. What is sent is decided with the links. An
+        address that is named alone is read alone too. ``reading`` is one that the caller goes on
+        reading.
         """
         reading = reading or self.reading()
         device = first(nodes, NodeKind.DEVICE)
         named = first(nodes, NodeKind.ACCOUNT)
+        contact = next(iter(nodes), None) if device is None and named is None else None
         history = History(
             device=None if device is None else reading.facts(device),
             account=None if named is None else reading.account(named),
+            contact=None if contact is None else reading.facts(contact),
         )
         return stand(history, policy, as_of)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from consentry.clock import Clock
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy, Regime
+from consentry.core.record import Node
 from consentry.core.rule import Place
 from consentry.flow.feed import Feed
 from consentry.flow.followers import Followers
@@ -69,7 +71,8 @@ class World:
     when events became durable, so that workers need not poll. ``updating`` holds when preference
     updates that are on their way to the disk were received, by source and message id. ``locate``
     finds the place of an IP address, None where there is no file of them. ``asked`` holds what
-    was found of the events that were asked about last.
+    was found of the events that were asked about last. ``mailing`` counts the mails to an address
+    that are on their way to the disk.
     """
 
     store: Store
@@ -87,5 +90,6 @@ class World:
     updating: dict[tuple[str, str], list[Moment]] = field(default_factory=dict)
     locate: Callable[[str], Place] | None = None
     asked: Lately[Asked] = field(default_factory=Lately)
+    mailing: Counter[Node] = field(default_factory=Counter)
     new_id: Callable[[str], str] = new_id
     new_salt: Callable[[], bytes] = new_salt

@@ -28,6 +28,7 @@ from consentry.web import (
     stream,
 )
 from consentry.web.call import Answer, Call, Reply
+from consentry.web.pages import confirm, forms, html, links, preferences, unsubscribe
 from consentry.web.problems import Problem
 from consentry.web.site import Site
 
@@ -75,6 +76,15 @@ COLD: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/consent/cookies", cookies.post_cookies),
     ("POST", "/v1/csp-reports", reports.post_reports),
     ("GET", "/v1/leaks", reports.get_leaks),
+    ("POST", "/v1/links", links.post_links),
+    ("POST", "/v1/forms", forms.post_forms),
+    ("GET", "/preferences", html.as_page(preferences.get_preferences)),
+    ("POST", "/preferences", html.as_page(preferences.post_preferences)),
+    ("GET", "/unsubscribe", html.as_page(unsubscribe.get_unsubscribe)),
+    ("POST", "/unsubscribe", html.as_page(unsubscribe.post_unsubscribe)),
+    ("GET", "/confirm", html.as_page(confirm.get_confirm)),
+    ("POST", "/confirm", html.as_page(confirm.post_confirm)),
+    ("GET", "/pages.css", html.get_style),
     ("GET", "/healthz", ops.healthz),
     ("GET", "/readyz", ops.readyz),
     ("GET", "/metrics", ops.metrics),
@@ -85,7 +95,14 @@ COLD: tuple[tuple[str, str, Handler], ...] = (
 
 # What browsers call from other origins, with a public key.
 _PROJECTS = "/v1/projects/"
-_CROSS_ORIGIN = ("/v1/consent", "/v1/subjects", "/v1/csp-reports", "/v1/stream", _PROJECTS)
+_CROSS_ORIGIN = (
+    "/v1/consent",
+    "/v1/subjects",
+    "/v1/csp-reports",
+    "/v1/stream",
+    "/v1/forms",
+    _PROJECTS,
+)
 _TRACKING = frozenset(path for _, path in HOT) - {"/v1/decisions"}
 _ALLOW_HEADERS = (
     "authorization, content-type, content-encoding, x-retry-count, idempotency-key, "

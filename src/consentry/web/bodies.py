@@ -101,6 +101,33 @@ class Noted(Body):
     write_key: str | None = None
 
 
+class LinkFor(Body):
+    """POST /v1/links. Without categories and topics it is about everything that is asked."""
+
+    subject: Subject
+    type: Literal["withdraw", "edit"]
+    categories: Annotated[list[CategoryId], Meta(max_length=1000)] | None = None
+    topics: Topics | None = None
+
+
+class Address(Body):
+    """Who is asked to confirm: one of the two."""
+
+    email: Identifier | None = None
+    phone: Identifier | None = None
+
+
+class Form(Body):
+    """POST /v1/forms. ``website`` is left empty by people, who do not see it."""
+
+    subject: Address
+    topics: Topics
+    form: Annotated[str, Meta(max_length=100)] | None = None
+    evidence: Evidence | None = None
+    website: str = ""
+    write_key: str | None = None
+
+
 class Lookup(Body):
     """POST /v1/subjects/lookup."""
 

@@ -167,7 +167,7 @@ async def _record(
         raise Problem(409, "key_reused", message) from None
     except StoreUnavailable:
         raise _unavailable() from None
-    _told(site, answered, RecordType.CHOICE)
+    tell_choice(site, answered, RecordType.CHOICE)
     body = _shown(site, who, said, answered)
     return json_response(body, 200 if answered.again else 201)
 
@@ -210,7 +210,8 @@ def _only_said(policy: Policy, answer: Answer, record_id: str, at: Moment) -> St
     return Standing(at, found=found)
 
 
-def _told(site: Site, answered: Answered, type_: RecordType) -> None:
+def tell_choice(site: Site, answered: Answered, type_: RecordType) -> None:
+    """Count what was recorded, once, and show it to whoever watches."""
     if answered.again:
         return
     site.meters.choices.labels(type_).inc()
@@ -399,7 +400,7 @@ async def post_imports(site: Site, request: Request) -> Reply:
             continue
         repeated += answered.again
         recorded += not answered.again
-        _told(site, answered, RecordType.IMPORT)
+        tell_choice(site, answered, RecordType.IMPORT)
     return json_response({"recorded": recorded, "repeated": repeated, "rejected": rejected})
 
 

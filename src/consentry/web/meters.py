@@ -33,6 +33,9 @@ class Meters:
         self.attempts = make("attempts", "Attempts and last refusals", "destination", "grade")
         self.crossed = make("crossed", "Attempts overtaken by a withdrawal", "destination")
         self.refused_tokens = make("subject_tokens_refused", "Subject tokens refused", "source")
+        self.sign_ups = make("sign_ups", "Sign-up forms, and what became of them", "fate")
+        self.links_asked_for = make("links_asked_for", "Links asked for by address", "fate")
+        self.mails = make("mails", "Tries to send mails and text messages", "kind", "fate")
         self.unknown_keys = make("unknown_keys", "Requests with an unknown key")
         self.unknown_categories = make(
             "unknown_categories", "Stamps and choices that name an unknown category"

@@ -14,6 +14,7 @@ from consentry.core.leak import MOST_REPORTS
 from consentry.web import bodies
 from consentry.web.call import Answer
 from consentry.web.cookies import Refused
+from consentry.web.pages import described
 from consentry.web.problems import LONGEST_NUMBER, json_response
 from consentry.web.replies import REPLIES
 from consentry.web.reports import HeldBack
@@ -32,6 +33,8 @@ _BODIES: dict[str, type[bodies.Body]] = {
     "/v1/dead-letters/replay": bodies.Which,
     "/v1/csp-reports": HeldBack,
     "/v1/consent/cookies": Refused,
+    "/v1/links": bodies.LinkFor,
+    "/v1/forms": bodies.Form,
 }
 _REF = "#/components/schemas/{name}"
 _ERRORS = ("400", "401", "403", "404", "405", "408", "409", "413", "429", "500", "503")
@@ -40,7 +43,8 @@ _LINES = {"/v1/tail", "/v1/ledger"}
 _EVENTS = {"/v1/stream"}
 _POLICY = "/v1/projects/{write_key}/policy"
 _SCRIPTS = {"/sdk/{file}"}
-_OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/.well-known/gpc.json", *_SCRIPTS}
+_OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/.well-known/gpc.json"}
+_OPEN |= {*_SCRIPTS, *described.OPEN}
 _NUMBER = {"type": "string", "pattern": f"^[0-9]{{1,{LONGEST_NUMBER}}}$"}
 _PLACE = {"type": "string", "pattern": f"^[^:]+:[0-9]{{1,{LONGEST_NUMBER}}}$"}
 _NAME = {"type": "string"}
@@ -167,6 +171,7 @@ def _parameters(path: str) -> list[dict[str, Any]]:
         {"name": name, "in": "query", "schema": schema}
         for name, schema in _QUERY.get(path, {}).items()
     ]
+    found += described.parameters(path)
     if path in ("/v1/consent", "/v1/consent/withdraw"):
         key = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"}
         found.append({"name": "Idempotency-Key", "in": "header", "schema": key})
@@ -178,6 +183,8 @@ def _parameters(path: str) -> list[dict[str, Any]]:
 def _body(method: str, path: str) -> dict[str, Any] | None:
     if method != "POST":
         return None
+    if path in described.PAGES or path == described.FORMS:
+        return described.body(path)
     if path == "/v1/csp-reports":
         return {
             **_reports(),
@@ -205,6 +212,8 @@ def _reports() -> dict[str, Any]:
 
 
 def _responses(path: str) -> dict[str, Any]:
+    if path in described.OPEN or path == described.FORMS:
+        return described.responses(path)
     good: dict[str, Any] = {"description": "Done."}
     if path in _TEXT:
         good["content"] = {"text/plain": {"schema": {"type": "string"}}}
@@ -255,6 +264,7 @@ def _reply(path: str) -> dict[str, Any]:
         "/v1/csp-reports": "ReportsReply",
         "/v1/consent/cookies": "CookiesReply",
         "/v1/leaks": "LeaksReply",
+        "/v1/links": "LinksReply",
         "/healthz": "Alive",
         "/readyz": "Ready",
     }

@@ -309,6 +309,7 @@ REPLIES: dict[str, Any] = {
         },
         {"history": _list(_RECORD), "next": _MAYBE},
     ),
+    "LinksReply": _object({"url": _TEXT, "expiresAt": _TEXT}, {"headers": _map(_TEXT)}),
     "SuppressReply": _object({"recordId": _TEXT, "suppressed": _FLAG}),
     "DecisionsReply": _object(
         {

@@ -6,9 +6,10 @@ import asyncio
 import base64
 import hashlib
 import ipaddress
+import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,7 +18,9 @@ from starlette.requests import ClientDisconnect
 from consentry.config import Config, Source
 from consentry.core.moment import SECOND, Moment
 from consentry.core.rule import NOBODY_LOOKED, Place
+from consentry.flow.links import Links
 from consentry.flow.notices import Notices
+from consentry.flow.office import Office
 from consentry.flow.records import Origin
 from consentry.flow.world import World
 from consentry.ports import Delivery
@@ -26,6 +29,7 @@ from consentry.web.call import Asked, Call
 from consentry.web.meters import Meters
 from consentry.web.place import Places
 from consentry.web.problems import Problem
+from consentry.web.strangers import Strangers
 from consentry.web.strict_json import gunzip
 from consentry.worker import Worker
 
@@ -118,6 +122,12 @@ class Site:
     heartbeat_s: float = 15.0  # of streams
     streams: Counter[str] = field(default_factory=Counter)  # by address
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # answers without end, end
+    office: Office = field(default_factory=Office)
+    post_soon: Callable[[], None] = lambda: None
+    strangers: Strangers = field(default_factory=Strangers)
+    # A page's forms are of one process: after a restart people load the page anew.
+    forms: Links = field(default_factory=lambda: Links([Secret(secrets.token_urlsafe(32))]))
+    at_work: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.take_config(self.config)

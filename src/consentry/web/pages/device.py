@@ -1,0 +1,102 @@
+"""The visitor's own device: its cookie, and the proof that a form comes from its own page.
+
+A cookie comes along with whatever another site makes the browser send. So a form that writes
+for a device carries a token made for that device, which only our page shows, and the browser has
+to say that our page sent it (Sec-Fetch-Site, or Origin: ASVS 3.5.1).
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from consentry.core.choice import Answer
+from consentry.core.event import LONGEST_ID
+from consentry.core.moment import DAY, SECOND
+from consentry.core.record import Node, NodeKind
+from consentry.csp import cookie as cookies
+from consentry.flow.links import Link, LinkType
+from consentry.web.site import Site
+
+PROOF_FOR = DAY  # a page may lie open for a day
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """``known`` is whether the browser brought this id. ``signal_at_s`` is from its cookie."""
+
+    id: str
+    known: bool
+    signal_at_s: int = 0
+
+
+def of(site: Site, request: Request) -> Device:
+    """The device of the cookie; a new one where there is none that can be read."""
+    values = cookies.cookies_named(request.headers.getlist("cookie"))
+    claim = cookies.read(values[0]) if len(values) == 1 else None
+    if claim is None or len(claim.device) > LONGEST_ID:
+        return Device(str(uuid.uuid4()), False)
+    return Device(claim.device, True, claim.signal_at_s)
+
+
+def proof(site: Site, one: Device) -> str:
+    """What a form of this device carries."""
+    node = Node(NodeKind.DEVICE, one.id)
+    expires_at = site.world.clock.now() + PROOF_FOR
+    return site.forms.token(LinkType.FORM, Link(subject=(node,), expires_at=expires_at))
+
+
+def proven(site: Site, request: Request, one: Device, token: str) -> Device | None:
+    """The device that a form is of: that of the cookie, or the new one that the page named."""
+    link = site.forms.read(LinkType.FORM, token, site.world.clock.now())
+    if not isinstance(link, Link) or not _from_our_page(site, request):
+        return None
+    named = link.subject[0].value
+    if one.known and one.id != named:
+        return None
+    return Device(named, one.known, one.signal_at_s)
+
+
+def _from_our_page(site: Site, request: Request) -> bool:
+    """As the browser says; without its word the answer is no."""
+    fetched = request.headers.get("sec-fetch-site")
+    if fetched is not None:
+        return fetched == "same-origin"
+    origin = request.headers.get("origin", "")
+    base = site.config.server.base_url
+    ours = {f"{scheme}://{request.headers.get('host', '')}" for scheme in ("http", "https")}
+    if base is not None:
+        ours.add("/".join(base.split("/")[:3]))
+    return origin in ours
+
+
+def cookie(site: Site, request: Request, one: Device, answer: Answer, version: str) -> str:
+    """The Set-Cookie header, as the browser's own script would write it."""
+    notice = site.config.notice
+    value = cookies.write(
+        one.id,
+        notice=f"{notice.id}@{version}",
+        at_s=site.world.clock.now() // SECOND,
+        granted=sorted(answer.granted),
+        denied=sorted(answer.denied),
+        signal_at_s=one.signal_at_s,
+    )
+    parts = [
+        f"{cookies.NAME}={value}",
+        f"Max-Age={int(notice.cookie_days * 86_400)}",
+        "Path=/",
+        "SameSite=Lax",
+    ]
+    if notice.cookie_domain is not None:
+        parts.append(f"Domain={notice.cookie_domain}")
+    if is_https(site, request):
+        parts.append("Secure")
+    return "; ".join(parts)
+
+
+def is_https(site: Site, request: Request) -> bool:
+    """Whether people reach this page by https: a proxy may stand in between."""
+    base = site.config.server.base_url
+    return request.url.scheme == "https" or (base is not None and base.startswith("https:"))

@@ -1,0 +1,164 @@
+"""What a page lets a person turn on and off, and what they turned."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from consentry.core.choice import Answer
+from consentry.core.policy import Topic, topic_key
+from consentry.core.preference import Standing, Why
+from consentry.core.record import Node
+from consentry.core.rule import Rule
+from consentry.flow import describe
+from consentry.jurisdictions import rule_of
+from consentry.notice import category_description, category_name, topic_name
+from consentry.web.pages.fields import Fields
+from consentry.web.pages.html import Words
+from consentry.web.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One switch. ``place`` is unique on its page."""
+
+    key: str
+    name: str
+    note: str
+    on: bool
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Every switch of a page: categories, and topics with their channels.
+
+    ``always`` are the essential categories, ``gpc`` the names of those that the browser's own
+    signal refuses.
+    """
+
+    categories: tuple[Item, ...]
+    topics: tuple[tuple[str, tuple[Item, ...]], ...]
+    always: tuple[Item, ...] = ()
+    gpc: str = ""
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        return (*self.categories, *(item for _, items in self.topics for item in items))
+
+    @property
+    def keys(self) -> frozenset[str]:
+        return frozenset(item.key for item in self.items)
+
+    def named(self) -> list[dict[str, Any]]:
+        """For the archive of what was shown: without what was chosen."""
+        of = {item.key: topic for topic, items in self.topics for item in items}
+        return [
+            {"id": one.key, "topic": of.get(one.key), "name": one.name, "note": one.note}
+            for one in self.items
+        ]
+
+
+def board(
+    site: Site,
+    words: Words,
+    standing: Standing,
+    rule: Rule,
+    bound: Collection[str] | None = None,
+    *,
+    topics: bool = True,
+    gpc: bool = False,
+) -> Board:
+    """What there is to choose now, with what holds. ``bound`` are the keys that a link has."""
+    policy, now = site.world.policy, site.world.clock.now()
+    held = describe.preferences(policy, standing, now, rule=rule)
+    categories, always, refused = [], [], []
+    for place, category in enumerate(policy.categories):
+        if not category.enabled or not (bound is None or category.id in bound):
+            continue
+        name = category_name(site.config.notice, category, words.language)
+        note = category_description(site.config.notice, category, words.language)
+        found = held[category.id]
+        item = Item(category.id, name, note, found["effective"] == "granted", place)
+        if category.essential:
+            always.append(item)
+        elif found["why"] != Why.PROHIBITED:
+            categories.append(item)
+            if (gpc and category.gpc) or found["why"] == Why.SIGNAL:
+                refused.append(name)
+    described = _topics(site, words, describe.topics(policy, standing, now), bound)
+    return Board(tuple(categories), described if topics else (), tuple(always), ", ".join(refused))
+
+
+def _topics(
+    site: Site, words: Words, held: Mapping[str, Any], bound: Collection[str] | None
+) -> tuple[tuple[str, tuple[Item, ...]], ...]:
+    found = []
+    place = len(site.world.policy.categories)
+    for topic in site.world.policy.topics:
+        items = []
+        for channel in topic.channels:
+            key, place = topic_key(topic.id, channel), place + 1
+            if bound is None or key in bound:
+                on = held[topic.id][channel]["effective"] == "granted"
+                items.append(Item(key, channel_name(words, channel), "", on, place))
+        if items:
+            found.append((name_of(site, words, topic), tuple(items)))
+    return tuple(found)
+
+
+def name_of(site: Site, words: Words, topic: Topic) -> str:
+    """A topic as the person knows it."""
+    return topic_name(site.config.notice, topic.id, topic.name, words.language)
+
+
+def channel_name(words: Words, channel: str) -> str:
+    return words.texts.get(f"page.channel.{channel}", channel)
+
+
+def names_of(site: Site, words: Words, keys: Collection[str]) -> list[str]:
+    """Categories and topics by name, for a list of what a link is about."""
+    policy, notice = site.world.policy, site.config.notice
+    named = [
+        category_name(notice, category, words.language)
+        for category in policy.categories
+        if category.id in keys
+    ]
+    for topic in policy.topics:
+        channels = [
+            channel_name(words, channel)
+            for channel in topic.channels
+            if topic_key(topic.id, channel) in keys
+        ]
+        if channels:
+            named.append(f"{name_of(site, words, topic)} ({', '.join(channels)})")
+    return named
+
+
+def answer_of(fields: Fields, offered: Collection[str]) -> Answer:
+    """What a form says of the switches that it showed and that are still offered.
+
+    One that it did not show was not asked about, so it stays as it is. Only ``do=save`` can turn
+    something on.
+    """
+    asked = frozenset(fields.all("shown")) & frozenset(offered)
+    if fields.get("do") != "save":
+        return Answer(frozenset(), asked)
+    granted = frozenset(fields.all("on")) & asked
+    return Answer(granted, asked - granted)
+
+
+def rule_at(site: Site, request: Request) -> Rule:
+    """The rule of the place that the reader is in."""
+    return rule_of(site.place_of(request), site.world.clock.now())
+
+
+def subject_standing(site: Site, subject: tuple[Node, ...], *, alone: bool) -> Standing:
+    """What holds for these identifiers; ``alone``: without anything that is linked to them."""
+    world, now = site.world, site.world.clock.now()
+    if alone:
+        return world.subjects.alone(subject, world.policy, now)
+    return world.subjects.standing(subject, world.policy, now)

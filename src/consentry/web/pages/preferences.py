@@ -1,0 +1,146 @@
+"""The preference centre as a page: for who holds an edit link, and for the visitor's own device.
+
+It works without JavaScript. A GET shows, a POST records. An edit link speaks for the subject it
+names. Without one, the page is the device's own: it reads the ``consentry`` cookie and writes it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+
+from consentry.core.record import Node, NodeKind
+from consentry.flow.links import Expired, Link, LinkType
+from consentry.web.call import Reply
+from consentry.web.ingest import read_gpc
+from consentry.web.pages import answers, asked_for, device, html
+from consentry.web.pages.device import Device
+from consentry.web.pages.fields import Fields, read_fields
+from consentry.web.pages.html import Words
+from consentry.web.pages.items import Board, answer_of, board, rule_at, subject_standing
+from consentry.web.problems import Problem
+from consentry.web.site import Site
+
+TEXTS = ("page.preferences.", "page.channel.", "action.save", "category.always")
+_SAVING = ("save", "withdraw")
+
+
+async def get_preferences(site: Site, request: Request) -> Reply:
+    """GET /preferences: what holds, and a form to change it. Changes nothing."""
+    words = html.words_for(site, request)
+    if "t" not in request.query_params:
+        return _show_device(site, words, request, device.of(site, request))
+    link = _link(site, request)
+    if not isinstance(link, Link):
+        return _refused(site, words, link)
+    return _show_subject(site, words, request, link)
+
+
+async def post_preferences(site: Site, request: Request) -> Reply:
+    """POST /preferences: records what was chosen, or sends a link to an address that is known."""
+    fields = await read_fields(site, request)
+    words = html.words_for(site, request, fields.get("lang"))
+    if fields.get("do") == "request":
+        return await asked_for.ask_for_link(site, words, request, fields)
+    if fields.get("do") not in _SAVING:
+        raise Problem(400, "no_choice", "this form says neither save nor withdraw", "do")
+    if "t" not in request.query_params:
+        return await _save_device(site, words, request, fields)
+    link = _link(site, request)
+    if not isinstance(link, Link):
+        return _refused(site, words, link)
+    subject = link.subject
+    offered = _board_of(site, words, request, link)
+    answer = answer_of(fields, offered.keys)
+    shown = html.shown(site, words, "preferences", TEXTS, offered.named())
+    told = answers.evidence(site, request, words, fields.get("do"), "preference_centre", shown)
+    await answers.record(site, request, subject, answer, told, shown, by_link=True)
+    return _show_subject(site, words, request, link, saved=True)
+
+
+async def _save_device(site: Site, words: Words, request: Request, fields: Fields) -> Reply:
+    one = device.of(site, request)
+    proven = device.proven(site, request, one, fields.get("proof"))
+    if proven is None:
+        return html.message(site, words, "error", 403)
+    subject = (Node(NodeKind.DEVICE, proven.id),)
+    offered = _device_board(site, words, request, proven)
+    answer = answer_of(fields, offered.keys)
+    shown = html.shown(site, words, "preferences", TEXTS, offered.named())
+    told = answers.evidence(site, request, words, fields.get("do"), "preference_centre", shown)
+    await answers.record(site, request, subject, answer, told, shown, by_link=False)
+    cookie = device.cookie(site, request, proven, answer, answers.notice_version(site))
+    return _show_device(site, words, request, proven, saved=True, headers={"Set-Cookie": cookie})
+
+
+# -- what is shown ----------------------------------------------------------------------------
+def _show_subject(
+    site: Site, words: Words, request: Request, link: Link, *, saved: bool = False
+) -> Reply:
+    action = f"{html.root_of(site)}/preferences?t={request.query_params['t']}"
+    return _page(site, words, _board_of(site, words, request, link), action, saved=saved)
+
+
+def _show_device(
+    site: Site,
+    words: Words,
+    request: Request,
+    one: Device,
+    *,
+    saved: bool = False,
+    headers: dict[str, str] | None = None,
+) -> Reply:
+    # The browser's word on where a form comes from is asked for: see ``device.proven``.
+    told = {"Referrer-Policy": "same-origin", **(headers or {})}
+    return _page(
+        site,
+        words,
+        _device_board(site, words, request, one),
+        f"{html.root_of(site)}/preferences",
+        saved=saved,
+        proof=device.proof(site, one),
+        mails=True,
+        headers=told,
+    )
+
+
+def _page(
+    site: Site, words: Words, shown: Board, action: str, *, proof: str = "", **more: Any
+) -> Reply:
+    return html.page(
+        site,
+        words,
+        "preferences",
+        title=words["page.preferences.title"],
+        categories=shown.categories,
+        topics=shown.topics,
+        always=shown.always,
+        items=shown.items,
+        gpc=shown.gpc,
+        action=action,
+        proof=proof,
+        **more,
+    )
+
+
+def _board_of(site: Site, words: Words, request: Request, link: Link) -> Board:
+    standing = subject_standing(site, link.subject, alone=link.alone)
+    return board(site, words, standing, rule_at(site, request), link.keys)
+
+
+def _device_board(site: Site, words: Words, request: Request, one: Device) -> Board:
+    standing = subject_standing(site, (Node(NodeKind.DEVICE, one.id),), alone=True)
+    gpc = read_gpc(request) is True
+    return board(site, words, standing, rule_at(site, request), topics=False, gpc=gpc)
+
+
+def _link(site: Site, request: Request) -> Link | Expired | None:
+    token = request.query_params.get("t", "")
+    return site.office.links.read(LinkType.EDIT, token, site.world.clock.now())
+
+
+def _refused(site: Site, words: Words, link: Expired | None) -> Reply:
+    if link is None:
+        return html.message(site, words, "invalid", 400, mails=True)
+    return html.message(site, words, "expired", 410, mails=True)

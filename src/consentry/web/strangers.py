@@ -1,0 +1,53 @@
+"""How often one address of the network may cause mails: whoever floods us floods others."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from consentry.web.problems import Problem
+
+MOST = 20
+WITHIN_S = 600.0
+REMEMBERED = 20_000
+_SUBNET = 64  # a household has a whole IPv6 network (RFC 6177)
+
+
+@dataclass
+class Strangers:
+    """Counts by network address, in memory. ``clock`` is in seconds and never goes back."""
+
+    most: int = MOST
+    clock: Callable[[], float] = time.monotonic
+    _seen: OrderedDict[str, tuple[float, int]] = field(default_factory=OrderedDict)
+
+    def check(self, address: str | None) -> None:
+        """Count one. Raises Problem 429. Those of whom nothing is known share one count."""
+        key, now = _network(address), self.clock()
+        since, count = self._seen.pop(key, (now, 0))
+        if now - since >= WITHIN_S:
+            since, count = now, 0
+        self._seen[key] = since, min(count + 1, self.most + 1)
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+        if count >= self.most:
+            wait_s = max(1, int(since + WITHIN_S - now))
+            raise Problem(
+                429, "rate_limited", "too many requests from here; wait", retry_after_s=wait_s
+            )
+
+
+def _network(address: str | None) -> str:
+    try:
+        ip = ipaddress.ip_address(address or "")
+    except ValueError:
+        return ""
+    if isinstance(ip, ipaddress.IPv6Address):
+        mapped = ip.ipv4_mapped
+        if mapped is not None:
+            return str(mapped)
+        return str(ipaddress.ip_network((int(ip), _SUBNET), strict=False))
+    return str(ip)
