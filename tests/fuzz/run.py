@@ -18,7 +18,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.fuzz import bodies, evidence, headers, outbound
+from tests.fuzz import bodies, evidence, headers, outbound, page
 from tests.fuzz.parser import Parser
 
 PARSERS: tuple[Parser, ...] = (
@@ -26,6 +26,7 @@ PARSERS: tuple[Parser, ...] = (
     *headers.PARSERS,
     *evidence.PARSERS,
     *outbound.PARSERS,
+    *page.PARSERS,
 )
 USUAL_S = 180
 A_TURN = 200  # examples

@@ -26,7 +26,7 @@ from consentry.core.stamp import Stamp, read_stamp
 from consentry.destinations.addresses import Target, TargetRefused
 from consentry.web import bodies as api
 from consentry.web.problems import Problem as Refusal
-from tests.fuzz import bodies, evidence, headers, outbound
+from tests.fuzz import bodies, evidence, headers, outbound, page
 from tests.fuzz.door import changed
 from tests.fuzz.run import PARSERS
 
@@ -278,6 +278,18 @@ BROKEN: dict[str, tuple[str, Check]] = {
     ),
     "a wait without end": ("retry_after", lambda d: outbound.check_retry_after(d, unbounded)),
     "a host that is a disguise": ("target", lambda d: outbound.check_target(d, host_by_urlsplit)),
+    "the last member of a cookie wins": (
+        "consent_cookie",
+        lambda d: page.check_cookie(d, page.last_member_wins),
+    ),
+    "a broken escape is mended": (
+        "consent_cookie",
+        lambda d: page.check_cookie(d, page.mends_escapes),
+    ),
+    "a page's whole address is kept": (
+        "report",
+        lambda d: page.check_report(d, page.keeps_the_page),
+    ),
     "an error shows a secret": ("config", lambda d: outbound.check_config(d, shows_the_file)),
 }
 

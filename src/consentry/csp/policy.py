@@ -159,12 +159,8 @@ def _kept(values: Sequence[str], closed: Sequence[str], known_only: bool) -> lis
     """Sources of the application that reach no host that is closed. Nonces and words: none."""
     kept = []
     for value in values:
-        plain = value.lower()
-        if plain.startswith("'") or plain in _LOCAL:
-            continue
-        pattern = pattern_of(plain)
-        wide = pattern == "*"
-        if pattern is None or (wide and (closed or known_only)):
+        pattern = pattern_of(value.lower())
+        if pattern is None or (pattern == "*" and known_only):
             continue
         if not any(meets(pattern, host) for host in closed):
             kept.append(value)
@@ -173,6 +169,8 @@ def _kept(values: Sequence[str], closed: Sequence[str], known_only: bool) -> lis
 
 def pattern_of(source: str) -> str | None:
     """The hosts that a source expression matches, as a pattern; ``*`` for all, None for none."""
+    if source in _LOCAL:
+        return None
     if source == "*" or _SCHEME.fullmatch(source):
         return "*"
     rest = source.partition("://")[2] or source

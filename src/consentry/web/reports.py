@@ -58,7 +58,7 @@ async def post_reports(site: Site, request: Request) -> Answer:
     """POST /v1/csp-reports: what a page tried to send without consent."""
     key = request.query_params.get("key")
     source = None if key is None else _source(site, request, key)
-    value = _read(await read_body(request, LARGEST_BODY, site.room))
+    value = read(await read_body(request, LARGEST_BODY, site.room))
     told = convert(value, HeldBack) if isinstance(value, dict) and "leaks" in value else None
     body_key = None if told is None else told.write_key
     if source is None:
@@ -66,9 +66,9 @@ async def post_reports(site: Site, request: Request) -> Answer:
     elif body_key is not None and site.source_of(body_key) is not source:
         raise Problem(400, "key_conflict", "the URL and the body name different keys", "writeKey")
     if told is not None:
-        leaks, ignored = _held_back(told.leaks)
+        leaks, ignored = held_back(told.leaks)
     else:
-        leaks, ignored = counted(map(from_browser, _reports(value)))
+        leaks, ignored = counted(map(from_browser, listed(value)))
     await _count(site, source, leaks)
     if ignored:
         site.meters.reports_ignored.labels(source.name).inc(ignored)
@@ -93,7 +93,7 @@ def _source(site: Site, request: Request, key: str | None) -> Source:
     return source
 
 
-def _read(raw: bytes) -> Any:
+def read(raw: bytes) -> Any:
     """A JSON value. The Reporting API sends a list, which is read as the member of an object."""
     if not raw.lstrip(b" \t\r\n").startswith(b"["):
         return read_checked(raw)
@@ -103,7 +103,7 @@ def _read(raw: bytes) -> Any:
     return value[_WRAPPED]
 
 
-def _reports(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
     """The reports in a body of either format. Raises Problem 400."""
     reports = value if isinstance(value, list) else [value]
     if len(reports) > MOST_REPORTS:
@@ -114,7 +114,8 @@ def _reports(value: Any) -> list[Any]:
     return reports
 
 
-def _held_back(held: Iterable[Held]) -> tuple[dict[Leak, int], int]:
+def held_back(held: Iterable[Held]) -> tuple[dict[Leak, int], int]:
+    """What the guard counted, and how much of it names no host."""
     counts: dict[Leak, int] = {}
     ignored = 0
     for each in held:
