@@ -225,7 +225,7 @@ WARNINGS = {
         [("destination[0].exempt", "no effect")],
     ),
     "nobody needs it": (
-        ("[[topic]]", '[[category]]\nid = "idle"\ngpc = true\n[[topic]]'),
+        ("[[topic]]", '[[category]]\nid = "idle"\ndescription = "Nothing."\ngpc = true\n[[topic]]'),
         [("category[2]", "nothing needs it")],
     ),
     "off and needed by nobody": (

@@ -202,3 +202,25 @@ def test_advertising_is_never_essential(name: str) -> None:
     text = GOOD.replace('"advertising"', f'"{name}"').replace("gpc = true", "essential = true")
 
     assert [p.field for p in errors(text)] == ["category[1].essential"]
+
+
+# What is said of a category beside its id, and whether its owner is told to explain it.
+EXPLAINED = {
+    "not at all": ("", "", True),
+    "in the file": ('description = "We talk."', "", False),
+    "in own words": ("", '[notice.texts.en]\n"category.chat.description" = "We talk."\n', False),
+    "in words for others": ("", '[notice.texts.de]\n"category.chat.description" = "x"\n', True),
+    "turned off": ("enabled = false", "", False),
+    "essential": ("essential = true", "", False),
+}
+
+
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_who_is_asked_is_told_for_what(name: str) -> None:
+    more, texts, told = EXPLAINED[name]
+    category = f'[[category]]\nid = "chat"\ngpc = false\n{more}\n'
+    text = GOOD.replace('["analytics"]', '["analytics", "chat"]', 1)
+
+    found = [w.field for w in read(category + text + texts).warnings if "told what" in w.message]
+
+    assert found == (["category[0]"] if told else [])

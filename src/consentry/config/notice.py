@@ -11,7 +11,7 @@ from consentry.config.parts import LONGEST_NAME, MOST_DAYS
 from consentry.config.table import Table
 from consentry.core.policy import Category, Topic
 from consentry.destinations.addresses import TargetRefused, parse_target
-from consentry.notice import Layout, Notice, Theme, honesty
+from consentry.notice import Layout, Notice, Theme, category_description, honesty
 from consentry.notice.values import ASK_AGAIN_DAYS, COOKIE_DAYS
 
 MOST_LANGUAGES = 200
@@ -44,6 +44,7 @@ def read_notice(table: Table, categories: Sequence[Category], topics: Sequence[T
     for flaw in honesty.flaws(notice, _names(categories, topics)):
         table.reading.notes.error((*table.path, *flaw.key), flaw.message)
     _refuse_the_essential_that_is_not(table, categories)
+    _warn_of_the_unexplained(table, notice, categories)
     return notice
 
 
@@ -140,4 +141,15 @@ def _refuse_the_essential_that_is_not(table: Table, categories: Sequence[Categor
             table.reading.notes.error(
                 ("category", index, "essential"),
                 f"{category.is_for} is not essential: people have to be asked about it",
+            )
+
+
+def _warn_of_the_unexplained(table: Table, notice: Notice, categories: Sequence[Category]) -> None:
+    """Who is asked has to be told for what (GDPR, recital 42)."""
+    for index, category in enumerate(categories):
+        asked = category.id and category.enabled and not category.essential
+        if asked and not category_description(notice, category, notice.language):
+            table.reading.notes.warning(
+                ("category", index),
+                "people are asked for it and not told what it is for: add description",
             )

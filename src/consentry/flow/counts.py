@@ -7,6 +7,7 @@ program knows, so nobody can make up labels, whatever they send.
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
 from consentry.core.moment import Moment, format_exact
 from consentry.core.rule import Place
@@ -36,16 +37,16 @@ def tally(
     notices: Notices, what: What, place: Place, now: Moment, version: object, language: object
 ) -> Tally:
     """One of something, now. What is not known here is counted as unknown."""
-    known = notices.versions(now)
     return Tally(
         format_exact(now)[:10],
         what.value,
         region_of(place),
-        version if isinstance(version, str) and version in known else UNKNOWN,
+        version if isinstance(version, str) and notices.is_edition(version, now) else UNKNOWN,
         language if isinstance(language, str) and language in notices.languages else UNKNOWN,
     )
 
 
+@lru_cache(maxsize=1024)
 def region_of(place: Place) -> str:
     """``US-CA``, ``DE``, or that it is not known: never more than the rules tell apart."""
     country, part = known_place(place)

@@ -76,9 +76,9 @@ class Notices:
         """Which edition holds now."""
         return edition(self.history, self.policy.categories, now)
 
-    def versions(self, now: Moment) -> frozenset[str]:
-        """The names of all editions until now."""
-        return self.history.versions | {self.edition(now).version}
+    def is_edition(self, version: object, now: Moment) -> bool:
+        """Whether there has been an edition of this name until now."""
+        return version in self.history.versions or version == self.edition(now).version
 
     def language(self, asked: str | None, header: str) -> str:
         """The language to show: the one asked for by name, else by Accept-Language."""

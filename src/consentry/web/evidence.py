@@ -86,13 +86,14 @@ def _checked(
         return {"noticeKnown": False}
     if shown.id is None:
         return {"noticeKnown": True}
+    version = kept.get("noticeVersion")
     wrong = [
         name
         for name, right in (
             ("noticeId", kept.get("noticeId") in (None, shown.id)),
             ("language", kept.get("language") in (None, shown.language)),
             ("layout", kept.get("layout") in (None, shown.layout)),
-            ("noticeVersion", _is_edition(kept.get("noticeVersion"), notices.versions(now))),
+            ("noticeVersion", version is None or notices.is_edition(version, now)),
         )
         if not right
     ]
@@ -102,10 +103,6 @@ def _checked(
         return {"noticeKnown": True, **layout}
     site.meters.unknown_notices.inc()
     return {"noticeKnown": True, "noticeContradicts": wrong, **layout}
-
-
-def _is_edition(version: str | None, known: frozenset[str]) -> bool:
-    return version is None or version in known
 
 
 def network_of(address: str | None) -> str | None:
