@@ -24,7 +24,7 @@ SAYS = {
     "SaysMore": "does not hold",
     "TurnsRound": "of its subject",
     "HearsNothing": "allowed",
-    "WaitsForTheDisk": "although its subject is suppressed",
+    "WaitsForTheDisk": "is not allowed now",
     "NeverLinked": "is not allowed",
     "Unguarded": "the clock went back",
 }
