@@ -48,7 +48,8 @@ format: .venv/dev ## Format and repair what can be repaired
 	$(BIN)/ruff format src tests bench
 	$(BIN)/ruff check --fix src tests bench
 
-bench: .venv/dev .build/bench-apt .build/bench-venv/done .build/bench-node ## Measure against floors and peers in the same run (about 10 minutes)
+bench: .venv/dev .build/sdk .build/bench-apt .build/bench-venv/done .build/bench-node ## Measure against floors and peers in the same run (about 10 minutes)
+	cd sdk/js && node build.mjs --check
 	$(BIN)/python -m bench.run
 
 mutants: .build/mutants ## Break the core in every place and see that the tests notice (half an hour)

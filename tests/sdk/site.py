@@ -42,7 +42,7 @@ class Asked:
 class Site:
     """``pages`` and ``scripts`` by ``host/path``. ``server`` is ok, dead or slow.
 
-    ``policy`` None: the server's own. ``replies`` are other answers of the server, by path.
+    ``policy`` None: the server's own. ``missing`` are paths that fail. ``replies`` are other answers of the server, by path.
     """
 
     port: int
@@ -52,6 +52,7 @@ class Site:
     scripts: dict[str, str] = field(default_factory=dict)
     replies: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
     server: str = "ok"
     asked: list[Asked] = field(default_factory=list)
 
@@ -60,6 +61,7 @@ class Site:
         self.scripts.clear()
         self.replies.clear()
         self.headers.clear()
+        self.missing.clear()
         self.asked.clear()
         self.server, self.policy = "ok", None
 
@@ -97,6 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.site.asked.append(asked)
         if url.path.startswith("/v1/"):
             self._server(asked)
+        elif url.path in self.site.missing:
+            self._answer(503, {}, b"")
         elif url.path.startswith("/sdk/"):
             self._forward(asked)
         elif (page := self.site.pages.get(host + url.path)) is not None:

@@ -16,6 +16,7 @@ from tests.sdk.world import (
     READY,
     YES,
     answer,
+    category,
     cookie,
     had_answered,
     html,
@@ -443,3 +444,48 @@ def test_calls_are_dropped_when_the_answer_is_no(shop: Site, visitor: Visitor) -
     assert page.eval("went") == 0
     assert page.eval("consentry.when('analytics', () => went++)") is True
     assert page.eval("went") == 1
+
+
+# -- every regime ---------------------------------------------------------------------------------
+@pytest.mark.parametrize("regime", ["opt_in", "opt_out", "notice"])
+def test_the_story_of_a_visitor_in_every_regime(shop: Site, visitor: Visitor, regime: str) -> None:
+    """First visit, accept, change, withdraw, a new notice, an answer that has run out."""
+    silent = regime != "opt_in"
+    places = [
+        category("necessary", essential=True, default=True),
+        *(category(id_, regime=regime, default=silent) for id_ in ("analytics", "advertising")),
+    ]
+
+    page = visitor.tab()
+
+    def visit(why: str | None, on: int, version: str = "1", **more: Any) -> Page:
+        """Open the shop: why somebody is asked, and how many of the two tags run."""
+        shop.asked.clear()
+        ask = {"required": not silent, **more}
+        shop.policy = policy(regime=regime, categories=places, ask=ask, notice={"version": version})
+        page.goto("http://shop.test/")
+        page.eval(READY)
+        page.wait(f"(window.ran?.length ?? 0) === {on}")
+        page.eval(NOTHING_YET)
+        asked = page.eval("!!document.querySelector('script[src*=consentry-ui]')")
+        assert asked is (why is not None and not silent), why
+        assert len({*shop.to("a.test"), *shop.to("b.test")}) == on  # one may be of the page before
+        return page
+
+    shop.pages["shop.test/"] = html(TRACKED)
+    page = visit("first", 2 if silent else 0)
+    answer(page, YES)
+    page.wait("window.ran?.length === 2")
+    page = visit(None, 2)
+    answer(page, {"advertising": False})
+    page.wait(
+        "window.consentry?.getCategories().advertising === false && !window.ran?.includes('/b.js')"
+    )
+    visit(None, 1)
+    visit("changed", 1, version="2")
+    page = visit("expired", 1 if silent else 0, grantDays=0)
+    page.eval("consentry.withdraw()")
+    page.wait("window.consentry?.getCategories().analytics === false")
+    visit(None, 0)
+    visit(None, 0, version="2")  # whoever refused all is left alone
+    visit("changed", 0, version="2", againAfterDays=0)

@@ -11,7 +11,7 @@ from tests.e2e.asking import acme_with, fresh, token
 from tests.running import ADMIN_KEY, Server, StandIn, call, wait_for
 from tests.sdk.chrome import Chrome, Page, Visitor
 from tests.sdk.site import Site
-from tests.sdk.world import READY, YES, answer, html, kept
+from tests.sdk.world import KEY, READY, YES, answer, html, kept
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
@@ -150,3 +150,65 @@ def test_two_devices(shop: Site, browser: Chrome, acme: Server) -> None:
         here.wait("window.ran?.length === 1")
         said = kept(laptop)
         assert (said["g"], said["d"]) == ("analytics", "advertising")
+
+
+STRICT = "default-src 'self'; script-src 'nonce-abc'; style-src 'self'"
+
+
+def test_a_strict_policy_is_not_violated_once(shop: Site, visitor: Visitor) -> None:
+    """With the controls, the gate and a withdrawal."""
+    shop.headers["Content-Security-Policy"] = STRICT
+    gated = MARK.replace("type", "nonce='abc' type", 1)
+    shop.pages["shop.test/"] = html(
+        f"<script {gated}='analytics' data-src='/own.js'></script>",
+        f"<script nonce='abc' src='/sdk/consentry.js' data-key='{KEY}'></script>",
+    )
+    page = visitor.open("http://shop.test/")
+    page.wait("document.querySelector('[data-consentry=banner]')")
+    page.click("[data-consentry=choose]")
+    page.wait("document.querySelector('[data-consentry=centre]')")
+    page.click("[data-consentry=centre] [data-consentry=accept]")
+    page.wait("window.ran?.length === 1")
+    page.eval("void (window.before = true)")
+    assert page.eval("window.violations") == []
+    page.eval("consentry.withdraw()")
+    page.wait("!window.before && window.consentry")
+    page.eval(READY)
+    assert page.eval("window.violations") == []
+    assert page.said() == []
+
+
+def test_the_module_does_the_same(shop: Site, visitor: Visitor) -> None:
+    module = (
+        "<script type='module'>import { init, onChange } from '/sdk/consentry.mjs';"
+        f"window.heard = []; onChange((now) => heard.push(now)); init({{ key: '{KEY}' }});</script>"
+    )
+    shop.pages["shop.test/"] = html(TRACKED, module)
+    page = visitor.open("http://shop.test/")
+    page.wait("document.querySelector('[data-consentry=banner]')")
+    page.click("[data-consentry=accept]")
+    page.wait("window.ran?.length === 2")
+    assert page.eval("heard.length") == 1
+
+
+def test_it_speaks_the_language_of_the_page(shop: Site, visitor: Visitor) -> None:
+    shop.pages["shop.test/"] = html().replace('lang="en"', 'lang="de"')
+    page = visitor.open("http://shop.test/")
+    page.wait("document.querySelector('[data-consentry=banner]')")
+    assert (
+        page.eval("document.querySelector('[data-consentry=reject]').textContent")
+        == "Alle ablehnen"
+    )
+
+
+def test_a_file_that_could_not_be_loaded_is_tried_again(shop: Site, visitor: Visitor) -> None:
+    shop.missing.add("/sdk/consentry-ui.js")
+    shop.pages["shop.test/"] = html(TRACKED)
+    page = visitor.open("http://shop.test/")
+    page.eval(READY)
+    wait_for(lambda: "/sdk/consentry-ui.js" in shop.to("shop.test"), what="an attempt")
+    page.eval("new Promise((done) => setTimeout(done, 200))")
+    assert page.eval("consentry.getCategories().analytics") is False
+    shop.missing.clear()
+    page.eval("consentry.open()")
+    page.wait("document.querySelector('[data-consentry=centre]')")

@@ -44,9 +44,6 @@ declare global {
 
 const MOST_HELD = 100;
 const now = () => Math.floor(Date.now() / 1000);
-/** Older browsers expose a text. */
-const gpcOn = () => /^(true|1)$/.test(String((navigator as { globalPrivacyControl?: unknown }).globalPrivacyControl));
-
 export class Core implements World {
   readonly ready: Promise<void>;
   readonly queue: Queue = createQueue();
@@ -96,7 +93,7 @@ export class Core implements World {
     this._answer = readAnswer(now());
     const segment = cookies().find(([name]) => name === "ajs_anonymous_id")?.[1].replace(/^(%22|")|(%22|")$/g, "");
     this.id = this._answer?._id || this.options.anonymousId || segment || uuid();
-    if (this._answer && !this._answer._gpcAt !== !gpcOn()) {
+    if (this._answer && !this._answer._gpcAt !== !this.gpc()) {
       this._answer = { ...this._answer, _gpcAt: this._signalAt() };
       writeAnswer(this._answer, policy.cookie);
     }
@@ -114,7 +111,7 @@ export class Core implements World {
 
   /** When the signal was first seen here; 0 where it is not sent. */
   private _signalAt(): number {
-    return gpcOn() ? this._answer?._gpcAt || now() : 0;
+    return this.gpc() ? this._answer?._gpcAt || now() : 0;
   }
 
   // -- what a page asks ---------------------------------------------------------------------------
@@ -130,8 +127,9 @@ export class Core implements World {
     return this.policy && this.policy.regime !== "opt_in" ? "opt-out" : "opt-in";
   }
 
+  /** Older browsers expose a text. */
   gpc(): boolean {
-    return gpcOn();
+    return /^(true|1)$/.test(String((navigator as { globalPrivacyControl?: unknown }).globalPrivacyControl));
   }
 
   once(element: Element): void {
@@ -243,7 +241,7 @@ export class Core implements World {
   private _enforce(here = false): void {
     const { tags } = this.policy!;
     const before = this._current;
-    const after = inForce(this.policy!, this._answer, gpcOn(), now(), this._against);
+    const after = inForce(this.policy!, this._answer, this.gpc(), now(), this._against);
     this._current = after;
     if (here) this._tell(serialise(this._answer!));
     const ids = Object.keys(after);
@@ -296,7 +294,10 @@ export class Core implements World {
 
   private _controls(): Promise<Ui> {
     void this.more(); // an answer may follow
-    return (this._ui ??= this._file("ui").then((start) => (start as StartUi)(this)));
+    return (this._ui ??= this._file("ui").then(
+      (start) => (start as StartUi)(this),
+      () => Promise.reject((this._ui = null)),
+    ));
   }
 
   /** One of the other files; what it offers it hands over by `land`. */
@@ -306,7 +307,8 @@ export class Core implements World {
       this._landed[name] = resolve;
       script.src = `${this.options.files}consentry-${name}.js`;
       script.nonce = this.options.nonce ?? "";
-      script.onerror = reject;
+      // The next who needs it tries again.
+      script.onerror = () => reject((this._files[name] = undefined));
       document.head.append(script);
     }));
   }

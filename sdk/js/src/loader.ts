@@ -6,15 +6,7 @@ const tag = document.currentScript as HTMLScriptElement;
 
 if (!window.consentry) {
   window.consentry = createApi(new URL(".", tag.src).href);
-  const { key, api, language, map, anonymousId } = tag.dataset;
-  if (key) {
-    void window.consentry.init({
-      key,
-      api,
-      language: language ?? document.documentElement.lang,
-      nonce: tag.nonce,
-      map: JSON.parse(map ?? "{}"),
-      anonymousId,
-    });
-  }
+  const { dataset, nonce } = tag;
+  const { key, map = "{}", language = document.documentElement.lang } = dataset;
+  if (key) void window.consentry.init({ ...dataset, key, language, nonce, map: JSON.parse(map) });
 }

@@ -2,9 +2,9 @@
 const NAME = "consentry.tab";
 
 export function createTabs(heard: (text: string) => void): (text: string) => void {
-  if (typeof BroadcastChannel === "function") {
+  if (window.BroadcastChannel) {
     const channel = new BroadcastChannel(NAME);
-    channel.onmessage = ({ data }) => heard(String(data));
+    channel.onmessage = ({ data }) => heard(data);
     return (text) => channel.postMessage(text);
   }
   addEventListener("storage", ({ key, newValue }) => {

@@ -39,7 +39,15 @@ const commands = {
   goto: ({ page, url }) => pages.get(page).goto(url).then(() => null),
   reload: ({ page }) => pages.get(page).reload().then(() => null),
   eval: ({ page, source }) => pages.get(page).evaluate(source),
-  wait: ({ page, source }) => pages.get(page).waitForFunction(source).then((found) => found.jsonValue()),
+  async wait({ page, source }) {
+    // Not waitForFunction: it evaluates text inside of the page, which a strict policy refuses.
+    for (const end = Date.now() + 10000; ; ) {
+      const found = await pages.get(page).evaluate(source).catch((error) => (/context|navigat/i.test(error) ? null : Promise.reject(error)));
+      if (found) return found;
+      if (Date.now() > end) throw new Error(`never came true: ${source}`);
+      await new Promise((later) => setTimeout(later, 20));
+    }
+  },
   click: ({ page, selector }) => pages.get(page).click(selector),
   said: ({ page }) => pages.get(page).said,
   cookies: ({ context }) => contexts.get(context).cookies(),
