@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 
 import pytest
 
-from tests.e2e.sdk_world import JS
 from tests.running import call, wait_for
+from tests.sdk.bundled import bundled
 from tests.sdk.chrome import Page, Visitor
 from tests.sdk.site import Site
 from tests.sdk.world import (
@@ -47,24 +46,7 @@ window["%(name)s"] = () => {
 @pytest.fixture(scope="module")
 def segment() -> str:
     """analytics.js, bundled."""
-    built = subprocess.run(
-        [
-            "npx",
-            "esbuild",
-            "segment_page.mjs",
-            "--bundle",
-            "--format=iife",
-            "--target=es2021",
-            '--define:process.env.NODE_ENV="production"',
-            "--log-level=error",
-        ],
-        cwd=JS,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    return built.stdout
+    return bundled("segment_page.mjs")
 
 
 def shop_with(shop: Site, segment: str, **more: Any) -> None:

@@ -26,15 +26,15 @@ function some(core: Core): boolean | null {
   return core.verdict(!!core.policy?.categories.some((category) => open(category) && now[category.id]));
 }
 
-/** The names first, then two objects; `timestamp` goes into the second. */
-function dated(call: string, args: unknown[], timestamp: string): unknown[] {
+/** The names first, then two objects; the time goes into the second. */
+function dated(call: string, args: unknown[], time: Record<string, string>): unknown[] {
   const callback = args.filter((arg) => typeof arg === "function");
   const rest = args.filter((arg) => typeof arg !== "function");
   const first = rest.findIndex((arg) => typeof arg === "object" && arg !== null);
   const names = first < 0 ? rest : rest.slice(0, first);
   const objects = (first < 0 ? [] : rest.slice(first)) as (object | undefined)[];
   if (call !== "alias") names.push(objects.shift() ?? {});
-  return [...names, { timestamp, ...objects[0] }, ...callback];
+  return [...names, { ...time, ...objects[0] }, ...callback];
 }
 
 /** Takes over from `hold`. The result is what a page's `load` does from then on. */
@@ -55,7 +55,7 @@ export function wrap(core: Core, sdk: Any, settings: WrapperSettings, held: Hold
     if (await settings.shouldDisableSegment?.()) return drop();
     held.load(...way.loadWith(asked));
     for (const name of CALLS) if (held.plain[name]) sdk[name] = held.plain[name];
-    for (const { name, args, at, done } of held.calls.splice(0)) done(held.plain[name]!(...dated(name, args, at)));
+    for (const { name, args, at, done } of held.calls.splice(0)) done(held.plain[name]!(...dated(name, args, { [way.time]: at })));
   }
 
   core.onChange((categories, here) => void settle().then(() => loaded && here && way.changed(categories)));
@@ -68,6 +68,8 @@ export function wrap(core: Core, sdk: Any, settings: WrapperSettings, held: Hold
 }
 
 interface Way {
+  /** The option that says when a call was made. */
+  time: string;
   loadWith(args: unknown[]): unknown[];
   changed(categories: Categories): void;
 }
@@ -108,6 +110,7 @@ function segmentWay(core: Core, sdk: Any, settings: WrapperSettings, held: Hold)
   }
 
   return {
+    time: "timestamp",
     loadWith: ([key, options]: Any[]) => {
       const then = options?.updateCDNSettings ?? ((found: Any) => found);
       return [key, { ...options, updateCDNSettings: (found: Any) => then(pruned(found)) }];
@@ -129,6 +132,7 @@ export function rudderConsent(categories: Categories) {
 
 function rudderWay(core: Core, sdk: Any): Way {
   return {
+    time: "originalTimestamp",
     loadWith: ([key, url, options]: Any[]) => [key, url, { ...options, consentManagement: rudderConsent(core.categories()) }],
     changed: (categories) => sdk.consent?.({ consentManagement: rudderConsent(categories), trackConsent: true }),
   };
