@@ -139,7 +139,8 @@ HARMLESS = "'unsafe-inline' 'unsafe-eval' data: blob:"
 
 def consent(*sources: str) -> str:
     listed = " ".join(s for s in sources if s)
-    return f"default-src 'self' {HARMLESS} {listed}; form-action 'self' {listed}"
+    plain = " ".join(s for s in listed.split() if not s.startswith("wss:"))
+    return f"default-src 'self' {HARMLESS} {listed}; form-action 'self' {plain}"
 
 
 def test_an_application_without_a_policy() -> None:
@@ -156,7 +157,7 @@ MERGED = {
     "default none asks for each": (
         "default-src 'none'; script-src 'nonce-x'",
         "default-src 'none'; script-src 'nonce-x' a.example; style-src a.example; "
-        "img-src a.example; connect-src a.example; font-src a.example; media-src a.example; "
+        "img-src a.example; connect-src a.example wss://a.example; font-src a.example; media-src a.example; "
         "frame-src a.example",
     ),
     "what is there is not repeated": ("img-src a.example", "img-src a.example"),
@@ -172,8 +173,8 @@ MERGED = {
 @pytest.mark.parametrize("name", MERGED)
 def test_a_policy_of_the_application_is_extended(name: str) -> None:
     before, after = MERGED[name]
-    assert extended(before, ["a.example"]) == after
-    assert extended(before, []) == before
+    assert extended(before, ["a.example"], True) == after
+    assert extended(before, [], True) == before
 
 
 def test_the_policy_of_the_application_is_kept_and_the_second_narrows_it() -> None:
@@ -181,27 +182,34 @@ def test_the_policy_of_the_application_is_kept_and_the_second_narrows_it() -> No
     sent = [HTML, ("Content-Security-Policy", own)]
     first, second = csp(answer("", sent))
     assert first == f"{own} {SHOP}"
-    assert second == consent(OWN, "pics.example:8443/a", SHOP)
+    assert second == consent(OWN, SHOP, "pics.example:8443/a")
     first, second = csp(answer(YES, sent))
     assert first == f"{own} {SHOP} {STATS} {ADS}"
     everything = Rules(RULES.categories, RULES.tags[:3], own_hosts=RULES.own_hosts)
     _, second = csp(answer(YES, sent, rules=everything))
     wide = "https: x.ads.example pics.example:8443/a"
-    assert second == consent(OWN, wide, SHOP, STATS, ADS), "nothing is refused: https: may stay"
+    assert second == consent(OWN, SHOP, STATS, ADS, wide), "nothing is refused: https: may stay"
 
 
 def test_several_policies_in_one_header_and_in_two() -> None:
     sent = [HTML, ("content-security-policy", "img-src *, font-src f.example"), ("Content-Security-Policy", "media-src m.example")]  # fmt: skip
     found = csp(answer("", sent))
     assert [policy.partition(" ")[0] for policy in found] == ["img-src", "font-src", "media-src", "default-src"]  # fmt: skip
-    assert found[-1] == consent(OWN, "f.example", "m.example", SHOP)
+    assert found[-1] == consent(OWN, SHOP, "f.example", "m.example")
+
+
+def test_two_tags_of_one_name_are_two_tags() -> None:
+    tags = (Tag("t", ("advertising",), ("ads.example",)), Tag("t", ("necessary",), ("c.example",)))
+    assert csp(answer("", rules=Rules(RULES.categories, tags))) == [
+        consent("c.example wss://c.example")
+    ]
 
 
 def test_base_is_used_where_the_application_sends_none() -> None:
     rules = Rules(RULES.categories, RULES.tags, base="script-src {nonce}")
-    assert csp(answer(rules=rules))[0] == f"script-src 'nonce-abc' {SHOP}"
+    assert csp(answer(rules=rules))[0] == "script-src 'nonce-abc' cdn.shop.example"
     sent = [HTML, ("Content-Security-Policy", "img-src 'self'")]
-    assert csp(answer("", sent, rules=rules))[0] == f"img-src 'self' {SHOP}"
+    assert csp(answer("", sent, rules=rules))[0] == "img-src 'self' cdn.shop.example"
 
 
 def test_reports() -> None:
@@ -224,8 +232,8 @@ def test_report_only_blocks_nothing_and_the_twin_tells_of_unknown_hosts() -> Non
     headers = answer(
         YES, [HTML, ("Content-Security-Policy", "img-src https: p.example")], rules=twin
     )
-    assert csp(headers)[1] == consent("https:", "p.example", SHOP, STATS, ADS)
-    assert values(headers, only) == [consent("p.example", SHOP, STATS, ADS)]
+    assert csp(headers)[1] == consent(SHOP, STATS, ADS, "https:", "p.example")
+    assert values(headers, only) == [consent(SHOP, STATS, ADS, "p.example")]
 
 
 KINDS = {
@@ -441,6 +449,7 @@ def test_no_text_but_a_host_reaches_a_header(host: str) -> None:
         {"report_url": '/a"b'},
         {"report_url": "//a.example/x"},
         {"report_url": "x"},
+        {"categories": (Category("a"), Category("a", essential=True))},
         {"max_age_days": 0},
         {"max_age_days": 401},
     ],

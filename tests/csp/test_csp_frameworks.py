@@ -54,7 +54,7 @@ def test_a_policy_of_the_application_is_kept(shop: Ask) -> None:
     assert first == OWN
     assert "https:" not in second
     first, second = shop("/own", cookie=YES).all("content-security-policy")
-    assert first == "script-src 'self' stats.example wss://stats.example; img-src https: stats.example wss://stats.example"  # fmt: skip
+    assert first == "script-src 'self' stats.example; img-src https: stats.example"  # fmt: skip
     assert "https:" not in second, "ads are refused still, and https: would reach them"
 
 

@@ -63,11 +63,11 @@ def reach(rules: Rules, granted: frozenset[str]) -> Reach:
 
     A host that two tags name is open if one of them may run: a policy knows hosts, not purposes.
     """
-    runs = {tag.name: tag.advanced or rules.runs(tag, granted) for tag in rules.tags}
-    opened = dict.fromkeys(host for tag in rules.tags if runs[tag.name] for host in tag.hosts)
-    closed = dict.fromkeys(
-        host for tag in rules.tags if not runs[tag.name] for host in tag.hosts if host not in opened
-    )
+    runs = [
+        (tag.advanced or rules.runs(tag, granted), host) for tag in rules.tags for host in tag.hosts
+    ]
+    opened = dict.fromkeys(host for yes, host in runs if yes)
+    closed = dict.fromkeys(host for yes, host in runs if not yes and host not in opened)
     return Reach(tuple(opened), tuple(closed))
 
 
@@ -86,26 +86,26 @@ def serialise(directives: Directives) -> str:
     return "; ".join(" ".join((name, *values)) for name, values in directives)
 
 
-def extended(policy: str, sources: Sequence[str]) -> str:
+def extended(policy: str, hosts: Sequence[str], secure: bool) -> str:
     """The application's policy with the hosts of granted tags; untouched where there are none.
 
     ``'none'`` in a directive of its own is the application's last word. In ``default-src`` it
     means "say each one", so what tags need is said there for them.
     """
-    if not sources:
+    if not hosts:
         return policy
     directives = parse(policy)
     named = dict(directives)
     result = [
-        (name, [*values, *(s for s in sources if s not in values)])
+        (name, [*values, *(s for s in sources_for(name, hosts, secure) if s not in values)])
         if name in EXTENDED and _can_grow(values)
         else (name, values)
         for name, values in directives
     ]
     if not _can_grow(named.get("default-src", ["'self'"])):
-        result += [(name, list(sources)) for name in TAGS_NEED if name not in named]
-        if "frame-src" not in named and "child-src" not in named:
-            result.append(("frame-src", list(sources)))
+        framed = named.keys() & {"frame-src", "child-src"}
+        wanted = [*TAGS_NEED, *(() if framed else ("frame-src",))]
+        result += [(n, sources_for(n, hosts, secure)) for n in wanted if n not in named]
     return serialise(result)
 
 
@@ -127,23 +127,29 @@ def consent_policy(
     ``own`` are hosts, ``policies`` the application's: hosts they name stay open, unless a host of
     a tag that may not run is among them. With ``known_only`` only single hosts are taken over.
     """
-    sources = dict.fromkeys(both(own, secure))
-    for policy in policies:
-        for name, values in parse(policy):
-            if name in EXTENDED:
-                sources.update(dict.fromkeys(_kept(values, hosts.closed, known_only)))
-    sources.update(dict.fromkeys(both(hosts.open, secure)))
-    everywhere = ["'self'", *sources]
+    plain = [*own, *hosts.open]
+    kept = [
+        source
+        for policy in policies
+        for name, values in parse(policy)
+        if name in EXTENDED
+        for source in _kept(values, hosts.closed, known_only)
+    ]
+    fetched = dict.fromkeys([*sources_for("default-src", plain, secure), *kept])
+    posted = dict.fromkeys([*sources_for("form-action", plain, secure), *kept])
     return serialise(
-        [("default-src", ["'self'", *HARMLESS, *sources]), ("form-action", everywhere)]
+        [("default-src", ["'self'", *HARMLESS, *fetched]), ("form-action", ["'self'", *posted])]
     )
 
 
-def both(hosts: Iterable[str], secure: bool) -> list[str]:
-    """Sources for hosts. One without a scheme is none for sockets: browsers ask for it by name.
+def sources_for(directive: str, hosts: Iterable[str], secure: bool) -> list[str]:
+    """Sources for hosts. Where sockets are opened the host is not enough: browsers ask for the
+    scheme by name.
 
     ``ws`` matches ``wss`` too, so a page that only seems insecure behind its proxy is served.
     """
+    if directive not in ("default-src", "connect-src"):
+        return list(hosts)
     scheme = "wss" if secure else "ws"
     return [source for host in hosts for source in (host, f"{scheme}://{host}")]
 

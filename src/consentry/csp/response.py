@@ -20,7 +20,6 @@ from consentry.csp.caching import is_known, kept_back, validators_for, wrapped_e
 from consentry.csp.policy import (
     GROUP,
     Reach,
-    both,
     consent_policy,
     extended,
     reach,
@@ -33,6 +32,7 @@ GRANTED = "consentry-granted"
 NONCE = "consentry.nonce"
 """Where the application finds the nonce: a key of the ASGI scope, or of the WSGI environ."""
 MOST_EXPIRED = 30  # cookies of one response
+MOST_REMEMBERED = 1000  # sets of granted categories
 _CSP = "content-security-policy"
 _REPORT_ONLY = "content-security-policy-report-only"
 _RUNS = re.compile(
@@ -110,7 +110,7 @@ def asked(seen: Visit, headers: Headers) -> Headers:
 
 def answered(rules: Rules, seen: Visit, status: int, headers: Headers) -> Headers:
     """The response's headers as the visitor gets them."""
-    jar = _jar(rules, seen.granted)
+    jar = _remembered(rules, seen.granted)[1]
     headers = [pair for pair in headers if not _sets_refused(pair, jar)]
     if seen.skipped or not _has_policy(seen, status, headers):
         return headers
@@ -147,15 +147,15 @@ def _content_type(headers: Headers) -> str:
 
 
 def _with_policies(rules: Rules, seen: Visit, headers: Headers) -> Headers:
-    hosts = reach(rules, seen.granted)
-    sources = both(hosts.open, seen.secure)
+    hosts = _remembered(rules, seen.granted)[0]
     sent = _policies(headers, _CSP)
     if not sent and rules.base is not None:
         sent = [rules.base.replace("{nonce}", f"'nonce-{seen.nonce}'")]
     watched = _policies(headers, _REPORT_ONLY)
     kept = [(n, v) for n, v in headers if n.lower() not in (_CSP, _REPORT_ONLY)]
-    kept += [("Content-Security-Policy", extended(each, sources)) for each in sent]
-    kept += [("Content-Security-Policy-Report-Only", extended(each, sources)) for each in watched]
+    for name, policies in (("", sent), ("-Report-Only", watched)):
+        header = f"Content-Security-Policy{name}"
+        kept += [(header, extended(each, hosts.open, seen.secure)) for each in policies]
     own = consent_policy(hosts, rules.own_hosts, sent, secure=seen.secure)
     name = "Content-Security-Policy" + ("-Report-Only" if rules.report_only else "")
     kept.append((name, reported(own, rules.report_url)))
@@ -195,6 +195,16 @@ class Jar(NamedTuple):
         if name.startswith(cookie.NAME) or names_cookie(self.kept, name):
             return False
         return names_cookie(self.refused, name)
+
+
+def _remembered(rules: Rules, granted: frozenset[str]) -> tuple[Reach, Jar]:
+    """What follows from the granted categories alone; many visitors share one answer."""
+    found: tuple[Reach, Jar] | None = rules.memory.get(granted)
+    if found is None:
+        if len(rules.memory) >= MOST_REMEMBERED:
+            rules.memory.clear()
+        found = rules.memory[granted] = (reach(rules, granted), _jar(rules, granted))
+    return found
 
 
 def _jar(rules: Rules, granted: frozenset[str]) -> Jar:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
+from typing import Any
 from urllib.parse import urlsplit
 
 DAY_S = 86_400
@@ -80,9 +81,14 @@ class Rules:
     shared_caches: bool = False
     max_age_days: float = 365.0
     known: dict[str, Category] = field(init=False, repr=False, compare=False)
+    memory: dict[frozenset[str], Any] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "known", {each.id: each for each in self.categories})
+        if len(self.known) < len(self.categories):
+            raise ValueError("categories: an id is there twice")
         for host in self.own_hosts:
             check_host(host, "own_hosts")
         for tag in self.tags:
