@@ -10,8 +10,16 @@ from tests.e2e.conftest import acme, vendors
 from tests.running import Server
 from tests.sdk.chrome import Chrome, Visitor, chrome
 from tests.sdk.site import Site, site
+from tests.sdk.ui import Browser, chromium
 
 __all__ = ["acme", "vendors"]
+
+
+@pytest.fixture(scope="session")
+def ui() -> Iterator[Browser]:
+    """Chromium with the page of the tests test_ui_*."""
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -131,7 +131,7 @@ def test_an_answer_given_while_the_server_is_away_is_sent_later(
 
 def test_nothing_is_asked_again_of_who_refused(shop: Site, visitor: Visitor) -> None:
     shop.policy = policy()
-    shop.pages["shop.test/"] = html()
+    shop.pages["shop.test/"] = html("<a href='#' data-consentry-open>Privacy</a>")
     had_answered(visitor, cookie("", "analytics,advertising", age_days=100, notice="main@0"))
     visitor.open("http://shop.test/").eval(READY)
     visitor.tab().goto("http://shop.test/").eval(NOTHING_YET)

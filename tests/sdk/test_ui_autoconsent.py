@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from tests.sdk.ui import LAYOUTS, ROOT, Browser, chromium, given
+from tests.sdk.ui import LAYOUTS, ROOT, Browser, given
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
@@ -16,15 +15,9 @@ NO = {"functional": False, "analytics": False, "advertising": False}
 YES = dict.fromkeys(NO, True)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_it_opts_out(browser: Browser, layout: str) -> None:
-    with browser.page(given(layout)) as page:
+def test_it_opts_out(ui: Browser, layout: str) -> None:
+    with ui.page(given(layout)) as page:
         said = page.autoconsent(RULE, "optOut")
         detected = {m["cmp"] for m in said if m["type"] in ("cmpDetected", "popupFound")}
         assert detected == {"consentry"}
@@ -33,8 +26,8 @@ def test_it_opts_out(browser: Browser, layout: str) -> None:
         assert page.heard() == [["shown", "banner"], ["answer", NO, "reject_all", "banner"]]
 
 
-def test_it_opts_in_for_who_tells_it_to(browser: Browser) -> None:
-    with browser.page(given()) as page:
+def test_it_opts_in_for_who_tells_it_to(ui: Browser) -> None:
+    with ui.page(given()) as page:
         said = page.autoconsent(RULE, "optIn")
         assert [m["result"] for m in said if m["type"] == "optInResult"] == [True]
         assert page.heard()[-1] == ["answer", YES, "accept_all", "banner"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.sdk.ui import LAYOUTS, Browser, category, chromium, given
+from tests.sdk.ui import LAYOUTS, Browser, category, given
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
@@ -23,12 +22,6 @@ OPT_OUT = [
     category("advertising", regime="opt_out", default=True, gpc=True),
 ]
 SIGNAL = {"covers": ["advertising"], "honoured": True, "show": True}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 def with_policy(told: dict[str, Any], **members: Any) -> dict[str, Any]:
@@ -54,10 +47,10 @@ def banner_text(page: Any) -> str:
     ("button", "choice", "action"), [("accept", YES, "accept_all"), ("reject", NO, "reject_all")]
 )
 def test_one_click_answers(
-    browser: Browser, layout: str, button: str, choice: dict[str, bool], action: str
+    ui: Browser, layout: str, button: str, choice: dict[str, bool], action: str
 ) -> None:
     """As many activations for a no as for a yes: one, on the first layer."""
-    with browser.page(given(layout)) as page:
+    with ui.page(given(layout)) as page:
         page.click(button)
         assert page.heard() == [SHOWN, ["answer", choice, action, "banner"]]
         assert not page.has("banner")
@@ -68,8 +61,8 @@ def test_one_click_answers(
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_choosing_starts_from_no_and_saves_what_is_shown(browser: Browser, layout: str) -> None:
-    with browser.page(given(layout)) as page:
+def test_choosing_starts_from_no_and_saves_what_is_shown(ui: Browser, layout: str) -> None:
+    with ui.page(given(layout)) as page:
         page.click("choose")
         assert not page.has("banner")
         assert switches(page) == {
@@ -94,16 +87,16 @@ def test_choosing_starts_from_no_and_saves_what_is_shown(browser: Browser, layou
     ("button", "choice", "action"), [("accept", YES, "accept_all"), ("reject", NO, "reject_all")]
 )
 def test_the_centre_answers_at_once_too(
-    browser: Browser, button: str, choice: dict[str, bool], action: str
+    ui: Browser, button: str, choice: dict[str, bool], action: str
 ) -> None:
-    with browser.page(given(show="centre")) as page:
+    with ui.page(given(show="centre")) as page:
         page.click(button)
         assert page.heard() == [CENTRE_SHOWN, ["answer", choice, action, "preference_centre"]]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_closing_the_centre_goes_back_to_the_banner(browser: Browser, layout: str) -> None:
-    with browser.page(given(layout)) as page:
+def test_closing_the_centre_goes_back_to_the_banner(ui: Browser, layout: str) -> None:
+    with ui.page(given(layout)) as page:
         page.click("choose")
         page.run("document.querySelector('[value=analytics]').click()")
         page.click("close")
@@ -114,9 +107,9 @@ def test_closing_the_centre_goes_back_to_the_banner(browser: Browser, layout: st
         assert switches(page)["analytics"] == "off"
 
 
-def test_the_way_back_shows_what_is_in_force_and_withdraws(browser: Browser) -> None:
+def test_the_way_back_shows_what_is_in_force_and_withdraws(ui: Browser) -> None:
     in_force = {"essential": True, "functional": False, "analytics": True, "advertising": True}
-    with browser.page(given(show="", answered=True, categories_now=in_force)) as page:
+    with ui.page(given(show="", answered=True, categories_now=in_force)) as page:
         page.click("open")
         assert switches(page) == {
             "essential": "on, fixed",
@@ -131,9 +124,9 @@ def test_the_way_back_shows_what_is_in_force_and_withdraws(browser: Browser) -> 
         assert switches(page)["analytics"] == "off"
 
 
-def test_an_answer_elsewhere_counts_here(browser: Browser) -> None:
+def test_an_answer_elsewhere_counts_here(ui: Browser) -> None:
     """Another tab answered: nobody asks again, and open switches move."""
-    with browser.page(given()) as page:
+    with ui.page(given()) as page:
         page.click("choose")
         page.run("window.elsewhere({analytics: true})")
         assert switches(page)["analytics"] == "on"
@@ -142,9 +135,9 @@ def test_an_answer_elsewhere_counts_here(browser: Browser) -> None:
         assert page.has("open")
 
 
-def test_what_changed_is_named(browser: Browser) -> None:
+def test_what_changed_is_named(ui: Browser) -> None:
     told = given(asking={"why": "changed", "changed": ["advertising"]})
-    with browser.page(told) as page:
+    with ui.page(told) as page:
         assert "New since your last answer: Advertising." in banner_text(page)
         page.click("choose")
         marked = page.run(
@@ -153,21 +146,21 @@ def test_what_changed_is_named(browser: Browser) -> None:
         assert marked == ["advertising"]
 
 
-def test_an_answer_that_ran_out_is_said_to_have(browser: Browser) -> None:
-    with browser.page(given(asking={"why": "expired", "changed": []})) as page:
+def test_an_answer_that_ran_out_is_said_to_have(ui: Browser) -> None:
+    with ui.page(given(asking={"why": "expired", "changed": []})) as page:
         assert "Your last answer is no longer valid, so we ask again." in banner_text(page)
 
 
-def test_a_first_visit_says_neither(browser: Browser) -> None:
-    with browser.page(given()) as page:
+def test_a_first_visit_says_neither(ui: Browser) -> None:
+    with ui.page(given()) as page:
         text = banner_text(page)
         assert "last answer" not in text
         assert "Functional, Statistics, and Advertising" in text
         assert "Nothing of this happens unless you agree" in text
 
 
-def test_opt_out_says_that_it_happens_already(browser: Browser) -> None:
-    with browser.page(given(categories=OPT_OUT)) as page:
+def test_opt_out_says_that_it_happens_already(ui: Browser) -> None:
+    with ui.page(given(categories=OPT_OUT)) as page:
         text = banner_text(page)
         assert "We use cookies and similar techniques for: Statistics and Advertising." in text
         assert "unless you agree" not in text
@@ -182,9 +175,9 @@ def test_opt_out_says_that_it_happens_already(browser: Browser) -> None:
         assert page.heard()[-1] == ["answer", no, "reject_all", "preference_centre"]
 
 
-def test_regimes_that_differ_are_told_apart(browser: Browser) -> None:
+def test_regimes_that_differ_are_told_apart(ui: Browser) -> None:
     mixed = [OPT_OUT[0], OPT_OUT[1], category("advertising")]
-    with browser.page(given(categories=mixed)) as page:
+    with ui.page(given(categories=mixed)) as page:
         text = banner_text(page)
         assert "would like to use cookies and similar techniques for: Advertising." in text
         assert "We use cookies and similar techniques for: Statistics." in text
@@ -196,11 +189,11 @@ def test_regimes_that_differ_are_told_apart(browser: Browser) -> None:
         }
 
 
-def test_an_honoured_signal_is_shown(browser: Browser) -> None:
+def test_an_honoured_signal_is_shown(ui: Browser) -> None:
     told = given(categories=OPT_OUT, gpc=True)
     told = with_policy(told, gpc=SIGNAL)
     told["categories"]["advertising"] = False
-    with browser.page(told) as page:
+    with ui.page(told) as page:
         text = banner_text(page)
         assert "Opt-out request honored" in text
         assert "We treat it as a no to: Advertising." in text
@@ -214,38 +207,62 @@ def test_an_honoured_signal_is_shown(browser: Browser) -> None:
         assert note == "Your browser asks us not to use this."
 
 
+@pytest.mark.parametrize("show", ["banner", "centre"])
+def test_a_yes_to_all_is_no_yes_to_what_the_signal_refuses(ui: Browser, show: str) -> None:
+    """Only its own switch outweighs the signal."""
+    told = with_policy(given(categories=OPT_OUT, gpc=True, show=show), gpc=SIGNAL)
+    told["categories"]["advertising"] = False
+    with ui.page(told) as page:
+        page.click("accept")
+        assert page.heard()[-1][1] == {"analytics": True, "advertising": False}
+        page.click("open")
+        page.run("document.querySelector('[value=advertising]').click()")
+        page.click("save")
+        assert page.heard()[-1][1] == {"analytics": True, "advertising": True}
+        open_ = page.run("document.querySelector('[data-consentry=open]').innerText")
+        assert "honored" not in open_
+        page.click("open")
+        page.click("accept")
+        assert page.heard()[-1][1] == {"analytics": True, "advertising": True}
+
+
+def test_where_nothing_can_be_answered_there_is_no_way_back(ui: Browser) -> None:
+    with ui.page(given(categories=[OPT_OUT[0]], show="")) as page:
+        assert not page.has("open")
+
+
 @pytest.mark.parametrize(
     ("sent", "signal"), [(False, SIGNAL), (True, {**SIGNAL, "honoured": False})]
 )
 def test_nothing_is_called_honoured_that_is_not(
-    browser: Browser, sent: bool, signal: dict[str, Any]
+    ui: Browser, sent: bool, signal: dict[str, Any]
 ) -> None:
-    with browser.page(with_policy(given(categories=OPT_OUT, gpc=sent), gpc=signal)) as page:
+    with ui.page(with_policy(given(categories=OPT_OUT, gpc=sent), gpc=signal)) as page:
         assert "honored" not in banner_text(page)
         page.click("choose")
         assert not page.has("gpc")
 
 
-def test_an_honoured_signal_is_shown_where_nothing_is_asked(browser: Browser) -> None:
+def test_an_honoured_signal_is_shown_where_nothing_is_asked(ui: Browser) -> None:
     """Also on a page that has a way back of its own (CCPA regulations 7025(c)(6))."""
     told = with_policy(given(categories=OPT_OUT, gpc=True, show="", own_link=True), gpc=SIGNAL)
-    with browser.page(told) as page:
+    with ui.page(told) as page:
         found = page.run("document.querySelector('[data-consentry=open]').innerText")
         assert "Opt-out request honored" in found
 
 
-def test_a_page_with_its_own_way_back_needs_no_second(browser: Browser) -> None:
-    with browser.page(given(show="", own_link=True)) as page:
+def test_a_page_with_its_own_way_back_needs_no_second(ui: Browser) -> None:
+    with ui.page(given(show="", own_link=True)) as page:
         assert not page.has("open")
 
 
-def test_what_the_law_forbids_cannot_be_answered(browser: Browser) -> None:
+def test_what_the_law_forbids_cannot_be_answered(ui: Browser) -> None:
     forbidden = [
         category("essential", essential=True, default=True),
         category("analytics"),
         category("advertising", prohibited=True, default=True),
     ]
-    with browser.page(given(categories=forbidden)) as page:
+    with ui.page(given(categories=forbidden)) as page:
         assert "Advertising" not in banner_text(page)
         page.click("choose")
         assert switches(page)["advertising"] == "off, fixed"
@@ -256,8 +273,8 @@ def test_what_the_law_forbids_cannot_be_answered(browser: Browser) -> None:
         assert page.heard()[-1][1] == {"analytics": True}
 
 
-def test_who_is_behind_a_category_is_named(browser: Browser) -> None:
-    with browser.page(given(show="centre")) as page:
+def test_who_is_behind_a_category_is_named(ui: Browser) -> None:
+    with ui.page(given(show="centre")) as page:
         row = "document.querySelector('[data-consentry-category=advertising]')"
         page.run(f"{row}.querySelector('summary').click()")
         text = page.run(f"{row}.querySelector('details').innerText")
@@ -265,8 +282,8 @@ def test_who_is_behind_a_category_is_named(browser: Browser) -> None:
         assert "Ad pixel (ads.example, px.example)" in text
 
 
-def test_a_placeholder_loads_once_without_an_answer(browser: Browser) -> None:
-    with browser.page(given(show="placeholder", needs=["functional"])) as page:
+def test_a_placeholder_loads_once_without_an_answer(ui: Browser) -> None:
+    with ui.page(given(show="placeholder", needs=["functional"])) as page:
         text = page.run("document.querySelector('[data-consentry=placeholder]').innerText")
         assert "video.example" in text
         assert "Functional" in text
@@ -278,16 +295,16 @@ def test_a_placeholder_loads_once_without_an_answer(browser: Browser) -> None:
 
 
 def test_a_placeholder_that_is_always_allowed_answers_for_its_category_alone(
-    browser: Browser,
+    ui: Browser,
 ) -> None:
-    with browser.page(given(show="placeholder", needs=["functional"])) as page:
+    with ui.page(given(show="placeholder", needs=["functional"])) as page:
         page.click("always")
         assert page.heard() == [["answer", {"functional": True}, "save", "form"]]
         assert not page.has("placeholder")
 
 
-def test_a_placeholder_goes_when_the_answer_comes_from_elsewhere(browser: Browser) -> None:
-    with browser.page(given(show="placeholder", needs=["functional", "analytics"])) as page:
+def test_a_placeholder_goes_when_the_answer_comes_from_elsewhere(ui: Browser) -> None:
+    with ui.page(given(show="placeholder", needs=["functional", "analytics"])) as page:
         page.run("window.elsewhere({functional: true})")
         assert page.has("placeholder")
         page.run("window.elsewhere({analytics: true})")
@@ -295,28 +312,26 @@ def test_a_placeholder_goes_when_the_answer_comes_from_elsewhere(browser: Browse
 
 
 @pytest.mark.parametrize("needs", [["advertising"], ["unheard_of"]])
-def test_a_placeholder_offers_nothing_that_cannot_be_had(
-    browser: Browser, needs: list[str]
-) -> None:
+def test_a_placeholder_offers_nothing_that_cannot_be_had(ui: Browser, needs: list[str]) -> None:
     forbidden = [category("functional"), category("advertising", prohibited=True)]
-    with browser.page(given(categories=forbidden, show="placeholder", needs=needs)) as page:
+    with ui.page(given(categories=forbidden, show="placeholder", needs=needs)) as page:
         assert page.has("placeholder")
         assert not page.has("once")
         assert not page.has("always")
 
 
 @pytest.mark.parametrize("address", ["javascript:alert(1)", "data:text/html,x", None])
-def test_only_pages_are_linked_as_the_privacy_policy(browser: Browser, address: str | None) -> None:
+def test_only_pages_are_linked_as_the_privacy_policy(ui: Browser, address: str | None) -> None:
     told = given()
     told["policy"]["notice"]["privacyUrl"] = address
-    with browser.page(told) as page:
+    with ui.page(told) as page:
         assert not page.has("privacy")
 
 
-def test_texts_are_never_markup(browser: Browser) -> None:
+def test_texts_are_never_markup(ui: Browser) -> None:
     told = given(categories=[category("analytics", name="<img src=x onerror=alert(1)>")])
     told["policy"]["texts"]["banner.title"] = "<script>alert(1)</script>"
-    with browser.page(told) as page:
+    with ui.page(told) as page:
         assert "<script>alert(1)</script>" in banner_text(page)
         page.click("choose")
         assert (

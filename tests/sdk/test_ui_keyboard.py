@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.sdk.ui import LAYOUTS, Browser, Page, chromium, given
+from tests.sdk.ui import LAYOUTS, Browser, Page, given
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
@@ -21,12 +19,6 @@ COVERED = """(() => {
 })()"""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
 def stops(page: Page, most: int, key: str = "Tab") -> list[str]:
     """Where the Tab key goes, one after another."""
     found = []
@@ -37,8 +29,8 @@ def stops(page: Page, most: int, key: str = "Tab") -> list[str]:
 
 
 @pytest.mark.parametrize("layout", AT_THE_EDGE)
-def test_a_banner_at_the_edge_is_a_named_region_met_first(browser: Browser, layout: str) -> None:
-    with browser.page(given(layout)) as page:
+def test_a_banner_at_the_edge_is_a_named_region_met_first(ui: Browser, layout: str) -> None:
+    with ui.page(given(layout)) as page:
         assert page.focused() == "body"  # nothing was taken from the person
         banner = "document.querySelector('[data-consentry=banner]')"
         assert page.run(f"{banner}.localName") == "section"
@@ -52,16 +44,16 @@ def test_a_banner_at_the_edge_is_a_named_region_met_first(browser: Browser, layo
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("steps", "action"), [(2, "reject_all"), (3, "accept_all")])
 @pytest.mark.parametrize("key", ["Enter", "Space"])
-def test_keys_answer(browser: Browser, layout: str, steps: int, action: str, key: str) -> None:
-    with browser.page(given(layout)) as page:
+def test_keys_answer(ui: Browser, layout: str, steps: int, action: str, key: str) -> None:
+    with ui.page(given(layout)) as page:
         page.press(*["Tab"] * steps, key)
         assert page.heard()[-1][2] == action
         assert page.focused() == "body"
         assert stops(page, 1) == ["home"]  # on from the start of the page
 
 
-def test_a_modal_banner_is_a_dialog_that_keeps_the_focus(browser: Browser) -> None:
-    with browser.page(given("modal")) as page:
+def test_a_modal_banner_is_a_dialog_that_keeps_the_focus(ui: Browser) -> None:
+    with ui.page(given("modal")) as page:
         banner = "document.querySelector('[data-consentry=banner]')"
         assert page.run(f"{banner}.localName") == "dialog"
         assert page.run(f"{banner}.matches(':modal')")  # the rest of the page is inert
@@ -74,20 +66,20 @@ def test_a_modal_banner_is_a_dialog_that_keeps_the_focus(browser: Browser) -> No
         assert stops(page, 2, "Shift+Tab") == ["choose", "accept"]
 
 
-def test_backwards_from_the_heading_stays_in_the_dialog(browser: Browser) -> None:
-    with browser.page(given("modal")) as page:
+def test_backwards_from_the_heading_stays_in_the_dialog(ui: Browser) -> None:
+    with ui.page(given("modal")) as page:
         assert stops(page, 1, "Shift+Tab") == ["choose"]
 
 
-def test_a_page_behind_a_dialog_cannot_be_used(browser: Browser) -> None:
-    with browser.page(given("modal")) as page:
+def test_a_page_behind_a_dialog_cannot_be_used(ui: Browser) -> None:
+    with ui.page(given("modal")) as page:
         page.run("document.querySelector('#home').focus()")
         assert page.focused() != "home"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_escape_is_no_answer(browser: Browser, layout: str) -> None:
-    with browser.page(given(layout)) as page:
+def test_escape_is_no_answer(ui: Browser, layout: str) -> None:
+    with ui.page(given(layout)) as page:
         page.press("Tab", "Escape")
         assert page.heard() == [["shown", "banner"], ["closed", "banner"]]
         assert not page.has("banner")
@@ -95,16 +87,16 @@ def test_escape_is_no_answer(browser: Browser, layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", AT_THE_EDGE)
-def test_escape_elsewhere_is_the_pages_own(browser: Browser, layout: str) -> None:
-    with browser.page(given(layout)) as page:
+def test_escape_elsewhere_is_the_pages_own(ui: Browser, layout: str) -> None:
+    with ui.page(given(layout)) as page:
         page.run("document.querySelector('#home').focus()")
         page.press("Escape")
         assert page.has("banner")
 
 
-def test_escape_twice_at_once_is_no_answer(browser: Browser) -> None:
+def test_escape_twice_at_once_is_no_answer(ui: Browser) -> None:
     """A browser lets a dialog object once; the second time it closes it without asking."""
-    with browser.page(given("modal")) as page:
+    with ui.page(given("modal")) as page:
         page.run("document.querySelector('dialog').requestClose()")
         page.run("document.querySelector('dialog')?.close()")
         assert ["closed", "banner"] in page.heard()
@@ -112,8 +104,8 @@ def test_escape_twice_at_once_is_no_answer(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_escape_in_the_centre_returns_to_what_opened_it(browser: Browser, layout: str) -> None:
-    with browser.page(given(layout)) as page:
+def test_escape_in_the_centre_returns_to_what_opened_it(ui: Browser, layout: str) -> None:
+    with ui.page(given(layout)) as page:
         page.press("Tab", "Tab", "Tab", "Tab", "Enter")
         assert page.focused() == "consentry-centre-title"
         page.press("Escape")
@@ -122,8 +114,8 @@ def test_escape_in_the_centre_returns_to_what_opened_it(browser: Browser, layout
         assert [entry[0] for entry in page.heard()] == ["shown", "shown", "closed"]
 
 
-def test_the_centre_returns_to_the_way_back(browser: Browser) -> None:
-    with browser.page(given(show="")) as page:
+def test_the_centre_returns_to_the_way_back(ui: Browser) -> None:
+    with ui.page(given(show="")) as page:
         page.run("document.querySelector('[data-consentry=open]').focus()")
         page.press("Enter")
         assert page.has("centre")
@@ -131,8 +123,8 @@ def test_the_centre_returns_to_the_way_back(browser: Browser) -> None:
         assert page.focused() == "open"
 
 
-def test_the_centre_with_the_keyboard(browser: Browser) -> None:
-    with browser.page(given(show="centre")) as page:
+def test_the_centre_with_the_keyboard(ui: Browser) -> None:
+    with ui.page(given(show="centre")) as page:
         around = ["close", "switch", "summary", "switch", "summary", "switch", "summary"]
         around += ["privacy", "reject", "accept", "save"]
         assert stops(page, 12) == [*around, "close"]
@@ -142,8 +134,8 @@ def test_the_centre_with_the_keyboard(browser: Browser) -> None:
         assert page.heard()[-1] == ["answer", no, "save", "preference_centre"]
 
 
-def test_switches_say_what_they_are(browser: Browser) -> None:
-    with browser.page(given(show="centre")) as page:
+def test_switches_say_what_they_are(ui: Browser) -> None:
+    with ui.page(given(show="centre")) as page:
         described = page.run(
             """[...document.querySelectorAll('[data-consentry=switch]')].map(e => [
             e.getAttribute('role'), e.labels[0].querySelector('.consentry-name').textContent,
@@ -163,8 +155,8 @@ def test_switches_say_what_they_are(browser: Browser) -> None:
         )
 
 
-def test_what_is_saved_is_announced(browser: Browser) -> None:
-    with browser.page(given()) as page:
+def test_what_is_saved_is_announced(ui: Browser) -> None:
+    with ui.page(given()) as page:
         assert page.run("document.querySelector('[role=status]').textContent") == ""
         page.click("reject")
         assert page.run("document.querySelector('[role=status]').textContent") != ""
@@ -173,10 +165,10 @@ def test_what_is_saved_is_announced(browser: Browser) -> None:
 @pytest.mark.parametrize("window", WINDOWS, ids=lambda size: f"{size['width']}px")
 @pytest.mark.parametrize("layout", AT_THE_EDGE)
 def test_what_has_the_focus_is_not_under_the_banner(
-    browser: Browser, layout: str, window: dict[str, int]
+    ui: Browser, layout: str, window: dict[str, int]
 ) -> None:
     """WCAG 2.2, 2.4.11; down to the last link of the page, and up again."""
-    with browser.page(given(layout), viewport=window) as page:
+    with ui.page(given(layout), viewport=window) as page:
         page.run("document.querySelector('[data-consentry=choose]').focus()")
         for key, last in (("Tab", "last"), ("Shift+Tab", "home")):
             reached = ""
@@ -187,8 +179,8 @@ def test_what_has_the_focus_is_not_under_the_banner(
                 assert page.run(COVERED) is False, reached
 
 
-def test_the_page_is_left_as_it_was(browser: Browser) -> None:
-    with browser.page(given("bar")) as page:
+def test_the_page_is_left_as_it_was(ui: Browser) -> None:
+    with ui.page(given("bar")) as page:
         room = "getComputedStyle(document.body, '::after').height"
         assert page.run(room) not in ("auto", "0px")
         page.click("reject")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.sdk.ui import LAYOUTS, THEMES, Browser, Page, chromium, given
+from tests.sdk.ui import LAYOUTS, THEMES, Browser, Page, given
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
@@ -49,12 +48,6 @@ COLOURS = """(() => {
     e => ['focus', getComputedStyle(e).getPropertyValue('--c-focus'), around(e)])
   return { texts, controls: [...edges, ...filled, ...rings] }
 })()"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 def told(surface: str, theme: str = "light", language: str = "en") -> dict[str, Any]:
@@ -101,9 +94,9 @@ def alike(page: Page, one: str, other: str) -> None:
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("surface", SURFACES)
 def test_every_surface_can_be_read_and_is_fair(
-    browser: Browser, surface: str, theme: str, direction: str
+    ui: Browser, surface: str, theme: str, direction: str
 ) -> None:
-    with browser.page(told(surface, theme, DIRECTIONS[direction])) as page:
+    with ui.page(told(surface, theme, DIRECTIONS[direction])) as page:
         assert page.axe() == []
         colours = page.run(COLOURS)
         assert len(colours["texts"]) >= 5
@@ -116,30 +109,30 @@ def test_every_surface_can_be_read_and_is_fair(
             alike(page, "accept", "reject")
 
 
-def test_unlike_buttons_are_noticed(browser: Browser) -> None:
-    with browser.page(given()) as page, pytest.raises(AssertionError, match="background-color"):
+def test_unlike_buttons_are_noticed(ui: Browser) -> None:
+    with ui.page(given()) as page, pytest.raises(AssertionError, match="background-color"):
         alike(page, "accept", "choose")
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_auto_follows_the_system(browser: Browser, theme: str) -> None:
-    with browser.page(given("box", theme)) as page:
+def test_auto_follows_the_system(ui: Browser, theme: str) -> None:
+    with ui.page(given("box", theme)) as page:
         fixed = page.run(f"({STYLE_OF})('[data-consentry=banner]')")
-    with browser.page(given("box", "auto"), colorScheme=theme) as page:
+    with ui.page(given("box", "auto"), colorScheme=theme) as page:
         assert page.run(f"({STYLE_OF})('[data-consentry=banner]')") == fixed
 
 
-def test_a_theme_is_not_the_other(browser: Browser) -> None:
+def test_a_theme_is_not_the_other(ui: Browser) -> None:
     backgrounds = set()
     for theme in THEMES:
-        with browser.page(given("box", theme)) as page:
+        with ui.page(given("box", theme)) as page:
             look = page.run(f"({STYLE_OF})('[data-consentry=banner]')")
             backgrounds.add(look["background-color"])
     assert len(backgrounds) == 2
 
 
-def test_a_site_may_set_its_colours_and_sets_them_for_both(browser: Browser) -> None:
-    with browser.page(given()) as page:
+def test_a_site_may_set_its_colours_and_sets_them_for_both(ui: Browser) -> None:
+    with ui.page(given()) as page:
         page.run(
             "document.documentElement.style.setProperty('--consentry-accent', 'rgb(1, 100, 2)')"
         )
@@ -151,11 +144,9 @@ def test_a_site_may_set_its_colours_and_sets_them_for_both(browser: Browser) -> 
 # A window of 1280 x 1024 at 400 % is one of 320 x 256.
 @pytest.mark.parametrize("language", ["en", "de", "ar"])
 @pytest.mark.parametrize("surface", LAYOUTS)
-def test_at_400_percent_all_buttons_are_in_view(
-    browser: Browser, surface: str, language: str
-) -> None:
+def test_at_400_percent_all_buttons_are_in_view(ui: Browser, surface: str, language: str) -> None:
     small = {"width": 320, "height": 256}
-    with browser.page(told(surface, language=language), viewport=small) as page:
+    with ui.page(told(surface, language=language), viewport=small) as page:
         hit = page.run(
             """['reject', 'accept', 'choose'].map(name => {
             const button = document.querySelector(`[data-consentry=${name}]`)
@@ -173,9 +164,9 @@ def test_at_400_percent_all_buttons_are_in_view(
         alike(page, "accept", "reject")
 
 
-def test_at_400_percent_the_centre_can_be_answered(browser: Browser) -> None:
+def test_at_400_percent_the_centre_can_be_answered(ui: Browser) -> None:
     small = {"width": 320, "height": 256}
-    with browser.page(told("centre", language="de"), viewport=small) as page:
+    with ui.page(told("centre", language="de"), viewport=small) as page:
         assert page.run(
             "(e => e.scrollWidth <= e.clientWidth)(document.querySelector('[data-consentry=centre]'))"
         )
@@ -184,19 +175,19 @@ def test_at_400_percent_the_centre_can_be_answered(browser: Browser) -> None:
         assert page.heard()[-1][1]["functional"] is True
 
 
-def test_nothing_moves_for_who_wants_no_motion(browser: Browser) -> None:
+def test_nothing_moves_for_who_wants_no_motion(ui: Browser) -> None:
     moving = (
         "document.querySelector('[data-consentry=banner]').getAnimations({subtree: true}).length"
     )
-    with browser.page(given(), reducedMotion="reduce") as page:
+    with ui.page(given(), reducedMotion="reduce") as page:
         assert page.run(moving) == 0
-    with browser.page(given(), reducedMotion="no-preference") as page:
+    with ui.page(given(), reducedMotion="no-preference") as page:
         look = page.run(f"({STYLE_OF})('[data-consentry=banner]')")
         assert look["animation-name"] == "consentry-in"
 
 
-def test_with_the_colours_of_the_system_controls_and_states_stay_visible(browser: Browser) -> None:
-    with browser.page(told("centre"), forcedColors="active") as page:
+def test_with_the_colours_of_the_system_controls_and_states_stay_visible(ui: Browser) -> None:
+    with ui.page(told("centre"), forcedColors="active") as page:
         off = page.run(f"({STYLE_OF})('[value=analytics]')")
         page.run("document.querySelector('[value=analytics]').click()")
         on = page.run(f"({STYLE_OF})('[value=analytics]')")
@@ -208,19 +199,17 @@ def test_with_the_colours_of_the_system_controls_and_states_stay_visible(browser
 
 
 @pytest.mark.parametrize(("language", "side"), [("en", "right"), ("ar", "left")])
-def test_the_box_stands_where_the_language_ends(browser: Browser, language: str, side: str) -> None:
-    with browser.page(
-        given("box", language=language), viewport={"width": 1000, "height": 700}
-    ) as p:
+def test_the_box_stands_where_the_language_ends(ui: Browser, language: str, side: str) -> None:
+    with ui.page(given("box", language=language), viewport={"width": 1000, "height": 700}) as p:
         left = p.run(
             "document.querySelector('[data-consentry=banner]').getBoundingClientRect().left"
         )
         assert (left > 500) == (side == "right")
 
 
-def test_the_page_does_not_restyle_the_controls(browser: Browser) -> None:
+def test_the_page_does_not_restyle_the_controls(ui: Browser) -> None:
     """The page of these tests has rules for every button, input, label, list and heading."""
-    with browser.page(told("centre")) as page:
+    with ui.page(told("centre")) as page:
         look = page.run(f"({STYLE_OF})('.consentry h2')")
         assert look["text-transform"] == "none"
         assert look["font-style"] == "normal"

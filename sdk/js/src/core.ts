@@ -43,6 +43,8 @@ declare global {
 }
 
 const MOST_HELD = 100;
+/** A page's own way back to what was answered. */
+const OPENER = "[data-consentry-open]";
 const now = () => Math.floor(Date.now() / 1000);
 export class Core implements World {
   readonly ready: Promise<void>;
@@ -82,16 +84,16 @@ export class Core implements World {
     this._begin(this.policy);
     const look = () => document.hidden || this._take(readAnswer(now()));
     addEventListener("pageshow", look);
-    document.addEventListener("visibilitychange", look);
-    document.addEventListener("click", ({ target }) => {
-      const opener = target instanceof Element && target.closest("[data-consentry-open]");
+    addEventListener("visibilitychange", look);
+    addEventListener("click", ({ target }) => {
+      const opener = (target as Element).closest?.(OPENER);
       if (opener) void this.open(opener);
     });
   }
 
   private _begin(policy: Policy): void {
     this._answer = readAnswer(now());
-    const segment = cookies().find(([name]) => name === "ajs_anonymous_id")?.[1].replace(/^(%22|")|(%22|")$/g, "");
+    const segment = cookies().find(([name]) => name === "ajs_anonymous_id")?.[1].replace(/%22|"/g, "");
     this.id = this._answer?._id || this.options.anonymousId || segment || uuid();
     if (this._answer && !this._answer._gpcAt !== !this.gpc()) {
       this._answer = { ...this._answer, _gpcAt: this._signalAt() };
@@ -100,7 +102,10 @@ export class Core implements World {
     this._enforce();
     this._arrived();
     if (this.queue.letters.length) this._flush();
-    const show = () => this.asking() && this._controls().then((ui) => this.asking() && ui.banner());
+    // Without a question there is still the way back, and a signal that is honoured, to be shown.
+    const show = () =>
+      (this.asking() || this.gpc() || !document.querySelector(OPENER)) &&
+      this._controls().then((ui) => this.asking() && ui.banner());
     if (document.body) void show();
     else addEventListener("DOMContentLoaded", show);
   }

@@ -6,16 +6,22 @@ export function askable(policy: Policy): PolicyCategory[] {
   return policy.categories.filter((category) => !category.essential && !category.prohibited);
 }
 
-/** One answer for everything that is asked. */
-export function everything(policy: Policy, answer: boolean): Categories {
-  return Object.fromEntries(askable(policy).map((category) => [category.id, answer]));
+/**
+ * One answer for everything that is asked. What the browser's signal refuses is not part of a yes to
+ * all: only its own switch outweighs the signal.
+ */
+export function everything(controller: Controller, answer: boolean): Categories {
+  const refused = refusedBySignal(controller);
+  const given = (category: PolicyCategory) => answer && !refused.includes(category);
+  return Object.fromEntries(askable(controller.policy).map((category) => [category.id, given(category)]));
 }
 
-/** What the browser's signal refuses, if it is sent and honoured. */
+/** What the browser's signal refuses, if it is sent and honoured, and no answer here outweighs it. */
 export function refusedBySignal(controller: Controller): PolicyCategory[] {
   const { gpc } = controller.policy;
   if (!controller.gpc || !gpc.honoured) return [];
-  return askable(controller.policy).filter((category) => gpc.covers.includes(category.id));
+  const now = controller.categories();
+  return askable(controller.policy).filter(({ id }) => gpc.covers.includes(id) && !now[id]);
 }
 
 /** Whether the page has to say that the signal is honoured. */

@@ -54,7 +54,7 @@ function actions(desk: Desk): HTMLElement {
   const { controller, words } = desk;
   const answer = (name: "accept" | "reject") =>
     button(name, words.say(`action.${name}`), "strong", () =>
-      desk.answer(everything(controller.policy, name === "accept"), `${name}_all`, "banner"),
+      desk.answer(everything(controller, name === "accept"), `${name}_all`, "banner"),
     );
   const choose: HTMLButtonElement = button("choose", words.say("action.choose"), "plain", () =>
     desk.choose(choose),

@@ -52,7 +52,7 @@ function actions(desk: Desk): HTMLElement {
   const { controller, words } = desk;
   const all = (name: "accept" | "reject") =>
     button(name, words.say(`action.${name}`), "plain", () =>
-      desk.answer(everything(controller.policy, name === "accept"), `${name}_all`, "preference_centre"),
+      desk.answer(everything(controller, name === "accept"), `${name}_all`, "preference_centre"),
     );
   const save: HTMLButtonElement = button("save", words.say("action.save"), "strong", () => {
     const centre = save.closest("dialog");

@@ -3,7 +3,7 @@
  * stores nothing. Whatever is left without an answer grants nothing.
  */
 import type { Action, Categories, Controller, Mount, Surface, Ui } from "../types";
-import { signalShown } from "./asked";
+import { askable, signalShown } from "./asked";
 import { bannerOf } from "./banner";
 import { centreOf, reflect } from "./centre";
 import type { Desk } from "./desk";
@@ -37,6 +37,8 @@ class Controls implements Ui, Desk {
     document.body.append(end);
     controller.onChange((categories) => this.changed(categories));
     this.showWayBack();
+    // What was not read yet may hold a way back of the page's own.
+    document.addEventListener("DOMContentLoaded", () => this.showWayBack());
   }
 
   banner(): void {
@@ -147,8 +149,10 @@ class Controls implements Ui, Desk {
 
   /** Not beside a banner, nor where the page has a way back of its own and nothing has to be shown. */
   private showWayBack(): void {
-    const own = document.querySelector("[data-consentry-open]") && !signalShown(this.controller);
-    this.back.hidden = !!(this.shown || own);
+    const signal = signalShown(this.controller);
+    const own = document.querySelector("[data-consentry-open]") || !askable(this.controller.policy).length;
+    this.back.hidden = !!this.shown || (!!own && !signal);
+    this.back.querySelector<HTMLElement>(".consentry-honoured")!.hidden = !signal;
   }
 
   private say(key: string): void {
@@ -167,15 +171,15 @@ class Controls implements Ui, Desk {
 }
 
 /** The permanent way back: a small button at the edge. */
-function wayBack({ controller, words }: Desk, press: () => void): HTMLElement {
+function wayBack({ words }: Desk, press: () => void): HTMLElement {
   const label = words.say("centre.open");
-  const signal = signalShown(controller) && words.say("gpc.title");
+  const signal = make("span", { class: "consentry-honoured" }, words.say("gpc.title"));
   const open = make(
     "button",
     { type: "button", "data-consentry": "open", "aria-haspopup": "dialog", click: press },
     make("span", { class: "consentry-icon", "aria-hidden": "true" }),
     make("span", { class: "consentry-label" }, label),
-    signal && make("span", { class: "consentry-honoured" }, signal),
+    signal,
   );
   return make("section", { class: "consentry-reopen", "aria-label": label }, open);
 }

@@ -1,0 +1,295 @@
+"""The banner before a real server: what each regime asks, and each way an answer goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.asking import acme_with
+from tests.running import ADMIN_KEY, Server, StandIn, call, wait_for
+from tests.sdk.chrome import Chrome, Page
+from tests.sdk.site import Site
+from tests.sdk.world import DAY_S, READY, TAG, had_answered, html, kept
+
+pytestmark = [pytest.mark.browser, pytest.mark.node]
+
+GRANT_DAYS = 30
+SERVER = '\ntrusted_proxies = ["127.0.0.0/8"]\nplace_from = "cloudflare"\n'
+NOTICE = f'[notice]\nlayout = "box"\ngrant_days = {GRANT_DAYS}\n'
+TAGS = """
+[[tag]]
+name = "stats"
+categories = ["analytics"]
+hosts = ["a.test"]
+revoke = "stats.stop"
+[[tag]]
+name = "ads"
+categories = ["advertising"]
+hosts = ["b.test"]
+revoke = "ads.stop"
+"""
+MORE = '[[category]]\nid = "personalization"\nname = "Personalization"\n'
+MARK = "type='text/plain' data-consent"
+BODY = (
+    f"<script {MARK}='analytics' data-src='//a.test/a.js'></script>"
+    f"<script {MARK}='advertising' data-src='//b.test/b.js'></script>"
+)
+SHOP = "http://shop.test/"
+DE = {"cf-ipcountry": "DE"}
+CALIFORNIA = {"cf-ipcountry": "US", "cf-region-code": "CA"}
+NEW_ZEALAND = {"cf-ipcountry": "NZ"}
+SIGNAL = {"sec-gpc": "1"}
+UNKNOWN: dict[str, str] = {}
+
+
+@pytest.fixture(scope="module")
+def acme(tmp_path_factory: pytest.TempPathFactory, vendors: StandIn) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("acme")
+    with acme_with(folder, vendors.base, more=TAGS + NOTICE, tail=SERVER) as running:
+        yield running
+
+
+class Person:
+    """Somebody at a place, in front of the shop."""
+
+    def __init__(
+        self,
+        browser: Chrome,
+        shop: Site,
+        place: dict[str, str],
+        days_later: int = 0,
+        cookie: str = "",
+    ) -> None:
+        shop.pages["shop.test/"] = html(BODY)
+        clock = f"{{ const now = Date.now; Date.now = () => now() + {days_later * DAY_S * 1000} }}"
+        self._brought = cookie
+        self._visit = browser.visitor(
+            options={"extraHTTPHeaders": place}, gpc="sec-gpc" in place, script=clock
+        )
+
+    def __enter__(self) -> Person:
+        self.visitor = self._visit.__enter__()
+        if self._brought:
+            had_answered(self.visitor, self._brought)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._visit.__exit__(*error)
+
+    def cookie(self) -> str:
+        """The answer, as the browser keeps it."""
+        (found,) = (c["value"] for c in self.visitor.cookies() if c["name"] == "consentry")
+        return str(found)
+
+    def visits(self) -> Page:
+        """The shop, once everything that is to be shown is."""
+        page = self.visitor.open(SHOP)
+        page.eval(READY)
+        page.wait("document.querySelector('.consentry-reopen')")
+        return page
+
+
+def seen(page: Page, name: str) -> bool:
+    found: bool = page.eval(
+        f"!!document.querySelector('[data-consentry={name}]')?.checkVisibility({{visibilityProperty: true}})"
+    )
+    return found
+
+
+def press(page: Page, *names: str) -> None:
+    for name in names:
+        page.click(f"[data-consentry={name}]:visible")
+
+
+def banner_text(page: Page) -> str:
+    found: str = page.eval("document.querySelector('[data-consentry=banner]')?.innerText ?? ''")
+    return found
+
+
+def switch(page: Page, category: str) -> None:
+    page.click(f"[data-consentry=switch][value={category}]")
+
+
+def categories(page: Page) -> dict[str, bool]:
+    found: dict[str, bool] = page.eval("consentry.getCategories()")
+    return {name: on for name, on in found.items() if name in ("analytics", "advertising")}
+
+
+def ran(page: Page) -> list[str]:
+    found: list[str] = page.eval("window.ran ?? []")
+    return sorted(found)
+
+
+def records(acme: Server, person: Person, count: int) -> list[dict[str, Any]]:
+    """What the ledger holds of this device, oldest first, once there is so much of it."""
+
+    def told() -> list[dict[str, Any]] | None:
+        path = f"/v1/subjects/anonymous_id:{kept(person.visitor)['id']}?history=true"
+        found: list[dict[str, Any]] = call(acme.base, "GET", path, key=ADMIN_KEY).json["history"]
+        choices = [record for record in found if record["type"] == "choice"]
+        return sorted(choices, key=lambda r: r["seq"]) if len(choices) >= count else None
+
+    found: list[dict[str, Any]] = wait_for(told, what=f"{count} records")
+    return found
+
+
+YES = {"analytics": True, "advertising": True}
+NO = {"analytics": False, "advertising": False}
+ANALYTICS = {"analytics": True, "advertising": False}
+
+
+@pytest.mark.parametrize("place", [DE, UNKNOWN], ids=["DE", "unknown"])
+@pytest.mark.parametrize(
+    ("presses", "then", "action", "surface"),
+    [
+        (["accept"], YES, "accept_all", "banner"),
+        (["reject"], NO, "reject_all", "banner"),
+        (["choose", "save"], NO, "save", "preference_centre"),
+    ],
+    ids=["accept", "reject", "choose"],
+)
+def test_where_silence_is_a_no_people_are_asked(
+    browser: Chrome,
+    shop: Site,
+    acme: Server,
+    place: dict[str, str],
+    presses: list[str],
+    then: dict[str, bool],
+    action: str,
+    surface: str,
+) -> None:
+    with Person(browser, shop, place) as person:
+        page = person.visits()
+        assert seen(page, "banner")
+        assert categories(page) == NO
+        assert ran(page) == []
+        press(page, *presses)
+        assert categories(page) == then
+        (record,) = records(acme, person, 1)
+        assert {name: state == "granted" for name, state in record["after"].items()} == then
+        assert record["evidence"]["action"] == action
+        assert record["evidence"]["surface"] == surface
+        again = person.visits()
+        assert not seen(again, "banner")
+        assert seen(again, "open")
+        again.wait(f"(window.ran ?? []).length === {2 * then['analytics']}")
+
+
+def test_an_answer_is_changed_and_withdrawn_by_the_way_back(
+    browser: Chrome, shop: Site, acme: Server
+) -> None:
+    with Person(browser, shop, DE) as person:
+        page = person.visits()
+        press(page, "choose")
+        switch(page, "analytics")
+        press(page, "save")
+        assert categories(page) == ANALYTICS
+        page.wait("window.ran?.length === 1")
+        later = person.visits()
+        press(later, "open")
+        switch(later, "advertising")
+        press(later, "save")
+        assert categories(later) == YES
+        later.wait("window.ran?.length === 2")
+        page.wait("window.ran?.length === 2")  # the other tab too
+        press(later, "open", "reject")
+        assert [sorted(r["after"].values()) for r in records(acme, person, 3)] == [
+            ["denied", "granted"],
+            ["granted", "granted"],
+            ["denied", "denied"],
+        ]
+        assert categories(person.visits()) == NO
+
+
+@pytest.mark.parametrize(("days", "asked"), [(GRANT_DAYS - 1, False), (GRANT_DAYS + 1, True)])
+def test_an_answer_that_ran_out_is_asked_for_again(
+    browser: Chrome, shop: Site, days: int, asked: bool
+) -> None:
+    with Person(browser, shop, DE) as first:
+        press(first.visits(), "accept")
+        with Person(browser, shop, DE, days_later=days, cookie=first.cookie()) as later:
+            page = later.visits()
+            assert seen(page, "banner") is asked
+            assert categories(page) == (NO if asked else YES)
+            assert ("no longer valid" in banner_text(page)) is asked
+
+
+def test_a_new_category_is_asked_about_by_name(browser: Chrome, shop: Site, acme: Server) -> None:
+    """By who comes with the answer that they gave, and without the old policy in their cache."""
+    with Person(browser, shop, DE) as agreed, Person(browser, shop, DE) as refused:
+        press(agreed.visits(), "accept")
+        records(acme, agreed, 1)
+        press(refused.visits(), "reject")
+        records(acme, refused, 1)
+        yes, no = agreed.cookie(), refused.cookie()
+    plain = acme.config.read_text()
+    acme.stop()
+    acme.config.write_text(plain.replace("[[source]]", f"{MORE}[[source]]", 1))
+    acme.start()
+    try:
+        with Person(browser, shop, DE, cookie=yes) as agreed:
+            page = agreed.visits()
+            assert seen(page, "banner")
+            assert categories(page) == YES  # what was agreed to holds
+            assert "New since your last answer: Personalization." in banner_text(page)
+        with Person(browser, shop, DE, cookie=no) as refused:
+            assert not seen(refused.visits(), "banner")  # a no is not asked again so soon
+    finally:
+        acme.stop()
+        acme.config.write_text(plain)
+        acme.start()
+
+
+@pytest.mark.parametrize("place", [CALIFORNIA, NEW_ZEALAND], ids=["California", "New Zealand"])
+def test_where_silence_is_a_yes_nobody_is_stopped_and_everybody_can_refuse(
+    browser: Chrome, shop: Site, acme: Server, place: dict[str, str]
+) -> None:
+    with Person(browser, shop, place) as person:
+        page = person.visits()
+        page.wait("window.ran?.length === 2")
+        assert not seen(page, "banner")
+        press(page, "open", "reject")
+        assert categories(page) == NO
+        (record,) = records(acme, person, 1)
+        assert set(record["after"].values()) == {"denied"}
+        again = person.visits()
+        assert categories(again) == NO
+        assert ran(again) == []
+
+
+def test_a_signal_is_honoured_and_said_to_be(browser: Chrome, shop: Site) -> None:
+    """Also on a page that has a way back of its own."""
+    with Person(browser, shop, {**CALIFORNIA, **SIGNAL}) as person:
+        shop.pages["shop.test/"] = html(BODY + "<a href='#' data-consentry-open>Privacy</a>", TAG)
+        page = person.visits()
+        page.wait("window.ran?.length === 1")
+        assert categories(page) == ANALYTICS
+        assert not seen(page, "banner")
+        text = page.eval("document.querySelector('[data-consentry=open]').innerText")
+        assert "Opt-out request honored" in text
+        press(page, "open")
+        assert seen(page, "gpc")
+        press(page, "accept")  # a yes to all is none to what the signal refuses
+        assert categories(page) == ANALYTICS
+        press(page, "open")
+        switch(page, "advertising")
+        press(page, "save")  # its own switch is
+        assert categories(page) == YES
+
+
+def test_a_page_with_its_own_way_back_loads_nothing_more(browser: Chrome, shop: Site) -> None:
+    with Person(browser, shop, CALIFORNIA) as person:
+        shop.pages["shop.test/"] = html(BODY + "<a href='#' data-consentry-open>Privacy</a>", TAG)
+        page = person.visitor.open(SHOP)
+        page.wait("window.ran?.length === 2")
+        page.eval("new Promise((done) => setTimeout(done, 200))")
+        assert not [path for path in shop.to("shop.test") if "consentry-ui" in path]
+        page.click("[data-consentry-open]")
+        page.wait("document.querySelector('[data-consentry=centre]')")
+        page.eval(
+            "document.querySelector('[data-consentry=centre]').dispatchEvent("
+            "new KeyboardEvent('keydown', {key: 'Escape', bubbles: true}))"
+        )
+        assert page.eval("document.activeElement.textContent") == "Privacy"
