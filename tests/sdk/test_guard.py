@@ -88,6 +88,10 @@ def test_every_vector_is_stopped_before_and_after_the_policy_and_counted(
     wait_for(lambda: shop.told("/v1/csp-reports"), what="a report")
     leaks = [leak for body in shop.told("/v1/csp-reports") for leak in body["leaks"]]
     assert {(leak["host"], leak["category"]) for leak in leaks} == {("t.test", "advertising")}
+    assert all(leak["count"] >= 1 for leak in leaks)
+    assert len(
+        {(leak["host"], leak["kind"]) for leak in shop.told("/v1/csp-reports")[0]["leaks"]}
+    ) == len(shop.told("/v1/csp-reports")[0]["leaks"])
     told = [one for one in shop.asked if one.path == "/v1/csp-reports"]
     assert not any(b"image-srcset" in one.body for one in told)  # no path, no query
     assert {"fetch", "xhr", "beacon", "image", "script", "frame"} <= {

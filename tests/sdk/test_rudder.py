@@ -11,7 +11,7 @@ from tests.running import wait_for
 from tests.sdk.bundled import bundled
 from tests.sdk.chrome import Visitor
 from tests.sdk.site import Site
-from tests.sdk.world import KEY, READY, YES, answer, html, policy
+from tests.sdk.world import KEY, READY, YES, answer, html, kept, policy
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
@@ -66,6 +66,7 @@ def test_its_events_say_what_is_granted(shop: Site, visitor: Visitor) -> None:
     home = next(e for e in sent(shop) if e.get("name") == "Home")
     assert lists(home) == (["analytics", "necessary"], ["advertising"])
     assert home["originalTimestamp"] < before
+    assert home["anonymousId"] == kept(visitor)["id"]
     answer(page, YES)
     page.eval("void rudder.track('Bought')")
     wait_for(lambda: any(e.get("event") == "Bought" for e in sent(shop)), what="an event")

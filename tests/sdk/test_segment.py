@@ -21,6 +21,7 @@ from tests.sdk.world import (
     cookie,
     had_answered,
     html,
+    kept,
     policy,
 )
 
@@ -112,8 +113,9 @@ def test_opt_in_loads_nothing_before_a_yes_and_page_views_keep_their_time(
     before = page.eval("new Date().toISOString()")
     answer(page, {"analytics": True})
     wait_for(lambda: len(sent(shop)) == 3, what="three messages")
-    assert names(shop) == ["page", "Early", UPDATE]
-    home, early, update = sent(shop)
+    # Each is a request of its own, so they may overtake each other.
+    assert sorted(names(shop)) == sorted(["page", "Early", UPDATE])
+    home, early, update = (sent(shop)[names(shop).index(one)] for one in ("page", "Early", UPDATE))
     assert home["name"] == "Home"
     assert (early["properties"], early["context"]["own"]) == ({"n": 1}, 1)
     assert home["timestamp"] < before
@@ -122,7 +124,24 @@ def test_opt_in_loads_nothing_before_a_yes_and_page_views_keep_their_time(
     assert [m["context"]["consent"]["categoryPreferences"] for m in sent(shop)] == [stamp] * 3
     assert update["timestamp"] >= before
     assert device(page) == {"Stats": ["page", "Early", UPDATE]}
-    assert page.eval("analytics.user().then((user) => user.anonymousId())")
+    # One device for the choice and for the events.
+    device_id = page.eval("analytics.user().then((user) => user.anonymousId())")
+    assert device_id == kept(visitor)["id"] == home["anonymousId"]
+    again = visitor.open("http://shop.test/")
+    wait_for(lambda: len(sent(shop)) == 4, what="another page view")
+    assert again.eval("consentry.anonymousId") == sent(shop)[3]["anonymousId"] == device_id
+
+
+def test_an_id_that_segment_has_already_is_taken(
+    shop: Site, visitor: Visitor, segment: str
+) -> None:
+    shop_with(shop, segment)
+    known = {"name": "ajs_anonymous_id", "value": "theirs", "domain": "shop.test", "path": "/"}
+    visitor.add(known)
+    page = visitor.open("http://shop.test/")
+    answer(page, {"analytics": True})
+    wait_for(lambda: sent(shop), what="an event")
+    assert sent(shop)[0]["anonymousId"] == "theirs" == kept(visitor)["id"]
 
 
 def test_a_no_drops_what_waited(shop: Site, visitor: Visitor, segment: str) -> None:

@@ -45,7 +45,7 @@ let arrived!: () => void;
 const ruled = new Promise<void>((resolve) => (arrived = resolve));
 let refused: (name: string) => boolean = () => false;
 let held: [Element, string, string][] = [];
-let leaks: { host: string; kind: string; category: string }[] = [];
+let leaks: { host: string; kind: string; category: string; count: number }[] = [];
 
 // -- the question ---------------------------------------------------------------------------------
 /** true: let it go; false: never; null: not known yet. */
@@ -75,8 +75,9 @@ function verdictOf(value: unknown, name: string, kind: string): boolean | null {
 }
 
 function report(host: string, kind: string, category: string): void {
-  if (leaks.length >= MOST) return;
-  if (leaks.push({ host, kind, category }) === 1) setTimeout(tell, REPORT_MS);
+  const known = leaks.find((leak) => leak.host === host && leak.kind === kind && leak.category === category);
+  if (known) known.count += 1;
+  else if (leaks.length < MOST && leaks.push({ host, kind, category, count: 1 }) === 1) setTimeout(tell, REPORT_MS);
 }
 
 /** Hosts and categories; no path, no query, nobody's id. */

@@ -7,6 +7,7 @@
 import { open } from "./ask";
 import type { Core } from "./core";
 import { type Any, CALLS, type Hold } from "./hold";
+import { storedNames } from "./tags";
 import type { Categories } from "./types";
 
 export interface WrapperSettings {
@@ -53,6 +54,8 @@ export function wrap(core: Core, sdk: Any, settings: WrapperSettings, held: Hold
     if (!verdict || !asked || loaded) return;
     loaded = true;
     if (await settings.shouldDisableSegment?.()) return drop();
+    // One id for events and choices, so that a withdrawal stops what is queued; theirs, where they have one.
+    if (!storedNames().includes(way.id)) sdk.setAnonymousId?.(core.id);
     held.load(...way.loadWith(asked));
     for (const name of CALLS) if (held.plain[name]) sdk[name] = held.plain[name];
     for (const { name, args, at, done } of held.calls.splice(0)) done(held.plain[name]!(...dated(name, args, { [way.time]: at })));
@@ -68,6 +71,8 @@ export function wrap(core: Core, sdk: Any, settings: WrapperSettings, held: Hold
 }
 
 interface Way {
+  /** Where it keeps its anonymous id. */
+  id: string;
   /** The option that says when a call was made. */
   time: string;
   loadWith(args: unknown[]): unknown[];
@@ -110,6 +115,7 @@ function segmentWay(core: Core, sdk: Any, settings: WrapperSettings, held: Hold)
   }
 
   return {
+    id: "ajs_anonymous_id",
     time: "timestamp",
     loadWith: ([key, options]: Any[]) => {
       const then = options?.updateCDNSettings ?? ((found: Any) => found);
@@ -132,6 +138,7 @@ export function rudderConsent(categories: Categories) {
 
 function rudderWay(core: Core, sdk: Any): Way {
   return {
+    id: "rl_anonymous_id",
     time: "originalTimestamp",
     loadWith: ([key, url, options]: Any[]) => [key, url, { ...options, consentManagement: rudderConsent(core.categories()) }],
     changed: (categories) => sdk.consent?.({ consentManagement: rudderConsent(categories), trackConsent: true }),
