@@ -33,6 +33,7 @@ ASKED = {
     "a private use": ("de-x-own", "de"),
     "no weight": ("de;q=much, fr", "fr"),
     "too heavy": ("de;q=9, fr", "fr"),
+    "a tag without end": ("de" + "-a" * 400, "de"),
     "noise": (";;,=,,q=", "en"),
 }
 

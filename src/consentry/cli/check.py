@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,13 +20,18 @@ if TYPE_CHECKING:
 @click.command("check")
 @click.argument("file", default="consentry.toml", type=click.Path())
 @at_option
+@click.option(
+    "--theme",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Also check a style sheet that sets the notice's colours.",
+)
 @json_option
-def command(file: str, at: Any, as_json: bool) -> None:
+def command(file: str, at: Any, theme: str | None, as_json: bool) -> None:
     """Report every error and warning of the configuration FILE, one per line.
 
     The variables that it names with env:NAME must be set, as for serving. Where places are
-    looked for, rows of laws that are past their review are named. Exit code 1 when there are
-    errors; warnings alone are 0.
+    looked for, rows of laws that are past their review are named. A theme has to be readable,
+    and may not reach one button alone. Exit code 1 when there are errors; warnings alone are 0.
     """
     from consentry.config import ConfigError, load_config
 
@@ -34,6 +41,8 @@ def command(file: str, at: Any, as_json: bool) -> None:
         warnings = (*config.warnings, *_past_review(config, day(at)))
     except ConfigError as error:
         errors, warnings = error.problems, error.warnings
+    if theme is not None:
+        errors = (*errors, *_flaws_of(theme))
     if as_json:
         emit(
             {
@@ -66,6 +75,22 @@ def _past_review(config: Config, date: str) -> tuple[Problem, ...]:
         f"rows of laws are past their review, so take a newer release or read them yourself: {late}"
     )
     return (Problem("warning", message, "server", None),)
+
+
+def _flaws_of(theme: str) -> Iterator[Problem]:
+    """What is wrong with a theme, by its own lines."""
+    from consentry import sdk
+    from consentry.config import Problem
+    from consentry.notice.theme import flaws_of_theme
+
+    try:
+        css = Path(theme).read_text("utf-8")
+    except UnicodeDecodeError:
+        yield Problem("error", "is not UTF-8: save it as UTF-8", theme, None)
+        return
+    for flaw in flaws_of_theme(css, sdk.files()["consentry-ui.css"].decode()):
+        field = f"{theme}: {flaw.field}" if flaw.field else theme
+        yield Problem("error", flaw.message, field, flaw.line)
 
 
 def _described(problem: Problem) -> dict[str, Any]:

@@ -18,6 +18,7 @@ DIRECTION = "direction"
 FALLBACK = "en"
 LONGEST_HEADER = 1000  # characters of Accept-Language that are read
 MOST_RANGES = 30
+LONGEST_TAG = 35  # characters; RFC 5646, 4.4.1: no real one needs more
 
 
 @cache
@@ -55,7 +56,7 @@ def negotiate(asked: Iterable[str], there: Iterable[str], default: str) -> str:
     """
     known = {tag.lower(): tag for tag in there}
     for wanted in asked:
-        found = _look_up(wanted.lower(), known)
+        found = _look_up(wanted[:LONGEST_TAG].lower(), known)
         if found is not None:
             return found
     return known.get(default.lower(), default)
