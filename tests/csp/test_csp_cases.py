@@ -450,6 +450,7 @@ def test_no_text_but_a_host_reaches_a_header(host: str) -> None:
         {"report_url": "//a.example/x"},
         {"report_url": "x"},
         {"categories": (Category("a"), Category("a", essential=True))},
+        {"silence": frozenset({"advertising"})},
         {"max_age_days": 0},
         {"max_age_days": 401},
     ],

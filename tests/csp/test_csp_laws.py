@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -128,6 +129,17 @@ def test_one_more_refusal_never_opens_a_host(
     assert sources(rules, cookie(g, d | {more}, NOW - age_s), tuple(policies), False) <= before
     assert sources(rules, cookie(g - {more}, d, NOW - age_s), tuple(policies), False) <= before
     assert sources(rules, cookie(g, d, NOW - age_s), tuple(policies), True) <= before
+
+
+@given(rules, unreadable, ids, ids, st.booleans())
+def test_silence_grants_only_who_sent_no_cookie_and_no_signal(
+    rules: Rules, header: str, g: frozenset[str], d: frozenset[str], gpc: bool
+) -> None:
+    lenient = replace(rules, silence=rules.everything)
+    silent = granted(lenient, ["other=1"], gpc, NOW)
+    assert silent == (rules.everything - rules.covered if gpc else rules.everything)
+    for sent in (f"consentry={header}", cookie(g, d)):
+        assert granted(lenient, [sent], gpc, NOW) == granted(rules, [sent], gpc, NOW)
 
 
 @given(rules, st.integers(0, 400 * 86_400), st.integers(0, 400 * 86_400))

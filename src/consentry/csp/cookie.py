@@ -97,10 +97,13 @@ def write(
 def granted(rules: Rules, headers: Iterable[str], gpc: bool, now_s: float) -> frozenset[str]:
     """The categories a request has a grant for, essential ones aside.
 
-    ``headers`` are its Cookie headers. Two consent cookies contradict each other even where
+    ``headers`` are its Cookie headers. Silence is no cookie at all: one that cannot be read may be
+    a refusal. Two consent cookies contradict each other even where
     they say the same: nobody knows which of them the page goes on writing.
     """
     values = cookies_named(headers)
+    if not values:
+        return rules.silence - rules.covered if gpc else rules.silence
     claim = read(values[0]) if len(values) == 1 else None
     if claim is None or claim.at_s > now_s + MAY_LEAD_S:
         return frozenset()

@@ -68,6 +68,8 @@ class Rules:
     only reports. With ``twin`` a second policy, which only reports, tells of hosts that no tag names.
     ``skip`` are path prefixes under which there are neither documents nor workers.
     ``shared_caches``: an edge in front sets the Consentry-Granted header (docs/csp.md).
+    ``silence`` are categories that who has not answered has granted: only where the law of every
+    visitor says so.
     """
 
     categories: tuple[Category, ...] = ()
@@ -79,6 +81,7 @@ class Rules:
     twin: bool = False
     skip: tuple[str, ...] = ()
     shared_caches: bool = False
+    silence: frozenset[str] = frozenset()
     max_age_days: float = 365.0
     known: dict[str, Category] = field(init=False, repr=False, compare=False)
     memory: dict[frozenset[str], Any] = field(
@@ -94,6 +97,8 @@ class Rules:
         for tag in self.tags:
             for host in tag.hosts:
                 check_host(host, f"tag {tag.name!r}")
+        if not self.silence <= self.everything:
+            raise ValueError("silence: only categories that exist and are not essential")
         if self.base is not None and not _POLICY.fullmatch(self.base):
             raise ValueError("base: one policy on one line, in ASCII, without commas")
         if self.report_url is not None:
