@@ -8,10 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consentry.core.decision import Reason, decide
-from consentry.core.moment import parse
-from consentry.core.policy import USUAL_IDS, Category, Policy, Purpose, Regime, Settings, strictest
-from consentry.core.preference import Standing
+from consentry.core.moment import SECOND, parse
+from consentry.core.policy import (
+    USUAL_IDS,
+    Category,
+    Mapping,
+    Policy,
+    Purpose,
+    Regime,
+    Settings,
+    strictest,
+)
+from consentry.core.preference import Found, Grant, Standing, Why
 from consentry.core.rule import Age, Ban, Needs, Rule
+from consentry.core.stamp import Stamp
 from consentry.core.verdict import Question, verdict
 from consentry.jurisdictions import NOBODY_LOOKED, Place, regimes_of, rule_of
 from tests.core.clauses import holds
@@ -127,6 +137,40 @@ def test_a_ban_is_of_the_data_that_an_event_holds(purpose: Purpose, holds_it: bo
     data = frozenset({"precise_location"} if holds_it else ())
     banned = holds_it and purpose is Purpose.SALE_OR_SHARE
     assert policy.prohibited(rule, None, data) == ({"c"} if banned else set())
+
+
+@holds("P7")
+@given(purposeful(), questions(), standings(), st.integers(-20, 20))
+def test_a_grant_that_is_too_old_for_the_place_has_expired_there(
+    policy: Policy, question: Question, standing: Standing, seconds: int
+) -> None:
+    since = END + seconds * SECOND
+    now = Question(END, END, rule=rule_of(Place("FR"), AT), grants_since=since)
+    for category in policy.categories:
+        grant = standing.of(category.id).grant
+        told = verdict(policy, now, standing, category.id)
+        if grant is not None and grant.made_at < since and not told.granted:
+            assert told.why in (Why.EXPIRED, Why.DENIED, Why.MISSING, Why.CONFLICT, Why.SIGNAL)
+        if grant is None or grant.made_at >= since:
+            assert told == verdict(policy, with_(now, grants_since=None), standing, category.id)
+        elif told.granted:
+            assert told.ground.kind == "setting", "an essential one, or unstamped = allow"
+    fewer = decide(policy, with_(question, grants_since=since), standing)
+    assert fewer.allowed & ~decide(policy, question, standing).allowed == 0
+
+
+@holds("P7")
+@given(st.sampled_from((True, False)), st.integers(-3, 3))
+def test_a_stamp_renews_no_grant_that_is_too_old(stamped: bool, off: int) -> None:
+    mapping = Mapping("m", "webhook", ("advertising",))
+    policy = Policy("shop", Settings(), (Category("advertising"),), (mapping,))
+    found = Found(grant=Grant("r", END, END), covers_from=END)
+    standing = Standing(END, found={"advertising": found})
+    yes = Stamp(frozenset({"advertising"}), frozenset({"advertising"})) if stamped else None
+    asked = Question(END, END, yes, rule=rule_of(Place("FR"), AT), grants_since=END + off)
+    decision = decide(policy, asked, standing)[0]
+    assert decision.allow is (off <= 0)
+    assert decision.verdicts[0].why is (None if off <= 0 else Why.EXPIRED)
 
 
 def test_grounds_name_the_rule_that_decided() -> None:

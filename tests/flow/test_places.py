@@ -244,3 +244,49 @@ async def test_the_day_of_a_law_is_not_missed_by_what_was_remembered() -> None:
         began = day.at >= parse("2027-05-13")
         assert allowed == (set() if began else {"ads", "stats"}), day.at
         day.at += DAY
+
+
+@holds("P7")
+async def test_a_grant_grows_old_in_france_while_its_event_waits() -> None:
+    day = Day("2026-12-01")
+    made = await at(day)
+    yes = {"consent": {"categoryPreferences": {"advertising": True}}}
+    name = "Segment Consent Preference Updated"
+    update = {**track("u", "d"), "event": name, "context": yes}
+    origin = Origin("web", "public", None, Place("FR"))
+    await accept(made, Incoming(origin, [update], Envelope(made.clock.now())))
+    day.at += 180 * DAY
+    assert "ads" in await come(made, Place("FR"), anonymousId="d", context=yes)
+    french = last(made)
+    assert "ads" in await come(made, Place("DE"), anonymousId="d")
+    german = last(made)
+    owed = Owed(made, french, "ads")
+    assert owed.allowed()
+    assert Owed(made, german, "ads").allowed()
+    day.at += 2 * DAY
+    assert not owed.allowed()
+    assert Owed(made, german, "ads").allowed(), "no law of Germany states a life for a grant"
+    now = decide_now(made, french.event, "ads")
+    assert now is not None
+    assert [v.why for v in now.verdicts] == ["expired"]
+    assert "ads" not in await come(made, Place("FR"), anonymousId="d")
+    assert "ads" not in await come(made, UNKNOWN, anonymousId="d")
+
+
+@holds("P7")
+async def test_a_grant_grows_old_at_its_moment_and_not_before() -> None:
+    day = Day("2026-12-01")
+    made = await at(day)
+    name = "Segment Consent Preference Updated"
+    yes = {"consent": {"categoryPreferences": {"advertising": True}}}
+    origin = Origin("web", "public", None, Place("IE"))
+    update = {**track("u", "d"), "event": name, "context": yes}
+    await accept(made, Incoming(origin, [update], Envelope(made.clock.now())))
+    assert "ads" in await come(made, Place("IE"), anonymousId="d")
+    owed = Owed(made, last(made), "ads")
+    grant = made.subjects.standing(last(made).event.nodes, made.policy, made.clock.now())
+    made_at = grant.of("advertising").grant.made_at
+    day.at = made_at + 181 * DAY - 1
+    assert owed.allowed()  # the clock goes on by a microsecond each time it is read
+    day.at = made_at + 181 * DAY + 1
+    assert not owed.allowed()

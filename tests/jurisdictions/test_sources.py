@@ -131,3 +131,11 @@ def test_no_row_is_looser_than_silence_about_a_purpose() -> None:
                 ("US",),
                 ("CA",),
             )
+
+
+def test_where_a_grant_ages_silence_is_no() -> None:
+    """Else a refusal that an aged grant had lifted would have to stand up again."""
+    ageing = [row for row in rows() if row.grant_days is not None]
+    assert {row.id for row in ageing} == {"eea-fr", "eea-ie"}
+    for row in ageing:
+        assert set(rule_of(Place(row.countries[0]), NOW).regimes.values()) == {Regime.OPT_IN}

@@ -91,6 +91,10 @@ class Standing:
         covers = (c for c, f in self.found.items() if f.grant and made_at >= f.covers_from)
         return bits.of(covers)
 
+    def older(self, than: Moment, bits: Bits) -> int:
+        """Those with a grant that was made before this moment."""
+        return bits.of(c for c, f in self.found.items() if f.grant and f.grant.made_at < than)
+
 
 class Masks(NamedTuple):
     """What a standing holds, as sets of categories.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
-from consentry.core.moment import Moment
+from consentry.core.moment import DAY, Moment
 from consentry.core.policy import Purpose, Regime, strictest
 
 MAYBE_ANY = "all"  # an age item for every purpose
@@ -196,6 +196,10 @@ class Rule:
             regimes = {p: Regime.OPT_IN if p in asked else r for p, r in self.regimes.items()}
             rule = self._younger[asked] = replace(self, regimes=regimes)
         return rule
+
+    def grants_since(self, at: Moment) -> Moment | None:
+        """A grant made before this moment is too old as of ``at``; None if none is."""
+        return None if self.grant_days is None else at - self.grant_days * DAY
 
     def prohibits(
         self, purpose: Purpose | None, age: int | None = None, data: frozenset[str] = frozenset()

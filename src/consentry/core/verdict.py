@@ -50,7 +50,8 @@ class Question(msgspec.Struct, frozen=True, gc=False):
 
     ``made_at`` is None when the event's time cannot be true. ``accepted_at`` is when it was
     accepted. ``regime`` is the default of its source, ``rule`` what holds at its place, None
-    where no place is looked for. ``superseded`` is whether a preference
+    where no place is looked for. A recorded grant made before ``grants_since`` is too old for the
+    law of that place. ``superseded`` is whether a preference
     update is no longer the subject's latest choice.
     """
 
@@ -63,6 +64,7 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     prohibited: frozenset[str] = _NOBODY
     superseded: bool = False
     rule: Rule | None = None
+    grants_since: Moment | None = None
 
 
 class Layers(NamedTuple):
@@ -91,6 +93,9 @@ def layers(
         blocked = standing.blocked_after(question.accepted_at, bits)
     granted = essential & ~prohibited
     rest = known & ~(prohibited | granted | blocked | signalled)
+    since = question.grants_since
+    old = 0 if since is None else standing.older(since, bits)
+    faded |= old
     if stamp is not None:
         said = stamp.granted_bits(bits)
         # A stamp repeats an old answer: it renews no grant that has gone stale or expired.
@@ -104,7 +109,7 @@ def layers(
     if not rest:
         return Layers(granted | stamped, prohibited, blocked, stamped, 0)
     # A recorded grant covers no unstamped event made before it.
-    recorded = rest & standing.covering(question.made_at, bits)
+    recorded = rest & standing.covering(question.made_at, bits) & ~old
     silent = rest & ~recorded & policy.silent_grants(question.regime, question.rule)
     granted |= stamped | recorded | silent
     return Layers(granted, prohibited, blocked, stamped, recorded)
@@ -152,7 +157,9 @@ class Judged:
         ground = self._regime(self._policy.regime(asked, question.regime, question.rule))
         if bit & granted:
             return Verdict(category, True, None, ground)
-        return Verdict(category, False, found.silent, ground)
+        since = question.grants_since
+        old = since is not None and found.grant is not None and found.grant.made_at < since
+        return Verdict(category, False, Why.EXPIRED if old else found.silent, ground)
 
     def _regime(self, regime: str) -> Ground:
         rule = self._question.rule

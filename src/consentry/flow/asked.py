@@ -12,14 +12,14 @@ from consentry.core.decision import Decision, Decisions, Question, Reason, decid
 from consentry.core.event import PREFERENCE_UPDATE
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy
-from consentry.core.preference import Standing
+from consentry.core.preference import FOREVER, Standing
 from consentry.core.record import FactKind, Node, NodeKind
 from consentry.core.rule import Rule
 from consentry.core.stamp import Stamp, stamp_of_written
 from consentry.destinations.message import Message
 from consentry.flow import describe
 from consentry.flow.told import holding
-from consentry.flow.where import known_of_stored, rule_for, there
+from consentry.flow.where import grant_ages_at, known_of_stored, rule_for, there
 from consentry.flow.world import World
 from consentry.ports import Positioned, StoredEvent
 
@@ -27,9 +27,10 @@ from consentry.ports import Positioned, StoredEvent
 class Asked:
     """One stored event and what may be done with it now: found once for all its destinations.
 
-    What was found holds for as long as policy, regimes, rule and standing are the same. The standing
-    is looked up again when time has made it another, when a record was written since, and
-    always while one is on its way: nothing that is remembered outlives a denial.
+    What was found holds for as long as policy, regimes, rule and standing are the same, and until
+    a grant is too old for the rule. The standing is looked up again when time has made it
+    another, when a record was written since, and always while one is on its way: nothing that is
+    remembered outlives a denial.
     """
 
     __slots__ = (
@@ -42,6 +43,7 @@ class Asked:
         "_regimes",
         "_rule",
         "_standing",
+        "_until",
         "_world",
         "event",
         "is_update",
@@ -59,6 +61,7 @@ class Asked:
         self._standing: Standing | None = None
         self._known = known_of_stored(event)
         self._rule: Rule | None = None
+        self._until: Moment = FOREVER  # when a grant will be too old for the law of the place
         self._allows: dict[str, bool] = {}
         self._decisions: Decisions | None = None
         self._consent: dict[str, bool] | None = None
@@ -70,12 +73,14 @@ class Asked:
         now, epoch, standing = world.clock.now(), subjects.epoch, self._standing
         rule = rule_for(self._known, now)
         same = policy is self._policy and regimes is self._regimes and rule is self._rule
+        same = same and now < self._until
         fresh = same and epoch and epoch == self._epoch
         if fresh and standing is not None and standing.holds_at(now):
             return policy, standing, now
         found = subjects.standing(self.event.nodes, policy, now)
         if found is not standing or not same:
             self._forget()
+            self._until = grant_ages_at(rule, found, now)
         self._policy, self._regimes, self._rule = policy, regimes, rule
         self._standing, self._epoch = found, epoch
         return policy, found, now

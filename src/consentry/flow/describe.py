@@ -47,7 +47,7 @@ def effective(
     rule: Rule | None = None,
 ) -> dict[str, bool]:
     """For each category of the workspace, whether it is granted for something done now."""
-    question = Question(accepted_at=now, made_at=now, regime=regime, rule=rule)
+    question = _question_of_now(now, regime, rule)
     return policy.bits.read(granted(policy, question, standing), policy.enabled)
 
 
@@ -59,9 +59,14 @@ def preferences(
     rule: Rule | None = None,
 ) -> dict[str, Any]:
     """PREFS: per category its recorded state, what it comes to now, and why."""
-    question = Question(accepted_at=now, made_at=now, regime=regime, rule=rule)
+    question = _question_of_now(now, regime, rule)
     judged = verdicts(policy, question, standing, policy.enabled)
     return {v.id: _preference(standing, v) for v in judged}
+
+
+def _question_of_now(now: Moment, regime: Regime | None, rule: Rule | None) -> Question:
+    since = None if rule is None else rule.grants_since(now)
+    return Question(accepted_at=now, made_at=now, regime=regime, rule=rule, grants_since=since)
 
 
 def topics(policy: Policy, standing: Standing, now: Moment) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from consentry.core.decision import Question
 from consentry.core.event import Event
 from consentry.core.moment import DAY, Moment, parse
 from consentry.core.policy import Policy
+from consentry.core.preference import FOREVER, Standing
 from consentry.core.rule import How, Place, Rule
 from consentry.flow.records import Origin
 from consentry.flow.world import World
@@ -76,7 +77,17 @@ def there(policy: Policy, question: Question, known: Known, at: Moment) -> Quest
     prohibited = question.prohibited
     if (rule.ages and known.age is not None) or (rule.bans and known.data):
         prohibited = policy.prohibited(rule, known.age, frozenset(known.data))
-    return msgspec.structs.replace(question, rule=rule, prohibited=prohibited)
+    since = rule.grants_since(at)
+    return msgspec.structs.replace(question, rule=rule, prohibited=prohibited, grants_since=since)
+
+
+def grant_ages_at(rule: Rule | None, standing: Standing, now: Moment) -> Moment:
+    """The first moment from which another grant is too old for a rule."""
+    if rule is None or rule.grant_days is None:
+        return FOREVER
+    life = rule.grant_days * DAY
+    made = (found.grant.made_at for found in standing.found.values() if found.grant is not None)
+    return min((at + life + 1 for at in made if at + life >= now), default=FOREVER)
 
 
 def _age(event: Event) -> int | None:
