@@ -472,7 +472,8 @@ def test_the_story_of_a_visitor_in_every_regime(shop: Site, visitor: Visitor, re
         assert len({*shop.to("a.test"), *shop.to("b.test")}) == on  # one may be of the page before
         return page
 
-    shop.pages["shop.test/"] = html(TRACKED)
+    # With a way back of its own: what is loaded to be shown is loaded to ask.
+    shop.pages["shop.test/"] = html(f"{TRACKED}<a href='#' data-consentry-open>Privacy</a>")
     page = visit("first", 2 if silent else 0)
     answer(page, YES)
     page.wait("window.ran?.length === 2")

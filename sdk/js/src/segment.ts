@@ -61,6 +61,12 @@ export function wrap(core: Core, sdk: Any, settings: WrapperSettings, held: Hold
     for (const { name, args, at, done } of held.calls.splice(0)) done(held.plain[name]!(...dated(name, args, { [way.time]: at })));
   }
 
+  for (const name of CALLS.filter((one) => held.plain[one])) {
+    const wait = sdk[name];
+    // After a no nothing waits for another answer.
+    sdk[name] = (...args: unknown[]) =>
+      core.model() === "opt-in" && some(core) === false ? Promise.resolve() : wait(...args);
+  }
   core.onChange((categories, here) => void settle().then(() => loaded && here && way.changed(categories)));
   void settle();
   return (args) => {
