@@ -48,6 +48,7 @@ _OPEN |= {*_SCRIPTS, *described.OPEN}
 _NUMBER = {"type": "string", "pattern": f"^[0-9]{{1,{LONGEST_NUMBER}}}$"}
 _PLACE = {"type": "string", "pattern": f"^[^:]+:[0-9]{{1,{LONGEST_NUMBER}}}$"}
 _NAME = {"type": "string"}
+_BY = "(day|region|version|language)"
 _QUERY: dict[str, dict[str, Any]] = {
     "/v1/subjects/{subject}": {"history": {"enum": ["true", "false"]}, "cursor": _NUMBER},
     "/v1/suppressions": {"cursor": _NUMBER},
@@ -62,7 +63,7 @@ _QUERY: dict[str, dict[str, Any]] = {
     _POLICY: {"language": _NAME},
     "/v1/choices": {
         "since": {"type": "string", "format": "date"},
-        "by": {"type": "string", "pattern": "^(day|region|version|language)$"},
+        "by": {"type": "string", "pattern": f"^{_BY}(,{_BY})*$"},
     },
     "/v1/leaks": {"since": {"type": "string", "format": "date-time"}},
 }
