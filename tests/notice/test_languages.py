@@ -67,6 +67,10 @@ def test_what_ships_is_honest(language: str) -> None:
     assert list(honesty.flaws(Notice(texts=own), ())) == []
 
 
+def test_the_usual_wait_after_a_refusal_is_as_long_as_any_law_asks() -> None:
+    assert Notice().ask_again_days >= max(days for days, _ in honesty.waits())
+
+
 def test_own_words_come_first_and_a_language_may_be_added() -> None:
     own = {"en": {"action.reject": "No to all"}, "da": {"action.reject": "Afvis alle"}}
 

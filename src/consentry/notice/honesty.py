@@ -15,7 +15,7 @@ from typing import NamedTuple
 from consentry.core.policy import Purpose, Regime
 from consentry.jurisdictions import rows
 from consentry.notice.languages import FALLBACK, Texts, shipped, texts_in
-from consentry.notice.values import Notice
+from consentry.notice.values import ASK_AGAIN_DAYS, Notice
 
 REJECT, ACCEPT = "action.reject", "action.accept"
 # Each of these does something else, so none may read like another.
@@ -141,7 +141,9 @@ def _example(language: str) -> str:
 
 
 def _periods(notice: Notice) -> Iterator[Flaw]:
-    longest = max(_waits(), key=lambda wait: wait[0], default=(0, ""))
+    # The usual wait is long enough, and a start need not read the rules to know it.
+    stated = notice.ask_again_days != ASK_AGAIN_DAYS
+    longest = max(waits() if stated else (), key=lambda wait: wait[0], default=(0, ""))
     if notice.ask_again_days < longest[0]:
         yield Flaw(
             ("ask_again_days",),
@@ -164,7 +166,7 @@ def _periods(notice: Notice) -> Iterator[Flaw]:
         )
 
 
-def _waits() -> Iterator[tuple[int, str]]:
+def waits() -> Iterator[tuple[int, str]]:
     """How long those who ask for a yes must wait after a no, in days, and where that is."""
     for row in rows():
         if row.ask_again_after_days is not None and Regime.OPT_IN in row.regimes.values():
