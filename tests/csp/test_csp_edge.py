@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consentry.csp import Category, Rules, granted, normalised
-from tests.csp.test_csp_cases import COOKIES
+from tests.csp.test_csp_cookie import COOKIES
 
 pytestmark = pytest.mark.node
 

@@ -7,9 +7,7 @@ request for secure pages. Chromium is told which port each name stands for.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import http.client
 import json
 import socket
@@ -18,24 +16,20 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, unquote
 
 import uvicorn
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from consentry.csp import AsgiMiddleware, Rules
+from tests.e2e.certificate import Certificate, certificate
 from tests.e2e.sdk_browser import Browser, driven, executable
 from tests.running import WRITE_KEY, free_port, wait_for
 
@@ -73,41 +67,6 @@ const u = asked.get('u')
 if (asked.get('how') === 'import') importScripts(u)
 else fetch(u).catch(() => {})
 """
-
-
-class Certificate(NamedTuple):
-    """A self-signed certificate and its key, as files, and what browsers may know the key by."""
-
-    file: str
-    key: str
-    digest: str
-
-
-def certificate(folder: Path) -> Certificate:
-    """A new one for the names that are used here."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SHOP)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (folder / "cert.pem").write_bytes(made.public_bytes(pem))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    public = key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    digest = base64.b64encode(hashlib.sha256(public).digest()).decode()
-    return Certificate(str(folder / "cert.pem"), str(folder / "key.pem"), digest)
 
 
 # -- the tracker ------------------------------------------------------------------------------------
