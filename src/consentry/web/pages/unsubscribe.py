@@ -83,12 +83,14 @@ def _refused(site: Site, words: Words, link: Expired | None) -> Reply:
 
 def _ask(site: Site, words: Words, request: Request, link: Link, status: int = 200) -> Reply:
     covered = _covered(site, link)
-    names = names_of(site, words, covered)
-    topics = [key for key in covered if is_topic(key)]
-    if len(names) == 1 and topics:
-        question = words.fill("page.unsubscribe.topic", topic=names[0])
-    else:
+    topics = frozenset(filter(is_topic, covered))
+    messages, uses = names_of(site, words, topics), names_of(site, words, covered - topics)
+    if len(messages) == 1:
+        question = words.fill("page.unsubscribe.topic", topic=messages[0])
+    elif messages:
         question = words["page.unsubscribe.question"]
+    else:
+        question = words["page.preferences.text"]
     if len(topics) == len(covered):
         buttons = [("all", words["page.unsubscribe.button"])]
     else:
@@ -101,7 +103,8 @@ def _ask(site: Site, words: Words, request: Request, link: Link, status: int = 2
         status,
         title=words["page.unsubscribe.title"],
         question=question,
-        covered=names if len(names) > 1 or not topics else [],
+        messages=messages if len(messages) > 1 else [],
+        uses=uses,
         buttons=buttons,
         action=f"{html.root_of(site)}/unsubscribe?t={request.query_params['t']}",
     )
