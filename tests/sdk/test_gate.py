@@ -14,6 +14,7 @@ from tests.sdk.world import KEY, NO, READY, YES, answer, html, policy, tag
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
 MAP = {"statistics": "analytics", "marketing": "advertising", "matomo": "analytics", "both": []}
+MAP |= {"nothing": [], "lost": "nowhere"}
 MAP["both"] = ["analytics", "advertising"]
 HEAD = f"<script src='/sdk/consentry.js' data-key='{KEY}' data-map='{json.dumps(MAP)}'></script>"
 RAN = "(window.ran ??= []).push"
@@ -36,6 +37,13 @@ SCRIPTS: list[tuple[str, str, set[str]]] = [
     ("mapped-to-two", "data-consent='both'", AB),
     ("unknown", "data-consent='nonsense'", set()),
     ("unknown-beside-known", "data-consent='analytics nonsense'", set()),
+    ("empty", "data-consent=''", set()),
+    ("blank", "data-consent=' '", set()),
+    ("half-empty", "data-consent='analytics,'", set()),
+    ("mapped-to-nothing", "data-consent='nothing'", set()),
+    ("mapped-to-nothing-beside", "data-consent='analytics nothing'", set()),
+    ("mapped-to-unknown", "data-consent='lost'", set()),
+    ("inherited", "data-consent='constructor'", set()),
     ("unmarked", "", set()),
 ]
 
@@ -154,6 +162,7 @@ def test_an_advanced_tag_loads_and_is_told(shop: Site, visitor: Visitor) -> None
         tags=[
             tag("ga4", ["analytics"], hosts=["t.test"], mode="advanced"),
             tag("ads", ["advertising"], hosts=["ads.test"]),
+            tag("nobody knows why", [], hosts=["lost.test"], mode="advanced"),
         ]
     )
     mark = "type='text/plain'"
@@ -161,10 +170,11 @@ def test_an_advanced_tag_loads_and_is_told(shop: Site, visitor: Visitor) -> None
         f"<script {mark} data-consent='analytics' data-src='//t.test/ga.js'></script>"
         f"<script {mark} data-consent='analytics' data-tag='ga4'>{RAN}('named')</script>"
         f"<script {mark} data-consent='advertising' data-src='//ads.test/ads.js'></script>"
+        f"<script {mark} data-consent='advertising' data-src='//lost.test/lost.js'></script>"
     )
     page = visitor.open("http://shop.test/")
     page.wait("window.ran?.length === 2")
-    assert shop.to("ads.test") == []
+    assert (shop.to("ads.test"), shop.to("lost.test")) == ([], [])
     assert page.eval("window.ran") == ["/ga.js", "named"]
 
 

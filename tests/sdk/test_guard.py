@@ -20,6 +20,7 @@ TAG = f"<script src='/sdk/consentry.js' data-key='{KEY}'></script>"
 TAGS = [
     tag("ads", ["advertising"], hosts=["t.test", "*.t.test"], cookies=["_ad*"], revoke=True),
     tag("maps", ["advertising"], hosts=["adv.test"], mode="advanced"),
+    tag("nobody knows why", [], hosts=["lost.test"], mode="advanced"),
 ]
 TO = "http://t.test/"
 # Each asks for /{name} of the refused host.
@@ -142,6 +143,8 @@ def test_other_hosts_pass_once_the_policy_is_here(shop: Site, visitor: Visitor) 
     wait_for(lambda: {"/a.gif", "/b", "/c"} == set(shop.to("other.test")), what="what waited")
     page.eval("void fetch('http://adv.test/told')")
     wait_for(lambda: shop.to("adv.test"), what="an advanced tag")
+    lost = page.eval("fetch('http://lost.test/x').then(() => 'sent', () => 'stopped')")
+    assert lost == "stopped"
 
 
 def test_unknown_hosts_may_be_denied(shop: Site, visitor: Visitor) -> None:

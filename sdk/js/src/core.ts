@@ -53,7 +53,6 @@ export class Core implements World {
   policy: Policy | null = null;
   id = "";
   user: { id: string; token: Token } | null = null;
-  _names: Names = {};
   _current: Categories = {};
   private _answer: Answer | null = null;
   private _against: string[] = [];
@@ -77,7 +76,6 @@ export class Core implements World {
   async start(options: Options): Promise<void> {
     if (this.options) return;
     this.options = options;
-    this._names = options.map ?? {};
     this._tell = createTabs((text) => this._take(parse(text, now())));
     this._gate = createGate(this);
     this.policy = await fetchPolicy(this.url(`projects/${encodeURIComponent(options.key)}/policy`), options.language);
@@ -220,7 +218,7 @@ export class Core implements World {
   /** Another tab, or a page of this site that was open before, has another answer. */
   private _take(found: Answer | null): void {
     const policy = this.policy;
-    if (!policy || (found && serialise(found)) === (this._answer && serialise(this._answer))) return;
+    if (!policy || JSON.stringify(found) === JSON.stringify(this._answer)) return;
     this._answer = found;
     if (found) {
       this.id = found._id;
@@ -231,12 +229,11 @@ export class Core implements World {
   }
 
   private _refusedElsewhere(ids: string[]): void {
+    const refused = (id: string) => ids.includes(id);
     this._against = ids;
-    const had = this._answer;
-    const lost = had?._granted.filter((id) => ids.includes(id));
-    if (had && lost?.length) {
-      const granted = had._granted.filter((id) => !lost.includes(id));
-      this._answer = { ...had, _granted: granted, _denied: [...had._denied, ...lost] };
+    if (this._answer) {
+      const { _granted: granted, _denied: denied } = this._answer;
+      this._answer = { ...this._answer, _granted: granted.filter((id) => !refused(id)), _denied: [...denied, ...granted.filter(refused)] };
       writeAnswer(this._answer, this.policy!.cookie);
     }
     this._enforce();

@@ -26,7 +26,7 @@ interface Held {
 }
 
 export interface World {
-  _names: Names;
+  options: { map?: Names };
   policy: Policy | null;
   _current: Categories;
   answered(): boolean;
@@ -49,6 +49,14 @@ const inert = (element: HTMLElement) =>
   element instanceof HTMLTemplateElement ||
   (element instanceof HTMLScriptElement ? element.type === "text/plain" : SOURCES.some((name) => sourceOf(element, name)));
 
+const held = (element: HTMLElement, needs: string[], tags: Tag[]): Held => ({
+  _element: element,
+  _needs: needs,
+  _tags: tags,
+  _nodes: [],
+  _ran: false,
+});
+
 const advanced = (tags: Tag[]) => tags.length > 0 && tags.every(({ mode }) => mode === "advanced");
 
 export function createGate(world: World): Gate {
@@ -60,13 +68,15 @@ export function createGate(world: World): Gate {
   function read(element: HTMLElement): { _needs: string[]; _not: boolean } | null {
     const known = world.policy!.categories.map(({ id }) => id);
     const text = MARKS.map((mark) => element.dataset[mark]).find((value) => value !== undefined)!;
-    const words = text.split(/[\s,]+/).filter((word) => word && word !== "ignore");
+    // Whatever is empty, or stands for nothing, is no category either.
+    const words = text === "ignore" ? [] : text.trim().split(/[\s,]+/);
     const needs = words.flatMap((word) => {
       const name = word.replace(/^(!|cookieyes-)/, "");
-      return world._names[name] ?? name;
+      const ids = world.options.map?.[name] ?? name;
+      return ids.length ? ids : "";
     });
     if (needs.every((id) => known.includes(id))) return { _needs: needs, _not: text.startsWith("!") };
-    if (!seen.has(element)) console.warn(`consentry: no category for "${text}"; it stays off`);
+    if (!seen.has(element)) console.warn(`consentry: no category "${text}"`);
     seen.add(element);
     return null;
   }
@@ -86,13 +96,13 @@ export function createGate(world: World): Gate {
     const tags = tagsFor(element);
     const granted = allGranted(_needs, world._current);
     if (_not ? granted || !world.answered() : !granted && !advanced(tags)) return null;
-    return { _element: element, _needs: _not ? [] : _needs, _tags: tags, _nodes: [], _ran: false };
+    return held(element, _not ? [] : _needs, tags);
   }
 
-  async function load(held: Held): Promise<void> {
-    const element = held._element;
-    loaded.set(element, held);
-    if (element instanceof HTMLScriptElement) return run(element, held);
+  async function load(one: Held): Promise<void> {
+    const element = one._element;
+    loaded.set(element, one);
+    if (element instanceof HTMLScriptElement) return run(element, one);
     if (!(element instanceof HTMLTemplateElement)) {
       for (const name of SOURCES) {
         const value = sourceOf(element, name);
@@ -107,13 +117,13 @@ export function createGate(world: World): Gate {
       script.dataset.type = script.type;
       script.type = "text/plain";
     }
-    held._nodes = [...content.childNodes];
+    one._nodes = [...content.childNodes];
     element.after(content);
-    for (const script of scripts) await run(script, held);
+    for (const script of scripts) await run(script, one);
   }
 
   /** Only a new element runs. It has the nonce of the old one, and no other. */
-  async function run(old: HTMLScriptElement, held: Held): Promise<void> {
+  async function run(old: HTMLScriptElement, one: Held): Promise<void> {
     const script = document.createElement("script");
     for (const { name, value } of old.attributes) if (!/^(type|src|nonce)$/.test(name)) script.setAttribute(name, value);
     const src = old.dataset.src ?? old.getAttribute("src");
@@ -121,8 +131,8 @@ export function createGate(world: World): Gate {
     script.nonce = old.nonce;
     script.text = old.text;
     script.async = old.hasAttribute("async");
-    held._ran = true;
-    held._nodes = held._nodes.map((node) => (node === old ? script : node));
+    one._ran = true;
+    one._nodes = one._nodes.map((node) => (node === old ? script : node));
     const ended = new Promise((resolve) => (script.onload = script.onerror = resolve));
     if (src) script.src = src;
     old.replaceWith(script);
@@ -136,8 +146,8 @@ export function createGate(world: World): Gate {
       if (wanted(element)) {
         // Its turn comes later, and the question is put again then.
         line = line.then(async () => {
-          const held = element.isConnected && !loaded.has(element) && wanted(element);
-          if (held) await load(held);
+          const one = element.isConnected && !loaded.has(element) && wanted(element);
+          if (one) await load(one);
         }, console.error);
       } else if (element.localName === "iframe" && inert(element) && !seen.has(element)) {
         const found = read(element);
@@ -170,7 +180,7 @@ export function createGate(world: World): Gate {
     _run: run_,
     _revoke: revoke,
     _once(element) {
-      void load({ _element: element as HTMLElement, _needs: [], _tags: [], _nodes: [], _ran: false });
+      void load(held(element as HTMLElement, [], []));
     },
   };
 }

@@ -13,11 +13,14 @@ export async function fetchPolicy(url: string, language?: string): Promise<Polic
       const response = await fetch(url, { headers, signal: AbortSignal.timeout?.(PATIENCE_MS) });
       const found: Policy = await response.json();
       const lists = [found.categories, found.tags, found.gpc.covers, found.notice.changed];
-      if (response.ok && lists.every(Array.isArray) && found.ask && found.cookie) return found;
+      if (!response.ok || !lists.every(Array.isArray) || !found.ask || !found.cookie) throw 0;
+      // A tag that needs nothing never runs: nobody said what it is for.
+      for (const tag of found.tags) if (!tag.categories.length) [tag.categories, tag.mode] = [[""], "basic"];
+      return found;
     } catch {
       // Said below.
     }
-    console.warn("consentry: no policy, so nothing is granted");
+    console.warn("consentry: no policy");
     await sleep(wait);
   }
 }
