@@ -41,8 +41,9 @@ check: .venv/dev .build/sdk ## Formatting, lint, types, the import contract; the
 	$(BIN)/lint-imports
 	cd sdk/js && npm run -s check
 
-screenshots: .venv/dev .build/node .build/apt ## Take the pictures of docs/banner.md again
+screenshots: .venv/dev .build/node .build/apt ## Take the pictures of the documents again
 	$(BIN)/python -m tests.sdk.screenshots
+	$(BIN)/python -m tests.e2e.page_screenshots
 
 format: .venv/dev ## Format and repair what can be repaired
 	$(BIN)/ruff format src tests bench

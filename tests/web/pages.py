@@ -53,6 +53,7 @@ class Asked:
 
     def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.status, self.headers, self.body = status, headers, body
+        self.cookies: list[str] = []
 
 
 class Place:
@@ -104,7 +105,9 @@ class Place:
         await self.app(scope, receive, send)
         found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
         content = b"".join(message.get("body", b"") for message in sent[1:])
-        return Asked(sent[0]["status"], found, content)
+        asked = Asked(sent[0]["status"], found, content)
+        asked.cookies = [v.decode() for n, v in sent[0]["headers"] if n == b"set-cookie"]
+        return asked
 
     async def post(
         self, path: str, fields: list[tuple[str, str]], headers: dict[str, str] | None = None

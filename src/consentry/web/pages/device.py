@@ -72,8 +72,13 @@ def _from_our_page(site: Site, request: Request) -> bool:
     return origin in ours
 
 
-def cookie(site: Site, request: Request, one: Device, answer: Answer, version: str) -> str:
-    """The Set-Cookie header, as the browser's own script would write it."""
+def cookies_of(
+    site: Site, request: Request, one: Device, answer: Answer, version: str
+) -> list[str]:
+    """The Set-Cookie headers, as the browser's own script would write the cookie.
+
+    Where it is shared by subdomains, one of this host alone would contradict it, and goes.
+    """
     notice = site.config.notice
     value = cookies.write(
         one.id,
@@ -83,17 +88,11 @@ def cookie(site: Site, request: Request, one: Device, answer: Answer, version: s
         denied=sorted(answer.denied),
         signal_at_s=one.signal_at_s,
     )
-    parts = [
-        f"{cookies.NAME}={value}",
-        f"Max-Age={int(notice.cookie_days * 86_400)}",
-        "Path=/",
-        "SameSite=Lax",
-    ]
-    if notice.cookie_domain is not None:
-        parts.append(f"Domain={notice.cookie_domain}")
-    if is_https(site, request):
-        parts.append("Secure")
-    return "; ".join(parts)
+    rest = "; Path=/; SameSite=Lax" + ("; Secure" if is_https(site, request) else "")
+    kept = f"{cookies.NAME}={value}; Max-Age={int(notice.cookie_days * 86_400)}{rest}"
+    if notice.cookie_domain is None:
+        return [kept]
+    return [f"{cookies.NAME}=; Max-Age=0{rest}", f"{kept}; Domain={notice.cookie_domain}"]
 
 
 def is_https(site: Site, request: Request) -> bool:

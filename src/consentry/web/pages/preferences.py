@@ -70,8 +70,10 @@ async def _save_device(site: Site, words: Words, request: Request, fields: Field
     shown = html.shown(site, words, "preferences", TEXTS, offered.named())
     told = answers.evidence(site, request, words, fields.get("do"), "preference_centre", shown)
     await answers.record(site, request, subject, answer, told, shown, by_link=False)
-    cookie = device.cookie(site, request, proven, answer, answers.notice_version(site))
-    return _show_device(site, words, request, proven, saved=True, headers={"Set-Cookie": cookie})
+    reply = _show_device(site, words, request, proven, saved=True)
+    for cookie in device.cookies_of(site, request, proven, answer, answers.notice_version(site)):
+        reply.raw_headers.append((b"set-cookie", cookie.encode("latin-1")))
+    return reply
 
 
 # -- what is shown ----------------------------------------------------------------------------
@@ -89,10 +91,9 @@ def _show_device(
     one: Device,
     *,
     saved: bool = False,
-    headers: dict[str, str] | None = None,
 ) -> Reply:
     # The browser's word on where a form comes from is asked for: see ``device.proven``.
-    told = {"Referrer-Policy": "same-origin", **(headers or {})}
+    told = {"Referrer-Policy": "same-origin"}
     return _page(
         site,
         words,
