@@ -179,6 +179,27 @@ def test_what_has_the_focus_is_not_under_the_banner(
                 assert page.run(COVERED) is False, reached
 
 
+def test_what_has_the_focus_is_not_under_the_way_back(ui: Browser) -> None:
+    """At the end of a page there is nothing to scroll to: the button steps aside, and is next."""
+    small = {"width": 360, "height": 560}
+    with ui.page(given(show=""), viewport=small) as page:
+        opacity = (
+            "new Promise(requestAnimationFrame).then(() => new Promise(requestAnimationFrame)).then("
+            "() => getComputedStyle(document.querySelector('.consentry-reopen')).opacity)"
+        )
+        assert page.run(opacity) == "1"
+        page.run(
+            "(b => document.querySelector('#last').style.cssText = `position: fixed; "
+            "left: ${b.left + 4}px; top: ${b.top + 4}px`)"
+            "(document.querySelector('.consentry-reopen').getBoundingClientRect())"
+        )
+        page.run("document.querySelector('#last').focus()")
+        assert page.run(opacity) == "0"
+        page.press("Tab")
+        assert page.focused() == "open"
+        assert page.run(opacity) == "1"
+
+
 def test_the_page_is_left_as_it_was(ui: Browser) -> None:
     with ui.page(given("bar")) as page:
         room = "getComputedStyle(document.body, '::after').height"

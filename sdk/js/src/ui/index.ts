@@ -39,6 +39,7 @@ class Controls implements Ui, Desk {
     this.showWayBack();
     // What was not read yet may hold a way back of the page's own.
     document.addEventListener("DOMContentLoaded", () => this.showWayBack());
+    document.addEventListener("focusin", ({ target }) => requestAnimationFrame(() => this.makeWay(target as Element)));
   }
 
   banner(): void {
@@ -153,6 +154,14 @@ class Controls implements Ui, Desk {
     const own = document.querySelector("[data-consentry-open]") || !askable(this.controller.policy).length;
     this.back.hidden = !!this.shown || (!!own && !signal);
     this.back.querySelector<HTMLElement>(".consentry-honoured")!.hidden = !signal;
+  }
+
+  /** What has the focus is not under the way back either: that steps aside, and can still be reached. */
+  private makeWay(focused: Element): void {
+    const [its, mine] = [focused.getBoundingClientRect(), this.back.getBoundingClientRect()];
+    const apart =
+      its.right < mine.left || its.left > mine.right || its.bottom < mine.top || its.top > mine.bottom;
+    this.back.classList.toggle("consentry-aside", !apart && !this.back.contains(focused));
   }
 
   private say(key: string): void {
