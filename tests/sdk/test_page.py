@@ -470,7 +470,8 @@ def test_the_story_of_a_visitor_in_every_regime(shop: Site, visitor: Visitor, re
         page.eval(READY)
         page.wait(f"(window.ran?.length ?? 0) === {on}")
         page.eval(NOTHING_YET)
-        asked = page.eval("!!document.querySelector('script[src*=consentry-ui]')")
+        page.wait("document.querySelector('[data-consentry=open]')")  # the way back is there always
+        asked = page.eval("!!document.querySelector('[data-consentry=banner]')")
         assert asked is (why is not None and not silent), why
         assert len({*shop.to("a.test"), *shop.to("b.test")}) == on  # one may be of the page before
         return page
