@@ -83,19 +83,20 @@ def _says_no_more_than_holds(
 def _in_its_turn(sim: Simulation, name: str, line: int, owed: Owed, position: int) -> None:
     """No event of a subject overtakes an earlier one; what is on record is not sent again.
 
-    A worker that is gone may have withheld what its follower sends, if neither is on record.
+    A worker that is gone may have withheld what its follower sends, if neither is on record: an
+    attempt of the follower that got nowhere puts neither there.
     """
     if (name, position) in sim.delivered:
         sim.violate(f"{name}: {owed.message_id} was sent again after it was on record as delivered")
     sent = sim.sent[name]
     if position not in sent and (name, position) not in sim.revived:
         key = _order_key(owed.event)
-        for other, by in sent.items():
-            known = by == line or (name, other) in sim.tried
+        for other, (by, boot) in sent.items():
+            known = by == line or (name, other, boot) in sim.tried
             if other > position and known and _order_key(sim.owed[other].event) == key:
                 overtook = sim.owed[other].message_id
                 sim.violate(f"{name}: {overtook} was sent before {owed.message_id} of its subject")
-    sent[position] = line
+    sent[position] = (line, sim.boots)
 
 
 def _order_key(event: Event) -> str | None:
@@ -245,12 +246,15 @@ def _surely(sim: Simulation, name: str, owed: Owed, at: int) -> bool:
     event = owed.event
     if _grey(sim, at):
         return False
-    facts = [*_in_force(sim, at, waits=at == event.at), *sim.doubts]
+    # A yes on its way grants nothing yet, but an old one may already make a stamp fade (R4).
+    readings = [[*_in_force(sim, at, waits=waits), *sim.doubts] for waits in {True, at == event.at}]
     if at == event.at:
         policies = [owed.plain]
     else:
         policies = [era.plain for era in sim.eras if era.began <= at <= era.ended]
-    return all(_allows(Known(facts, plain, at), name, event) for plain in policies)
+    return all(
+        _allows(Known(facts, plain, at), name, event) for plain in policies for facts in readings
+    )
 
 
 def _in_force(sim: Simulation, at: int, *, waits: bool) -> Iterator[Fact]:

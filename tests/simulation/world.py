@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from consentry.destinations.message import Message
@@ -123,9 +124,10 @@ class Simulation:
         self.newest = 0
         self.messages: dict[str, dict[str, Any]] = {}
         # what was seen of deliveries
-        # by destination: each position sent, with the line that sent it last
-        self.sent: dict[str, dict[int, int]] = {name: {} for name in BATCHES}
-        self.tried: set[tuple[str, int]] = set()
+        # by destination: each position sent, with the line and the boot that sent it last
+        self.sent: dict[str, dict[int, tuple[int, int]]] = {name: {} for name in BATCHES}
+        self.boots = 0
+        self.tried: set[tuple[str, int, int]] = set()  # on record, with the boot that wrote it
         self.delivered: set[tuple[str, int]] = set()
         self.revived: set[tuple[str, int]] = set()
         self.records = 0
@@ -163,8 +165,10 @@ class Simulation:
     # -- processes --------------------------------------------------------------------------------
     def boot(self, changes: tuple[str, ...] | None = None) -> None:
         """Start the server; with another configuration if that changed meanwhile."""
+        self.boots += 1
+        progressed = partial(self._progressed, self.boots)
         disk = self.parts.disk(
-            self.kept, self.chance, on_landed=self.landed, on_progress=self._progressed
+            self.kept, self.chance, on_landed=self.landed, on_progress=progressed
         )
         disk.mood = MOODS[self.mood]
         self.process = Process(
@@ -277,9 +281,9 @@ class Simulation:
         self.say(f"{name} <- {' '.join(m.message_id for m in messages)}")
         checks.send_started(self, name, line, messages)
 
-    def _progressed(self, progress: Progress) -> None:
+    def _progressed(self, boot: int, progress: Progress) -> None:
         for attempt in progress.attempts:
-            self.tried.add((progress.destination, attempt.position))
+            self.tried.add((progress.destination, attempt.position, boot))
             if attempt.grade in DELIVERED:
                 self.delivered.add((progress.destination, attempt.position))
             elif attempt.grade == "withheld":
