@@ -99,7 +99,7 @@ def test_the_command(acme: Server, extra: list[str]) -> None:
     arguments = ["leaks", "--server", acme.base, "--since", "2026-01-01T00:00:00Z", *extra]
     ran = subprocess.run(
         [sys.executable, "-m", "consentry", *arguments],
-        env={**os.environ, "CONSENTRY_ADMIN_KEY": ADMIN_KEY},
+        env={**os.environ, "CONSENTRY_ADMIN_KEY": ADMIN_KEY, "COLUMNS": "120"},
         capture_output=True,
         text=True,
         check=True,

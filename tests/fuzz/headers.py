@@ -255,6 +255,7 @@ def quiet() -> Site:
 
 ENDLESS = "/v1/tail"
 FOR_PAGES = "/v1/stream"
+IN_WORDS = ("/preferences", "/unsubscribe", "/confirm")  # these speak to people, in HTML
 
 
 def check_query(data: bytes) -> str:
@@ -275,6 +276,8 @@ def check_query(data: bytes) -> str:
     if status == 403 and plain == FOR_PAGES:
         return "for pages"
     assert status in (200, 400, 404, 405), status
+    if plain in IN_WORDS:
+        return "a page"
     if status != 200:
         told = json.loads(body)
         assert told["code"], "a refusal has a code"
