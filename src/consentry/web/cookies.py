@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from typing import Annotated
 
 from msgspec import Meta
 from starlette.requests import Request
 
 from consentry.config import Tag
+from consentry.csp.values import names_cookie
 from consentry.web import bodies
 from consentry.web.call import Answer
 from consentry.web.consent import LARGEST_BODY, caller
@@ -61,8 +61,8 @@ def refused_names(
         for name in names
         if _NAME.fullmatch(name)
         and not name.startswith("consentry")
-        and any(fnmatchcase(name, pattern) for pattern in refused)
-        and not any(fnmatchcase(name, pattern) for pattern in kept)
+        and names_cookie(refused, name)
+        and not names_cookie(kept, name)
     ]
     return sorted(found)[:MOST]
 
