@@ -8,6 +8,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8000
 SECONDS := 180
+# Most tests wait more than they work: four files side by side, and none may hang.
+TOGETHER := -n 4 --dist loadfile --timeout 300
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 help: ## Print this manual
@@ -19,10 +21,10 @@ demo: .venv/run ## Run the demo shop with three stand-in destinations on http://
 	$(BIN)/consentry demo --port $(PORT)
 
 test: .venv/dev .build/node .build/sdk .build/apt ## Run every test (installs Chromium, PostgreSQL and the SDKs it needs)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(TOGETHER)
 
 test-fast: .venv/dev ## Run the tests that need neither Chromium, Node nor PostgreSQL
-	$(BIN)/python -m pytest -q -m "not browser and not node and not postgres"
+	$(BIN)/python -m pytest -q $(TOGETHER) -m "not browser and not node and not postgres"
 
 soak: .venv/dev ## Long runs: kill -9 five hundred times, ten thousand seeds of the simulation
 	$(BIN)/python -m tests.crash.run --cycles 500

@@ -10,6 +10,7 @@ import os
 import resource
 import time
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 _SLOW_MACHINES = (HealthCheck.too_slow, HealthCheck.data_too_large)
@@ -46,13 +47,40 @@ MOST_CPU_S = 60  # for one mutant: an endless loop is noticed
 MOST_MEMORY = 4 << 30  # bytes
 
 
-def pytest_configure() -> None:
-    """Limits for a mutant, which mutmut runs in a process of its own.
+def pytest_configure(config: pytest.Config) -> None:
+    """The clock of a run; and limits for a mutant, which mutmut runs in a process of its own.
 
     mutmut's own time limit is out of the way (pyproject.toml), because it is never called off: it
     signals whatever process bears the number by then.
     """
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Clocked(config))
     if "__mutmut_" in os.environ.get("MUTANT_UNDER_TEST", ""):
         until = math.ceil(time.process_time()) + MOST_CPU_S
         resource.setrlimit(resource.RLIMIT_CPU, (until, until + 1))
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+
+
+SLOW_S = 30  # for one test
+
+
+class Clocked:
+    """Says how long it has taken so far, and which tests took long: a run that is cut off has said
+    where its time went."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._began = self._said = time.monotonic()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        now = time.monotonic()
+        if report.duration >= SLOW_S:
+            self._say(f"{report.nodeid} took {report.duration:.0f} s")
+        if now - self._said >= 60:
+            self._said = now
+            self._say(f"{now - self._began:.0f} s so far")
+
+    def _say(self, text: str) -> None:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(f"\n  {text}")
