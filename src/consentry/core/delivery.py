@@ -55,7 +55,8 @@ class Outcome:
 
     ``retry_after_s`` is the destination's own wish in seconds. ``status`` is the HTTP
     status or None where there was none. ``detail`` is one line for a person; it holds
-    no personal data and no secret. ``pause`` asks that the whole destination stop.
+    no personal data and no secret. ``pause`` asks that the whole destination stop. ``ref`` is
+    what the destination calls the job that it will do, to ask about it later.
     """
 
     grade: Grade
@@ -63,6 +64,7 @@ class Outcome:
     detail: str = ""
     retry_after_s: float | None = None
     pause: bool = False
+    ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)
