@@ -21,7 +21,7 @@ import structlog
 from consentry.clock import Timer
 from consentry.core.delivery import Backoff, Grade, Outcome, State
 from consentry.core.moment import SECOND, Moment
-from consentry.destinations.registry import Connected
+from consentry.destinations.registry import Sender
 from consentry.flow.deliver import Settled, deliver
 from consentry.flow.intake import SMALLEST_WINDOW, read_on, restore
 from consentry.flow.lane import Lane
@@ -55,7 +55,7 @@ class Worker:
         self,
         world: World,
         name: str,
-        connected: Connected,
+        connected: Sender,
         pace: Pace,
         *,
         told: Told = lambda name, settled: None,

@@ -12,10 +12,13 @@ import msgspec
 import pytest
 
 from consentry.core.delivery import Grade
+from consentry.core.order import AFTER, Verb
+from consentry.destinations.instruction import Found, Person
 from consentry.destinations.registry import KINDS
 from consentry.destinations.spec import ALL_EVENTS
 from consentry.destinations.transport import OutboundClient
 from consentry.secret import Secret
+from tests.destinations.instructions import instruction
 from tests.destinations.messages import track
 
 # The least that each kind needs, pointing at a port where nobody listens.
@@ -71,6 +74,39 @@ async def test_connecting_opens_nothing_and_an_attempt_never_raises_for_the_worl
     attempted = await connected.send([track("m", made=-30 * 86_400)], None)
     assert [outcome.grade for outcome in attempted.outcomes] == [FOUND[kind]]
     await connected.close()
+
+
+@pytest.mark.parametrize("kind", LEAST)
+def test_what_a_kind_says_of_its_orders_can_be_kept(kind: str) -> None:
+    orders = KINDS[kind].orders
+    if orders is None:
+        assert KINDS[kind].hear is None
+        return
+    assert orders.verbs
+    assert Verb.GATE not in orders.verbs  # that one is ours
+    assert orders.needs
+    assert orders.needs <= set(Person.__dataclass_fields__)
+    assert orders.cannot.endswith(".")
+    assert orders.batch_max >= 1
+    assert orders.hears == (KINDS[kind].hear is not None)
+
+
+@pytest.mark.parametrize("kind", LEAST)
+@pytest.mark.parametrize("verb", [Verb.SUPPRESS, Verb.ERASE, Verb.GRANT])
+async def test_an_order_never_raises_for_the_world_and_is_gated_where_none_is_taken(
+    kind: str, verb: Verb, client: OutboundClient
+) -> None:
+    connected = KINDS[kind].connect(options_of(kind), client)
+    attempted = await connected.obey([instruction(verb)], None)
+    reading = await connected.read_back(instruction(verb), "")
+    await connected.close()
+
+    (outcome,) = attempted.outcomes
+    assert outcome.grade in AFTER
+    if KINDS[kind].orders is None:
+        assert outcome.grade is Grade.GATED
+        assert attempted.request_digest is None
+    assert reading.found is Found.UNKNOWN
 
 
 @pytest.mark.parametrize("kind", LEAST)

@@ -301,6 +301,11 @@ CONSENT: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("consent.expired", {"category": "ads"}, {"ads": "expired"}),
     ("consent.withdrawn", {"preferences": {"ads": False}}, {"ads": False}),
     ("consent.withdrawn", {}, {"*": "withdrawn"}),
+    (
+        "consent.withdrawn",
+        {"topics": [{"topic": "news", "channel": "email"}]},
+        {"news:email": "withdrawn"},
+    ),
 ]
 
 

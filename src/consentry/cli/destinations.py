@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from consentry.cli.options import json_option, server_at, server_url_option
 from consentry.cli.output import emit, say, table
+
+if TYPE_CHECKING:
+    from consentry.destinations.registry import Kind
 
 _COLUMNS = ("name", "kind", "requires", "state", "waiting", "dead", "lag", "oldest")
 
@@ -73,22 +76,44 @@ def _state(row: dict[str, Any]) -> str:
 def _kinds(as_json: bool) -> None:
     from consentry.destinations.registry import KINDS
 
-    specs = [kind.spec for kind in KINDS.values()]
+    kinds = list(KINDS.values())
     if as_json:
-        emit(
-            {
-                "kinds": [
-                    {
-                        "kind": spec.kind,
-                        "title": spec.title,
-                        "best": spec.best.value,
-                        "proves": spec.proves,
-                        "events": sorted(spec.events),
-                    }
-                    for spec in specs
-                ]
-            }
-        )
+        emit({"kinds": [_described(kind) for kind in kinds]})
         return
-    rows = ((spec.kind, spec.title, spec.best.value, spec.proves) for spec in specs)
+    rows = [(k.spec.kind, k.spec.title, k.spec.best.value, k.spec.proves) for k in kinds]
     table(("kind", "system", "best grade", "what an attempt proves"), rows)
+    say("")
+    told = [(k.spec.kind, *_orders_in_words(k)) for k in kinds]
+    table(("kind", "orders", "what an order leaves undone or unproven"), told)
+
+
+def _described(kind: Kind) -> dict[str, Any]:
+    spec, orders = kind.spec, kind.orders
+    return {
+        "kind": spec.kind,
+        "title": spec.title,
+        "best": spec.best.value,
+        "proves": spec.proves,
+        "events": sorted(spec.events),
+        "orders": None
+        if orders is None
+        else {
+            "verbs": {verb.value: grade.value for verb, grade in orders.verbs.items()},
+            "needs": sorted(orders.needs),
+            "channels": sorted(orders.channels),
+            "readsBack": orders.reads_back,
+            "hears": orders.hears,
+            "cannot": orders.cannot,
+        },
+    }
+
+
+def _orders_in_words(kind: Kind) -> tuple[str, str]:
+    orders = kind.orders
+    if orders is None:
+        return "none", "It cannot be told: nothing more is sent to it, and no more is known."
+    verbs = [f"{verb.value} ({grade.value})" for verb, grade in orders.verbs.items()]
+    more = [
+        word for word, has in (("read back", orders.reads_back), ("hears", orders.hears)) if has
+    ]
+    return ", ".join([*verbs, *more]), orders.cannot

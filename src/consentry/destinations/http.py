@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from consentry.core.delivery import Grade, Outcome
-from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
+from consentry.destinations.message import Attempted, LastLook, Request, Response
 
 if TYPE_CHECKING:
     from consentry.destinations.transport import OutboundClient
@@ -62,19 +62,19 @@ def json_body(value: Any) -> bytes:
         raise Unsendable("the event cannot be written as JSON") from None
 
 
-OutcomesOf = Callable[[Response, Sequence[Message]], tuple[Outcome, ...]]
+T = TypeVar("T")  # what is sent: a Message, or an Instruction
 
 
 async def exchange(
     client: OutboundClient,
     request: Request,
-    messages: Sequence[Message],
-    outcomes_of: OutcomesOf,
+    messages: Sequence[T],
+    outcomes_of: Callable[[Response, Sequence[T]], tuple[Outcome, ...]],
     last_look: LastLook | None,
     *,
     timeout_s: float | None = None,
 ) -> Attempted:
-    """Send ``request`` and say what became of each message, in their order.
+    """Send ``request`` and say what became of each message or instruction, in their order.
 
     ``timeout_s`` bounds the whole exchange; None takes the client's own bound.
     The request digest is None when nothing was written. Raises `LastLookRefused`, or
@@ -92,7 +92,7 @@ async def exchange(
     )
 
 
-def unsent(reason: Unsendable, messages: Sequence[Message]) -> Attempted:
+def unsent(reason: Unsendable, messages: Sequence[object]) -> Attempted:
     """The attempt that ended before a request existed: final, for every message."""
     return Attempted((Outcome(Grade.FAILED_FINAL, detail=str(reason)),) * len(messages))
 

@@ -2,7 +2,8 @@
 
 One event per request, `{type, timestamp, data}`, signed with every configured secret so
 that a secret can be replaced without a gap. An endpoint that wants to say more than "2xx"
-answers with a receipt, `{"status": "applied" | "accepted" | "noop", …}`.
+answers with a receipt, `{"status": "applied" | "accepted" | "noop", …}`. An order is a request
+of its own type, `consent.withdrawn`, `consent.granted` or `subject.erase`, with the same receipt.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from consentry.core.delivery import Grade, Outcome
+from consentry.core.order import Verb
 from consentry.destinations.addresses import parse_target
 from consentry.destinations.http import (
     Unsendable,
@@ -29,6 +31,7 @@ from consentry.destinations.http import (
     outcome_of_status,
     unsent,
 )
+from consentry.destinations.instruction import Instruction, Orders
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
 from consentry.destinations.spec import ALL_EVENTS, Spec
 from consentry.secret import Secret
@@ -47,6 +50,16 @@ SPEC = Spec(
         "only its receipt says whether it acted on it."
     ),
     best=Grade.CONFIRMED,
+)
+
+ORDERS = Orders(
+    verbs=dict.fromkeys((Verb.SUPPRESS, Verb.ERASE, Verb.GRANT), Grade.CONFIRMED),
+    needs=frozenset({"anonymous_ids", "user_ids", "emails", "phones"}),
+    cannot=(
+        "A 2xx without a receipt says that the order arrived, not that it was followed, "
+        "and the endpoint cannot be asked afterwards."
+    ),
+    channels=frozenset({"email", "sms", "push", "phone", "post"}),
 )
 
 CHOICE_EVENT = "Segment Consent Preference Updated"
@@ -172,7 +185,7 @@ _RECEIPTS = {
 }
 
 
-def outcomes_of(response: Response, messages: Sequence[Message]) -> tuple[Outcome, ...]:
+def outcomes_of(response: Response, messages: Sequence[object]) -> tuple[Outcome, ...]:
     """What the endpoint's answer means. 410 says that nobody lives there: pause."""
     outcome = outcome_of_status(response.status, response.headers)
     if response.status == 410:
@@ -209,4 +222,62 @@ async def send(
         return unsent(reason, messages)
     return await exchange(
         client, request, messages, outcomes_of, last_look, timeout_s=options.timeout_s
+    )
+
+
+_TYPES = {
+    Verb.SUPPRESS: "consent.withdrawn",
+    Verb.GRANT: "consent.granted",
+    Verb.ERASE: "subject.erase",
+}
+
+
+def order_request(instructions: Sequence[Instruction], options: Options, now: datetime) -> Request:
+    """The signed request for one order. Its ``webhook-id`` is the order's, on every try.
+
+    Raises `Unsendable` if it cannot be written as JSON.
+    """
+    (instruction,) = instructions
+    body = json_body(_order_body(instruction))
+    headers = signed_headers(webhook_id(instruction.order_id), body, options.secret, now)
+    return Request("POST", options.url, headers, body)
+
+
+def _order_body(instruction: Instruction) -> dict[str, Any]:
+    """``timestamp`` is when the choice was received, so a repetition is the same to the byte."""
+    person = instruction.person
+    return {
+        "type": _TYPES[instruction.verb],
+        "timestamp": instruction.received_at,
+        "data": {
+            "orderId": instruction.order_id,
+            "recordId": instruction.record_id,
+            "seq": instruction.seq,
+            "madeAt": instruction.made_at,
+            "subject": {
+                "anonymousIds": person.anonymous_ids,
+                "userIds": person.user_ids,
+                "emails": person.emails,
+                "phones": person.phones,
+            },
+            "whole": instruction.whole,
+            "topics": [{"topic": topic, "channel": way} for topic, way in instruction.topics],
+            "preferences": dict(instruction.consent),
+        },
+    }
+
+
+async def obey(
+    client: OutboundClient,
+    instructions: Sequence[Instruction],
+    options: Options,
+    last_look: LastLook | None,
+) -> Attempted:
+    """One attempt for one order; the endpoint's receipt says what came of it, as for events."""
+    try:
+        request = order_request(instructions, options, datetime.now(UTC))
+    except Unsendable as reason:
+        return unsent(reason, instructions)
+    return await exchange(
+        client, request, instructions, outcomes_of, last_look, timeout_s=options.timeout_s
     )

@@ -14,7 +14,7 @@ from consentry.core.event import delivered_body
 from consentry.core.moment import format_rfc3339
 from consentry.core.record import NodeKind
 from consentry.destinations.message import Attempted, LastLookRefused, Message
-from consentry.destinations.registry import Connected
+from consentry.destinations.registry import Sender
 from consentry.flow import describe
 from consentry.flow.asked import Owed, decide_now, stamp_of_stored
 from consentry.flow.told import narrowed, shared_choice, stamped
@@ -38,7 +38,7 @@ class Settled(NamedTuple):
 
 async def deliver(
     world: World,
-    connected: Connected,
+    connected: Sender,
     destination: str,
     batch: Sequence[Positioned],
     settled: list[Settled] | None = None,
@@ -72,7 +72,7 @@ async def deliver(
 
 
 def _withhold(
-    world: World, connected: Connected, batch: list[Owed], settled: list[Settled]
+    world: World, connected: Sender, batch: list[Owed], settled: list[Settled]
 ) -> list[Owed]:
     """Settle what may not go now; return what may."""
     going = []

@@ -167,21 +167,28 @@ def _parts(body: object) -> Iterator[dict[str, Any]]:
 
 def _key(part: dict[str, Any]) -> tuple[str, str | None] | None:
     """(user id or what stands for it, anonymous id) of a subject, or None if it has neither."""
-    devices = part.get("anonymousIds")
-    device = part.get("anonymousId") or (
-        devices[0] if isinstance(devices, list) and devices else None
-    )
-    device = device if isinstance(device, str) and device else None
+    device = _first(part, "anonymousId")
     for name in ("userId", "email", "phone"):
-        if isinstance(user := part.get(name), str) and user:
+        if user := _first(part, name):
             return user, device
     return ("", device) if device else None
+
+
+def _first(part: dict[str, Any], name: str) -> str | None:
+    """The value under a name, else the first under its plural."""
+    several = part.get(name + "s")
+    found = part.get(name) or (several[0] if isinstance(several, list) and several else None)
+    return found if isinstance(found, str) and found else None
 
 
 def _consent(kind: str, data: dict[str, Any]) -> dict[str, Any]:
     """What a consent webhook says, per category; ``*`` where it names none."""
     word = kind.rpartition(".")[2]
     named: dict[str, Any] = {}
+    topics = data.get("topics")
+    for topic in topics if isinstance(topics, list) else []:
+        if isinstance(topic, dict):
+            named[f"{topic.get('topic')}:{topic.get('channel')}"] = word
     for name in ("category", "categories"):
         found = data.get(name)
         for category in found if isinstance(found, list) else [found]:
