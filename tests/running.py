@@ -121,7 +121,7 @@ def free_port() -> int:
         return port
 
 
-def wait_for(condition: Any, timeout_s: float = 15.0, what: str = "condition") -> Any:
+def wait_for(condition: Any, timeout_s: float = 60.0, what: str = "condition") -> Any:
     """Poll until the condition gives something true; fail loudly when it never does."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
