@@ -22,11 +22,14 @@ from tests.destinations.instructions import instruction
 from tests.destinations.messages import track
 
 # The least that each kind needs, pointing at a port where nobody listens.
+NOWHERE = "http://127.0.0.1:1"
 LEAST: dict[str, dict[str, Any]] = {
     "webhook": {"url": "http://127.0.0.1:1/", "secret": ["s"]},
     "segment": {"write_key": ["k"], "base_url": "http://127.0.0.1:1"},
     "rudderstack": {"write_key": ["k"], "base_url": "http://127.0.0.1:1"},
     "ga4": {"api_secret": ["s"], "measurement_id": "G-1", "base_url": "http://127.0.0.1:1"},
+    "amplitude": {"api_key": ["k"], "base_url": NOWHERE, "privacy_url": NOWHERE},
+    "mixpanel": {"token": ["k"], "base_url": NOWHERE, "app_url": NOWHERE},
     "postgres": {"url": ["postgresql://u:p@127.0.0.1:1/d"], "allow_private_host": True},
     "parquet": {"path": "/dev/null/events"},
     "console": {},
@@ -59,6 +62,8 @@ FOUND = {
     "segment": Grade.FAILED_RETRY,
     "rudderstack": Grade.FAILED_RETRY,
     "ga4": Grade.FAILED_FINAL,  # the event is too old for it
+    "amplitude": Grade.FAILED_RETRY,
+    "mixpanel": Grade.FAILED_RETRY,
     "postgres": Grade.FAILED_RETRY,
     "parquet": Grade.FAILED_FINAL,
     "console": Grade.SENT_UNVERIFIABLE,

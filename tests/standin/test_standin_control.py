@@ -73,7 +73,7 @@ async def test_a_refused_mode_leaves_the_old_one(wire: Wire) -> None:
 async def test_the_overview_names_the_vendors_with_their_modes(wire: Wire) -> None:
     await wire.mode("segment", "429", retry_after=3, count=1)
     vendors = (await wire.get("/_ctl"))["vendors"]
-    assert set(vendors) == set(VALID)
+    assert set(vendors) >= set(VALID)
     assert vendors["ga4"]["mode"] == "ok"
     told = {k: vendors["segment"][k] for k in ("mode", "retry_after", "count", "next_mode")}
     assert told == {"mode": "429", "retry_after": 3, "count": 1, "next_mode": "429"}

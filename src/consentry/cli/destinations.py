@@ -83,8 +83,11 @@ def _kinds(as_json: bool) -> None:
     rows = [(k.spec.kind, k.spec.title, k.spec.best.value, k.spec.proves) for k in kinds]
     table(("kind", "system", "best grade", "what an attempt proves"), rows)
     say("")
-    told = [(k.spec.kind, *_orders_in_words(k)) for k in kinds]
-    table(("kind", "orders", "what an order leaves undone or unproven"), told)
+    table(("kind", "orders"), [(k.spec.kind, _orders_in_words(k)) for k in kinds])
+    say("\nWhat an order leaves undone or unproven:\n")
+    for kind in kinds:
+        if kind.orders is not None:
+            say(f"{kind.spec.kind}: {kind.orders.cannot}")
 
 
 def _described(kind: Kind) -> dict[str, Any]:
@@ -108,12 +111,12 @@ def _described(kind: Kind) -> dict[str, Any]:
     }
 
 
-def _orders_in_words(kind: Kind) -> tuple[str, str]:
+def _orders_in_words(kind: Kind) -> str:
     orders = kind.orders
     if orders is None:
-        return "none", "It cannot be told: nothing more is sent to it, and no more is known."
+        return "none: it cannot be told, so nothing more is sent to it"
     verbs = [f"{verb.value} ({grade.value})" for verb, grade in orders.verbs.items()]
     more = [
         word for word, has in (("read back", orders.reads_back), ("hears", orders.hears)) if has
     ]
-    return ", ".join([*verbs, *more]), orders.cannot
+    return ", ".join([*verbs, *more])

@@ -215,7 +215,7 @@ def untaken(instructions: Sequence[Instruction]) -> Attempted:
     return Attempted((outcome,) * len(instructions))
 
 
-def same_for(outcome: Outcome, whom: Sequence[int]) -> tuple[Outcome, ...]:
+def same_for(outcome: Outcome, whom: Sequence[object]) -> tuple[Outcome, ...]:
     """One outcome for all places of a step."""
     return (outcome,) * len(whom)
 

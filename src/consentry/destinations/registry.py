@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from consentry.core.delivery import Grade, Outcome
-from consentry.destinations import console, ga4, parquet, postgres, rudderstack, segment, webhook
+from consentry.destinations import (
+    amplitude,
+    console,
+    ga4,
+    mixpanel,
+    parquet,
+    postgres,
+    rudderstack,
+    segment,
+    webhook,
+)
 from consentry.destinations.instruction import (
     Found,
     Heard,
@@ -211,6 +221,8 @@ KINDS: dict[str, Kind] = {
         _over_http(segment),
         _over_http(rudderstack),
         _over_http(ga4),
+        _over_http(amplitude),
+        _over_http(mixpanel),
         _with_extra(
             "asyncpg", "postgres", _silent(postgres.SPEC, postgres.Options, postgres.Postgres)
         ),

@@ -20,8 +20,10 @@ from typing import Any, Final
 import msgspec
 from aiohttp import ClientError, http_exceptions, web
 
+from consentry.standin.amplitude import Amplitude
 from consentry.standin.control import Journal, Mode, Moment, Plan, Refusal, Switch, plan_from
 from consentry.standin.ga4 import GA4
+from consentry.standin.mixpanel import Mixpanel
 from consentry.standin.rudderstack import RudderStack
 from consentry.standin.segment import Segment
 from consentry.standin.vendor import UNREADABLE, Call, Reply, Vendor
@@ -55,6 +57,8 @@ class StandIn:
             Segment(),
             RudderStack(),
             GA4(),
+            Amplitude(),
+            Mixpanel(),
         )
         self._vendors = {vendor.name: vendor for vendor in vendors}
         self._switches = {name: Switch() for name in self._vendors}

@@ -27,7 +27,9 @@ PAGE_BYTES: Final = 16 * 1024 * 1024
 SLOW_DELAY_MS: Final = 30_000
 HIDDEN: Final = "***"
 
-_SECRET_MEMBERS: Final = frozenset({"writeKey", "api_secret", "api_key", "access_token"})
+_SECRET_MEMBERS: Final = frozenset(
+    {"writeKey", "api_secret", "api_key", "access_token", "token", "$token"}
+)
 _SECRET_PARAMETERS: Final = frozenset(
     {"api_secret", "api_key", "apikey", "access_token", "token", "key", "writekey", "write_key"}
     | {"secret", "password", "signature", "sig"}
@@ -236,6 +238,8 @@ def shown_body(raw: bytes) -> Any:
         body = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return raw.decode("utf-8", "replace")
+    if isinstance(body, list):
+        return [_without_secrets(x) if isinstance(x, dict) else x for x in body]
     if isinstance(body, dict):
         body = _without_secrets(body)
         if isinstance(items := body.get("batch"), list):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -58,6 +61,27 @@ class Call:
         """Whether Authorization has the shape of a bearer token."""
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and bool(token.strip())
+
+    def basic(self) -> tuple[str, str] | None:
+        """User name and password of a Basic header; None if the shape is wrong."""
+        scheme, _, encoded = self.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "basic":
+            return None
+        try:
+            text = base64.b64decode(encoded.strip(), validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError, ValueError):
+            return None
+        user, _, password = text.partition(":")
+        return (user, password) if user else None
+
+    def form(self) -> dict[str, list[str]] | None:
+        """The body as a form; None if it is none."""
+        if not self.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+            return None
+        try:
+            return parse_qs(self.raw.decode(), keep_blank_values=True, max_num_fields=1000)
+        except (UnicodeDecodeError, ValueError):
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +232,21 @@ class Persons:
         self._seen[(instance, message_id)] = kept
         if len(self._seen) > MAX_SEEN:
             del self._seen[next(iter(self._seen))]
+
+    def keep(
+        self, call: Call, message_id: object, told: dict[str, Any], *, user: object, device: object
+    ) -> None:
+        """Take an event over into its person's state, once per message id.
+
+        ``told`` is what is shown of it. One of ``user`` and ``device`` must be a non-empty string.
+        """
+        named = message_id if isinstance(message_id, str) and message_id else None
+        name = named or self.name_for_unnamed()
+        if self.seen(call.instance, name):
+            return
+        self.remember(call.instance, name)
+        person = self.person(call.instance, user, device)
+        person.record(name, told | {"receivedAt": call.at})
 
     def name_for_unnamed(self) -> str:
         """An id for a message that came without one."""
