@@ -13,11 +13,13 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from consentry.core.delivery import Attempt as Attempt
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy
 from consentry.core.record import Facts, Merge, Node
 from consentry.leaks import Leaks
 from consentry.ledger.entry import LedgerRecord, Record
+from consentry.orders import Order, OrderBook, Tried
 from consentry.outbox import Mail, OptIn, Outbox
 
 
@@ -127,6 +129,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     mails: tuple[Mail, ...] = ()
     opt_ins: tuple[OptIn, ...] = ()
     tallies: tuple[Tally, ...] = ()  # added to what was counted before
+    orders: tuple[Order, ...] = ()  # new ones, in the order of their records
+    tried: tuple[Tried, ...] = ()  # known ones, as they stand now
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -139,25 +143,6 @@ class Committed(msgspec.Struct, frozen=True):
 
     seqs: tuple[int, ...]
     positions: tuple[int | None, ...]
-
-
-class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One try at one delivery, or the decision not to try.
-
-    ``grade`` is a Grade's value, or ``withheld`` when the decision asked just before the
-    attempt said no; then ``decision`` is that decision as JSON. Times are Moments.
-    """
-
-    position: int
-    started_at: Moment
-    ended_at: Moment
-    grade: str
-    status: int | None = None
-    crossed: bool = False
-    request_digest: str | None = None
-    response_digest: str | None = None
-    detail: str = ""
-    decision: bytes | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
@@ -234,6 +219,10 @@ class Store(Protocol):
     @property
     def outbox(self) -> Outbox:
         """The mails that are owed, and the sign-ups that wait."""
+
+    @property
+    def orders(self) -> OrderBook:
+        """What is owed to other systems, and what came of it."""
 
     @property
     def leaks(self) -> Leaks:

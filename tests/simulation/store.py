@@ -21,6 +21,7 @@ from consentry.core.policy import Policy
 from consentry.core.record import Facts, Merge, Node
 from consentry.leaks import Leaks
 from consentry.ledger.entry import LedgerRecord
+from consentry.orders import OrderBook
 from consentry.outbox import Outbox
 from consentry.ports import (
     Attempt,
@@ -302,6 +303,10 @@ class Disk:
     @property
     def outbox(self) -> Outbox:
         return self.kept.outbox
+
+    @property
+    def orders(self) -> OrderBook:
+        return self.kept.orders
 
     @property
     def leaks(self) -> Leaks:

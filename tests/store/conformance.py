@@ -31,6 +31,7 @@ from consentry.ports import (
     Tally,
 )
 from tests.store.conformance_leaks import LeaksConformance
+from tests.store.conformance_orders import OrdersConformance
 from tests.store.conformance_outbox import OutboxConformance
 from tests.store.makers import (
     KEY,
@@ -85,7 +86,7 @@ def assert_ledger_is_proven(store: Store) -> None:
     assert head.root == merkle.root([merkle.leaf_hash(entry.leaf) for entry in entries])
 
 
-class StoreConformance(OutboxConformance, LeaksConformance):
+class StoreConformance(OrdersConformance, OutboxConformance, LeaksConformance):
     """Derive from it, and every test below runs against the adapter's ``store``."""
 
     # -- an empty store -------------------------------------------------------------------

@@ -7,10 +7,12 @@ from itertools import count
 from typing import Any
 
 from consentry.core.moment import DAY, SECOND
+from consentry.core.order import Verb
 from consentry.core.record import Fact, FactKind, Merge, Node, NodeKind
 from consentry.ledger.entry import Record, RecordType
 from consentry.ledger.notary import Notary
 from consentry.ledger.note import SigningKey
+from consentry.orders import Order
 from consentry.outbox import Mail, OptIn
 from consentry.ports import Attempt, Delivery, Reply, StoredEvent
 
@@ -152,6 +154,12 @@ def opt_in(opt_in_id: str, node: Node, **fields: Any) -> OptIn:
         "language": "de",
     }
     return OptIn(opt_in_id=opt_in_id, node=node, **(given | fields))
+
+
+def order(order_id: str, record_id: str = "r0", *nodes: Node, **fields: Any) -> Order:
+    """An order to suppress ``nodes``, who may be named."""
+    given = {"destination": "ads", "verb": Verb.SUPPRESS, "acknowledged_at": NOW} | fields
+    return Order(order_id=order_id, record_id=record_id, nodes=nodes, named=nodes, **given)
 
 
 def reply(key: str, body: bytes = b"{}") -> Reply:

@@ -39,7 +39,11 @@ _TYPES = {
 
 
 def read_destination(
-    table: Table, kinds: Mapping[str, Kind], categories: Set[str], server: Server
+    table: Table,
+    kinds: Mapping[str, Kind],
+    categories: Set[str],
+    server: Server,
+    topics: Set[str] = frozenset(),
 ) -> tuple[policy.Mapping, DestinationConfig | None]:
     """One ``[[destination]]``. The second is None when its kind or options are wrong."""
     name = read_name(table)
@@ -58,6 +62,7 @@ def read_destination(
     retry_hours = table.number("retry_hours", MOST_HOURS)
     concurrency = table.whole("concurrency", 8, MOST_AT_ONCE)
     rate_limit = table.number("rate_limit")
+    carried = _topics(table, topics)
     kind = kinds.get(kind_name)
     if kind is None:
         if kind_name:
@@ -74,8 +79,20 @@ def read_destination(
     if options is None:
         return mapping, None
     return mapping, DestinationConfig(
-        name, kind_name, options, retry_hours or 4.0, concurrency, rate_limit
+        name, kind_name, options, retry_hours or 4.0, concurrency, rate_limit, carried
     )
+
+
+def _topics(table: Table, known: Set[str]) -> tuple[str, ...]:
+    """Which topics it sends to people about; orders about others do not concern it."""
+    carried = table.texts("topics")
+    for index, identity in enumerate(carried):
+        if identity not in known:
+            wrong = json.dumps(identity, ensure_ascii=False)
+            hint = suggestion(identity, known, "the topics are")
+            fault = f"there is no topic {wrong}: {hint}"
+            table.reading.notes.error((*table.at("topics"), index), fault)
+    return carried
 
 
 def _exempt(table: Table) -> str | None:

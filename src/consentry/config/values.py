@@ -65,7 +65,7 @@ class DestinationConfig:
     """How one destination is reached. What it requires is in the policy, under its name.
 
     ``options`` is the kind's own. ``concurrency`` is in requests at once, ``rate_limit`` in
-    requests per second, None for no limit.
+    requests per second, None for no limit. ``topics`` are the ids of those it carries.
     """
 
     name: str
@@ -74,6 +74,7 @@ class DestinationConfig:
     retry_hours: float = 4.0
     concurrency: int = 8
     rate_limit: float | None = None
+    topics: tuple[str, ...] = ()
 
     @property
     def backoff(self) -> Backoff:

@@ -10,6 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
+from consentry.core.moment import Moment
+
 
 class Grade(StrEnum):
     """How much an attempt proves, from most to least, then the ways of failing."""
@@ -81,3 +85,23 @@ class Backoff:
         exponent = min(max(attempts - 1, 0), 32)
         ceiling = min(self.longest_s, self.first_s * self.factor**exponent)
         return ceiling * (0.5 + 0.5 * chance)
+
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """One try at one delivery or order, or the decision not to try.
+
+    ``grade`` is a Grade's value, or ``withheld`` when the decision asked just before the
+    attempt said no; then ``decision`` is that decision as JSON. Times are Moments. ``position`` is
+    the event's, or the order's number.
+    """
+
+    position: int
+    started_at: Moment
+    ended_at: Moment
+    grade: str
+    status: int | None = None
+    crossed: bool = False
+    request_digest: str | None = None
+    response_digest: str | None = None
+    detail: str = ""
+    decision: bytes | None = None

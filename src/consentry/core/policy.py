@@ -6,7 +6,7 @@ A Policy is a value. A changed configuration is another Policy with another vers
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -207,6 +207,13 @@ class Policy:
     @cached_property
     def mapping(self) -> dict[str, Mapping]:
         return {mapping.name: mapping for mapping in self.mappings}
+
+    @cached_property
+    def all_on(self) -> Policy:
+        """The same with every destination turned on: what one that is off may have, it holds."""
+        if all(mapping.enabled for mapping in self.mappings):
+            return self
+        return replace(self, mappings=tuple(replace(m, enabled=True) for m in self.mappings))
 
     @cached_property
     def places(self) -> dict[str, int]:

@@ -17,6 +17,7 @@ from consentry.core.moment import Moment
 from consentry.core.policy import Policy, Regime
 from consentry.core.record import Node
 from consentry.core.rule import NOBODY_LOOKED
+from consentry.flow.owed import Before, is_trusted, orders_of, standings_before
 from consentry.flow.records import (
     GPC,
     Origin,
@@ -84,7 +85,8 @@ async def accept(world: World, incoming: Incoming) -> Accepted:
     subjects = [nodes_of(event) for event in events]
     landing = world.subjects.landing(node for nodes in subjects for node in nodes)
     records, record_ids = records_of(world, incoming, events)
-    going = _Going(incoming, events, subjects, records, record_ids, landing)
+    befores = standings_before(world, records) if records else []
+    going = _Going(incoming, events, subjects, records, record_ids, landing, befores)
     if records:
         with world.subjects.in_flight(records), _on_its_way(world, incoming, events):
             decided, positions = await _decide_and_store(world, going)
@@ -105,6 +107,7 @@ class _Going(NamedTuple):
     records: list[Record]
     record_ids: dict[int, str]
     landing: list[asyncio.Event]
+    befores: Sequence[Before]
 
 
 async def _decide_and_store(
@@ -123,7 +126,12 @@ async def _decide_and_store(
     decided = await _decide_all(world, terms, going, asking)
     kept = [one for one in decided if not one.suppressed]
     stored = tuple([_stored(terms, incoming.origin, one) for one in kept])
-    committed = await world.store.commit(Commit(records=tuple(records), events=stored))
+    orders = orders_of(world, going.befores, asking) if going.befores else ()
+    committed = await world.store.commit(
+        Commit(records=tuple(records), events=stored, orders=orders)
+    )
+    if orders:
+        world.owe()
     return decided, committed.positions
 
 
@@ -169,13 +177,16 @@ def records_of(
     if not telling:
         return records, record_ids
     # A link on its way to the disk may never be there: only one that is there need not be written.
+    # One that only a public key has said is written again when a trusted door says it.
     reading = world.subjects.reading(links_in_flight=False)
+    public = incoming.origin.trust == "public"
     linked: set[tuple[Node, Node]] = set()
     for n, event in telling:
         links = [
             link
             for link in links_of(event, incoming.origin)
-            if link not in linked and link[1] not in reading.links(link[0])
+            if link not in linked
+            and not (link[1] in reading.links(link[0]) and (public or is_trusted(world, link)))
         ]
         linked.update(links)
         if links:

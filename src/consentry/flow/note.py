@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from consentry.core.record import Node
 from consentry.flow.counts import What, tally
+from consentry.flow.owed import orders_of, standings_before
 from consentry.flow.records import GPC, Origin, signal_record
 from consentry.flow.world import World
 from consentry.ledger.entry import Record
@@ -32,8 +33,14 @@ async def note(
     records: list[Record] = []
     if device is not None and gpc is not None and not world.subjects.signal_known(device, GPC, gpc):
         records.append(signal_record(world, GPC, gpc, device, origin, now))
+    befores = standings_before(world, records)
     with world.subjects.in_flight(records):
-        await world.store.commit(Commit(records=tuple(records), tallies=counted))
+        asking = world.subjects.asking(world.policy, records) if befores else None
+        orders = orders_of(world, befores, asking)
+        commit = Commit(records=tuple(records), tallies=counted, orders=orders)
+        await world.store.commit(commit)
+    if orders:
+        world.owe()
     if records:
         world.notify()
         world.followers.tell(records)

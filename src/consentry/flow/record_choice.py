@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,6 +14,7 @@ from consentry.core.policy import topic_key
 from consentry.core.record import Node, NodeKind
 from consentry.flow import describe
 from consentry.flow.counts import tallies_of
+from consentry.flow.owed import orders_of, standings_before
 from consentry.flow.records import (
     GPC,
     Made,
@@ -26,6 +27,7 @@ from consentry.flow.records import (
 from consentry.flow.world import World
 from consentry.jurisdictions import rule_of
 from consentry.ledger.entry import Record, RecordType
+from consentry.orders import Order
 from consentry.ports import Commit, Reply, Tally
 
 JUST_NOW = 60 * SECOND
@@ -67,21 +69,23 @@ async def record_choice(
     type_: RecordType = RecordType.CHOICE,
     notice: tuple[str, str] | None = None,
     gpc: bool | None = None,
+    but: str | None = None,
 ) -> Answered:
-    """Record one choice. The same key and body get the same reply, for ever.
+    """Record one choice and what it owes. The same key and body get the same reply, for ever.
 
     ``notice`` is (SHA-256 in hex, text) of what the person was shown. ``gpc`` is whether the
-    browser that speaks sends the signal, None where no browser does. Raises KeyReused, and
-    StoreUnavailable when nothing was written.
+    browser that speaks sends the signal, None where no browser does. ``but`` is a destination
+    that told us and is told nothing back. Raises KeyReused, and StoreUnavailable when nothing
+    was written.
     """
     if once is None:
-        return await _record(world, said, origin, None, type_, notice, gpc)
+        return await _record(world, said, origin, None, type_, notice, gpc, but)
     known = await _answered_before(world, once)
     if known is not None:
         return Answered(known, True)
     answering = world.answering[once.key] = asyncio.get_running_loop().create_future()
     try:
-        return await _record(world, said, origin, once, type_, notice, gpc)
+        return await _record(world, said, origin, once, type_, notice, gpc, but)
     finally:
         del world.answering[once.key]
         answering.set_result(None)
@@ -107,20 +111,27 @@ async def _record(
     type_: RecordType,
     notice: tuple[str, str] | None,
     gpc: bool | None,
+    but: str | None,
 ) -> Answered:
     signals = _signals(world, said, origin, gpc)
     made = choice_made(world, said, origin, type_, signals)
     record = made.record
     records = (*signals, record)
+    befores = standings_before(world, records)
     with world.subjects.in_flight(records):
-        body = _reply(world, said, made, origin)
+        orders = orders_of(world, befores, made.asking, but=but)
+        body = _reply(world, said, made, origin, orders)
         replies: tuple[Reply, ...] = ()
         if once is not None:
             replies = (Reply(once.key, once.digest, 201, msgspec.json.encode(body)),)
         notices = () if notice is None else (notice,)
         tallies = tallies_of(world.notices, record, origin.place)
-        commit = Commit(records=records, replies=replies, notices=notices, tallies=tallies)
+        commit = Commit(
+            records=records, replies=replies, notices=notices, tallies=tallies, orders=orders
+        )
         committed = await world.store.commit(commit)
+    if orders:
+        world.owe()
     world.notify()
     world.followers.tell(records)
     return Answered({**body, "seq": committed.seqs[-1]}, False, made.alone, tallies, signals)
@@ -144,8 +155,10 @@ def _signals(world: World, said: Said, origin: Origin, gpc: bool | None) -> tupl
     return (signal_record(world, GPC, gpc, node, origin, said.received_at, seen_at),)
 
 
-def _reply(world: World, said: Said, made: Made, origin: Origin) -> dict[str, Any]:
-    record, standing, _ = made
+def _reply(
+    world: World, said: Said, made: Made, origin: Origin, orders: tuple[Order, ...]
+) -> dict[str, Any]:
+    record, standing = made.record, made.standing
     now, regime = said.received_at, world.regimes.get(record.source)
     rule = rule_of(origin.place, now)
     return {
@@ -158,7 +171,7 @@ def _reply(world: World, said: Said, made: Made, origin: Origin) -> dict[str, An
         "unknown": sorted(
             (said.answer.granted | said.answer.denied) - world.policy.category.keys()
         ),
-        "orders": [],
+        "orders": [order.order_id for order in orders],
     }
 
 
@@ -168,17 +181,28 @@ def _with_seq(world: World, body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "seq": None if entry is None else entry.seq}
 
 
+class Listed(NamedTuple):
+    """A record of the suppression list, and what it owes."""
+
+    record: Record
+    orders: tuple[Order, ...]
+
+
 async def suppress(
     world: World, subject: tuple[Node, ...], origin: Origin, reason: str | None, *, on: bool
-) -> Record:
-    """Put identifiers on the suppression list, or take them off it."""
+) -> Listed:
+    """Put identifiers on the suppression list, or take them off it; other systems are told."""
     type_ = RecordType.SUPPRESS if on else RecordType.UNSUPPRESS
     record = suppression_record(world, type_, subject, origin, reason)
+    befores = standings_before(world, [record])
     with world.subjects.in_flight([record]):
-        await world.store.commit(Commit(records=(record,)))
+        orders = orders_of(world, befores, world.subjects.asking(world.policy, [record]))
+        await world.store.commit(Commit(records=(record,), orders=orders))
+    if orders:
+        world.owe()
     world.notify()
     world.followers.tell((record,))
-    return record
+    return Listed(record, orders)
 
 
 def answer_of(

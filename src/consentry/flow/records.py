@@ -16,6 +16,7 @@ from consentry.core.policy import AccountChoices, Policy, Regime, strictest
 from consentry.core.preference import Found, Standing, Why
 from consentry.core.record import Fact, FactKind, Merge, Node, NodeKind
 from consentry.core.rule import NOBODY_LOOKED, Place
+from consentry.flow.subjects import Asking
 from consentry.flow.world import World
 from consentry.jurisdictions import rule_of
 from consentry.ledger.entry import Record, RecordType
@@ -65,12 +66,13 @@ def choice_record(
 class Made(NamedTuple):
     """A record with what its subject's preferences come to with it.
 
-    ``alone``: nobody but the identifiers it names was looked at.
+    ``alone``: nobody but the identifiers it names was looked at. ``asking`` knows the record.
     """
 
     record: Record
     standing: Standing
     alone: bool
+    asking: Asking
 
 
 def choice_made(
@@ -110,7 +112,7 @@ def choice_made(
     asking = world.subjects.asking(world.policy, [*beside, record])
     after = asking.standing(said.subject, said.received_at)
     told = msgspec.structs.replace(record, before=states(before, named), after=states(after, named))
-    return Made(told, after, set(asking.looked_at) <= set(said.subject))
+    return Made(told, after, set(asking.looked_at) <= set(said.subject), asking)
 
 
 def signal_record(
@@ -200,6 +202,17 @@ def request_record(
     """That a sign-up was asked for, or has lapsed. It has no facts, so it changes no preference."""
     record_id = world.new_id("rec")
     return _record(world, record_id, type_, origin, (node,), received_at, evidence=evidence)
+
+
+def outcome_record(world: World, at: Moment, evidence: dict[str, Any]) -> Record:
+    """What an order came to. It has no facts and names nobody, so that it outlives an erasure."""
+    return Record(
+        record_id=world.new_id("rec"),
+        type=RecordType.OUTCOME,
+        received_at=at,
+        salt=world.new_salt(),
+        evidence=evidence,
+    )
 
 
 def config_record(world: World, evidence: dict[str, Any]) -> Record:

@@ -8,13 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from consentry.clock import Clock
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy, Regime
 from consentry.core.record import Node
 from consentry.core.rule import Place
+from consentry.destinations.instruction import Orders
 from consentry.flow.feed import Feed
 from consentry.flow.followers import Followers
 from consentry.flow.lately import Lately
@@ -24,6 +25,16 @@ from consentry.ports import Store
 
 if TYPE_CHECKING:
     from consentry.flow.asked import Asked
+
+
+class Tellable(NamedTuple):
+    """What one destination can be told of a choice.
+
+    ``orders`` is None where its kind takes none. ``topics`` are the ids of those it carries.
+    """
+
+    orders: Orders | None = None
+    topics: tuple[str, ...] = ()
 
 
 class Chance:
@@ -72,7 +83,9 @@ class World:
     updates that are on their way to the disk were received, by source and message id. ``locate``
     finds the place of an IP address, None where there is no file of them. ``asked`` holds what
     was found of the events that were asked about last. ``mailing`` counts the mails to an address
-    that are on their way to the disk.
+    that are on their way to the disk. ``told`` says of each destination what it can be told of a
+    choice, and ``owe`` is called when orders became durable. ``trusted_links`` are some of those
+    that a trusted door has said.
     """
 
     store: Store
@@ -86,6 +99,9 @@ class World:
     feed: Feed = field(default_factory=Feed)
     followers: Followers = field(default_factory=Followers)
     notify: Callable[[], None] = lambda: None
+    told: dict[str, Tellable] = field(default_factory=dict)
+    owe: Callable[[], None] = lambda: None
+    trusted_links: set[tuple[Node, Node]] = field(default_factory=set)
     answering: dict[str, asyncio.Future[None]] = field(default_factory=dict)
     updating: dict[tuple[str, str], list[Moment]] = field(default_factory=dict)
     locate: Callable[[str], Place] | None = None

@@ -32,6 +32,7 @@ class RecordType(StrEnum):
     CONFIG = "config"
     REQUESTED = "requested"  # a sign-up was asked for: it grants nothing
     LAPSED = "lapsed"  # nobody confirmed it in time: it still grants nothing
+    OUTCOME = "outcome"  # what came of an order: it names nobody
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

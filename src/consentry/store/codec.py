@@ -13,6 +13,7 @@ import msgspec
 
 from consentry.core.record import Fact, Merge, Node
 from consentry.ledger.entry import LedgerRecord, Record
+from consentry.orders import Order
 from consentry.outbox import Mail, OptIn
 from consentry.ports import Attempt, Delivery, StoredEvent
 
@@ -27,6 +28,8 @@ decode_fact = msgspec.msgpack.Decoder(Fact).decode
 decode_events = msgspec.msgpack.Decoder(tuple[StoredEvent, ...]).decode
 decode_delivery = msgspec.msgpack.Decoder(Delivery).decode
 decode_attempts = msgspec.msgpack.Decoder(tuple[Attempt, ...]).decode
+decode_attempt = msgspec.msgpack.Decoder(Attempt).decode
+decode_order = msgspec.msgpack.Decoder(Order).decode
 decode_mail = msgspec.msgpack.Decoder(Mail).decode
 decode_opt_in = msgspec.msgpack.Decoder(OptIn).decode
 _decode_record = msgspec.msgpack.Decoder(Record).decode

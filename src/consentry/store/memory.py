@@ -35,6 +35,7 @@ from consentry.ports import (
 )
 from consentry.store import suppression
 from consentry.store.memory_leaks import MemoryLeaks
+from consentry.store.memory_orders import MemoryOrders
 from consentry.store.memory_outbox import MemoryOutbox
 from consentry.store.naming import nodes_named
 
@@ -75,6 +76,7 @@ class MemoryStore:
         self._pauses: dict[str, Pause] = {}
         self._policies: list[bytes] = []
         self.outbox = MemoryOutbox(self._begin)
+        self.orders = MemoryOrders()
         self.leaks = MemoryLeaks(self._begin)
         self._policy_ids: dict[str, int] = {}
 
@@ -130,6 +132,8 @@ class MemoryStore:
         for one in commit.tallies:
             self._tallies[one[:5]] += one.times
         self.outbox.add(commit.mails, commit.opt_ins)
+        placed = {record.record_id: n for n, record in enumerate(commit.records, first)}
+        self.orders.add(commit.orders, commit.tried, placed)
         return Committed(tuple(range(first, len(self._records))), positions)
 
     async def record_progress(self, progress: Progress) -> None:
@@ -167,6 +171,7 @@ class MemoryStore:
         if len(set(keys)) < len(keys) or not self._replies.keys().isdisjoint(keys):
             raise StoreConflict("this idempotency key was answered already")
         self.outbox.refuse_repeats(commit.mails, commit.opt_ins)
+        self.orders.refuse_repeats(commit.orders)
 
     def _add_record(self, record: Record, leaf: bytes) -> None:
         seq = len(self._records)

@@ -42,6 +42,7 @@ from consentry.store.lock import StoreLock
 from consentry.store.messages import MOST_KEYS
 from consentry.store.recent import Group, RecentGroups
 from consentry.store.sqlite_leaks import SqliteLeaks
+from consentry.store.sqlite_orders import SqliteOrders
 from consentry.store.sqlite_outbox import SqliteOutbox
 from consentry.store.sqlite_read import SnapshotReader, SqliteReader, reading
 from consentry.store.sqlite_write import SqliteWriter
@@ -96,6 +97,7 @@ class SqliteStore:
         self._group.available = writable
         self._closed = False
         self.outbox = SqliteOutbox(self._read, self._keys, self._submit)
+        self.orders = SqliteOrders(self._read, self._keys)
         self.leaks = SqliteLeaks(self._read, self._submit)
 
     def _can_write(self) -> bool:
@@ -193,8 +195,8 @@ class SqliteStore:
     # -- writes ---------------------------------------------------------------------------
     async def commit(self, commit: Commit) -> Committed:
         size = sum(len(event.body) + _EVENT_BYTES for event in commit.events)
-        count = len(commit.events) + len(commit.records)
-        urgent = bool(commit.records) and not commit.events
+        count = len(commit.events) + len(commit.records) + len(commit.orders)
+        urgent = bool(commit.records or commit.tried) and not commit.events
         committed: Committed = await self._submit(commit, count, size, urgent=urgent)
         return committed
 

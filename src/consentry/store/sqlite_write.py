@@ -30,7 +30,7 @@ from consentry.ports import (
     StoredEvent,
     StoreUnavailable,
 )
-from consentry.store import codec, sqlite_mails, suppression
+from consentry.store import codec, sqlite_mails, sqlite_owed, suppression
 from consentry.store.codec import RowKeys
 from consentry.store.messages import Due, NewestMessages
 from consentry.store.naming import account, nodes_named
@@ -145,7 +145,10 @@ class _CommitGroup:
         conflicts = self._conflicts(commits)
         accepted = [c for c, conflict in zip(commits, conflicts, strict=True) if not conflict]
         seqs = iter(range(self.head.frontier.size, 1 << 63))
-        self._write_records([record for commit in accepted for record in commit.records])
+        records = [record for commit in accepted for record in commit.records]
+        placed = {r.record_id: n for n, r in enumerate(records, self.head.frontier.size)}
+        self._write_records(records)
+        sqlite_owed.write(self._db, self._keys, accepted, placed)
         positions = iter(self._write_events([e for commit in accepted for e in commit.events]))
         self._write_answers(accepted)
         return [

@@ -354,13 +354,15 @@ async def _suppression(site: Site, request: Request, *, on: bool) -> Reply:
         await read_body(request, LARGEST_BODY, site.choice_room), bodies.Suppress
     )
     try:
-        record = await suppress(site.world, body.subject.nodes(), who.origin, body.reason, on=on)
+        listed = await suppress(site.world, body.subject.nodes(), who.origin, body.reason, on=on)
     except StoreUnavailable:
         raise _unavailable() from None
+    record = listed.record
     site.meters.choices.labels(record.type).inc()
     if site.world.feed.watched:
         tell_record(site, record)
-    return json_response({"recordId": record.record_id, "suppressed": on})
+    orders = [order.order_id for order in listed.orders]
+    return json_response({"recordId": record.record_id, "suppressed": on, "orders": orders})
 
 
 async def get_suppressions(site: Site, request: Request) -> Reply:

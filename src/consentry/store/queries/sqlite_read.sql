@@ -165,3 +165,55 @@ SELECT count(*) FROM mail_to WHERE node = ? AND queued_at >= ?;
 -- What was counted, and last seen at a moment or later.
 SELECT source, host, kind, page, via, stopped, count, first_at, last_at FROM leak
 WHERE last_at >= ? ORDER BY count DESC, source, host, kind, page, via, stopped;
+
+-- name: order
+-- One order by its id.
+SELECT number, seq, body FROM orders WHERE order_id = ?;
+
+-- name: orders_waiting
+-- Open orders of one destination, from just after one on.
+SELECT number, seq, body FROM orders
+WHERE destination = ? AND state = 'waiting' AND number > ? ORDER BY number LIMIT ?;
+
+-- name: orders_found
+-- The newest orders, of one destination or state where one is named.
+SELECT number, seq, body FROM orders
+WHERE number < ?1 AND (?2 IS NULL OR destination = ?2) AND (?3 IS NULL OR state = ?3)
+ORDER BY number DESC LIMIT ?4;
+
+-- name: orders_about
+-- The newest orders about one identifier.
+SELECT o.number, o.seq, o.body FROM order_node AS n JOIN orders AS o ON o.number = n.number
+WHERE n.node = ?5 AND n.number < ?1
+  AND (?2 IS NULL OR o.destination = ?2) AND (?3 IS NULL OR o.state = ?3)
+ORDER BY n.number DESC LIMIT ?4;
+
+-- name: orders_of_record
+-- What one record owes.
+SELECT number, seq, body FROM orders WHERE record_id = ? ORDER BY number;
+
+-- name: order_attempts
+-- What was tried of one order.
+SELECT a.attempt FROM orders AS o JOIN order_attempt AS a ON a.number = o.number
+WHERE o.order_id = ? ORDER BY a.id;
+
+-- name: orders_to_read
+-- Orders whose destination is to be asked again by now.
+SELECT number, seq, body FROM orders
+WHERE read_at IS NOT NULL AND read_at <= ? ORDER BY read_at, number LIMIT ?;
+
+-- name: orders_open
+-- How many are open, per destination.
+SELECT destination, count(*), min(acknowledged_at) FROM orders
+WHERE state = 'waiting' GROUP BY destination ORDER BY destination;
+
+-- name: orders_overdue
+-- Orders that are open for long, and of which too little was said.
+SELECT number, seq, body FROM orders
+WHERE state = 'waiting' AND escalated < ?2 AND acknowledged_at < ?1
+ORDER BY acknowledged_at, number LIMIT ?3;
+
+-- name: orders_drifting
+-- Orders that a destination no longer follows.
+SELECT number, seq, body FROM orders
+WHERE drift = 1 AND (?1 IS NULL OR destination = ?1) ORDER BY number DESC LIMIT ?2;

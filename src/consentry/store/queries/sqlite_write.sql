@@ -226,3 +226,22 @@ ON CONFLICT DO UPDATE SET
 -- name: forget_leaks
 -- Forget what was not seen for long.
 DELETE FROM leak WHERE last_at < ?;
+
+-- name: add_order
+-- Owe an order. Its number follows all that were given.
+INSERT INTO orders (order_id, record_id, seq, destination, state, acknowledged_at, escalated,
+    read_at, drift, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number;
+
+-- name: add_order_node
+-- Find the order by somebody it is about.
+INSERT INTO order_node (node, number) VALUES (?, ?);
+
+-- name: change_order
+-- Where an order stands now.
+UPDATE orders SET state = ?2, escalated = ?3, read_at = ?4, drift = ?5, body = ?6
+WHERE order_id = ?1;
+
+-- name: add_order_attempt
+-- What was tried.
+INSERT INTO order_attempt (number, attempt) SELECT number, ?2 FROM orders WHERE order_id = ?1;

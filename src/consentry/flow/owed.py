@@ -1,0 +1,323 @@
+"""What a request's records owe to other systems: the change they make, per destination.
+
+Whether a destination may have a person is what ``decide`` says of an event of theirs that says
+nothing itself, happens now, and meets every recorded denial. It is asked before a request's
+records count and with them. Whom a destination may be told of is asked here too: our own gate
+closes for anybody's no, another system hears only of identifiers that are proven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from consentry.core.decision import Question, decide
+from consentry.core.delivery import Grade
+from consentry.core.moment import Moment
+from consentry.core.order import Change, Due, OrderState, Topics, Verb, Word, owed
+from consentry.core.policy import Policy, topic_key
+from consentry.core.preference import Standing
+from consentry.core.record import FactKind, Node, NodeKind
+from consentry.core.rule import Rule
+from consentry.core.verdict import granted
+from consentry.destinations.instruction import Orders, Person
+from consentry.flow.subjects import REMEMBERED, Asking, touched_by
+from consentry.flow.where import Known, rule_for, there
+from consentry.flow.world import Tellable, World
+from consentry.ledger.entry import Record, RecordType
+from consentry.orders import Order
+
+Key = tuple[Node, ...]
+MOST_RECORDS = 1_000
+"""How many records of one identifier are read to learn which of its links are trusted."""
+
+UNPROVEN = "the identifiers are not proven to be this person's: our own gate, and no further"
+UNKNOWN = "it knows people by other identifiers than these: our own gate, and no further"
+SHADOW = "the workspace only watches (shadow = true): nobody is told anything"
+TAKES_NONE = "it takes no such order: our own gate, and no further"
+_MEMBERS = {
+    NodeKind.DEVICE: "anonymous_ids",
+    NodeKind.ACCOUNT: "user_ids",
+    NodeKind.EMAIL: "emails",
+    NodeKind.PHONE: "phones",
+}
+_WORDS = {RecordType.SUPPRESS: Word.SUPPRESSED}
+
+
+class Before(NamedTuple):
+    """What a record's person stood at before the request counted."""
+
+    record: Record
+    subject: Key
+    standing: Standing
+
+
+def standings_before(world: World, records: Iterable[Record]) -> list[Before]:
+    """To be asked before the records are on their way: from then on their denials count."""
+    if not world.told:
+        return []
+    found = []
+    for record in records:
+        for subject in _people(record):
+            standing = world.subjects.standing(subject, world.policy, record.received_at)
+            found.append(Before(record, subject, standing))
+    return found
+
+
+def _people(record: Record) -> list[Key]:
+    """Whom a record may change something for, each as a person of their own."""
+    if record.facts:
+        return [tuple(dict.fromkeys(node for node, _ in record.facts))]
+    if record.links or record.merge is not None:
+        whom = (NodeKind.DEVICE, NodeKind.ACCOUNT)
+        return [(node,) for node in sorted(touched_by(record)) if node.kind in whom]
+    return []
+
+
+def orders_of(
+    world: World, befores: Sequence[Before], asking: Asking | None, *, but: str | None = None
+) -> tuple[Order, ...]:
+    """The orders that a request's records owe, in the order of its records.
+
+    ``asking`` knows what the request itself records. ``but`` is a destination that told us.
+    """
+    if asking is None or not befores:
+        return ()
+    found: list[Order] = []
+    for before in befores:
+        after = asking.standing(before.subject, before.record.received_at)
+        if _as_it_was(before.standing, after) and not _says_no(before.record):
+            continue
+        found += _orders_of_one(world, before, after, but)
+    return tuple(_each_once(found))
+
+
+def _as_it_was(before: Standing, after: Standing) -> bool:
+    return before.found == after.found and before.suppressed == after.suppressed
+
+
+def _each_once(orders: Iterable[Order]) -> Iterator[Order]:
+    """A link has two ends, and what it changes is often the same at both."""
+    known: dict[tuple[object, ...], set[Node]] = {}
+    for order in orders:
+        kind = (order.record_id, order.destination, order.verb, order.topics)
+        told = known.get(kind)
+        if told is None or not told.issuperset(order.named):
+            known[kind] = (told or set()).union(order.named)
+            yield order
+
+
+def _says_no(record: Record) -> bool:
+    return record.type in _WORDS or any(fact.denied for _, fact in record.facts)
+
+
+def _orders_of_one(world: World, before: Before, after: Standing, but: str | None) -> list[Order]:
+    record = before.record
+    told = Whom(world, record, before.subject)
+    was = Rights(world, record, before.standing, record.received_at)
+    now = Rights(world, record, after, record.received_at)
+    denied = {category for _, fact in record.facts for category in fact.denied}
+    made: list[Order] = []
+    for name, tellable in world.told.items():
+        if name == but:
+            continue
+        change = Change(
+            allowed_before=was.may_have(name),
+            allowed_after=now.may_have(name),
+            denied=now.needs_any(name, denied),
+            topics_denied=now.topics_denied(tellable, denied),
+            topics_granted=now.topics_granted(tellable, was),
+            word=_WORDS.get(record.type),
+            verbs=frozenset() if tellable.orders is None else frozenset(tellable.orders.verbs),
+            reached=told.reached_by(tellable.orders),
+        )
+        due = owed(change)
+        made += [_order(world, record, name, one, told, tellable.orders, due) for one in due]
+    return made
+
+
+def _order(
+    world: World,
+    record: Record,
+    name: str,
+    due: Due,
+    told: Whom,
+    orders: Orders | None,
+    others: tuple[Due, ...],
+) -> Order:
+    at, gate = record.received_at, due.verb is Verb.GATE
+    alone = gate and not any(o.verb is not Verb.GATE and o.topics == due.topics for o in others)
+    return Order(
+        order_id=world.new_id("ord"),
+        record_id=record.record_id,
+        destination=name,
+        verb=due.verb,
+        acknowledged_at=at,
+        state=OrderState.TERMINAL if gate else OrderState.WAITING,
+        subject=told.subject,
+        nodes=told.nodes,
+        named=() if gate else told.named_to(orders),
+        topics=due.topics,
+        next_at=at,
+        grade=Grade.GATED if gate else None,
+        why=told.why_not(orders) if alone else "",
+        terminal_at=at if gate else None,
+    )
+
+
+class Rights:
+    """What the destinations may do with one person, by one standing, as of a moment."""
+
+    def __init__(self, world: World, record: Record, standing: Standing, at: Moment) -> None:
+        self._policy = world.policy.all_on
+        question = question_of(world, self._policy, record.source, record.place, at)
+        self._decisions = decide(self._policy, question, standing)
+        self._granted = granted(self._policy, question, standing)
+
+    def may_have(self, destination: str) -> bool:
+        """Whether it may have the person now, turned on or not."""
+        return self._decisions.allows(destination)
+
+    def needs_any(self, destination: str, categories: set[str]) -> bool:
+        """Whether it is mapped to one of these categories."""
+        mapping = self._policy.mapping.get(destination)
+        return mapping is not None and not categories.isdisjoint(mapping.categories)
+
+    def has(self, topic: str, channel: str) -> bool:
+        """Whether somebody may be written to about a topic by a channel."""
+        return bool(self._policy.bits.get(topic_key(topic, channel), 0) & self._granted)
+
+    def topics_denied(self, tellable: Tellable, denied: set[str]) -> Topics:
+        """Those carried that were refused, and still are."""
+        return tuple(
+            pair
+            for pair in _carried(self._policy, tellable)
+            if topic_key(*pair) in denied and not self.has(*pair)
+        )
+
+    def topics_granted(self, tellable: Tellable, before: Rights) -> Topics:
+        """Those carried that are granted now and were not before."""
+        carried = _carried(self._policy, tellable)
+        return tuple(pair for pair in carried if self.has(*pair) and not before.has(*pair))
+
+
+def _carried(policy: Policy, tellable: Tellable) -> list[tuple[str, str]]:
+    """Each topic and channel by which the destination reaches people."""
+    if not tellable.topics:
+        return []
+    ways = None if tellable.orders is None else tellable.orders.channels
+    return [
+        (topic.id, channel)
+        for topic in policy.topics
+        if topic.id in tellable.topics
+        for channel in topic.channels
+        if not ways or channel in ways
+    ]
+
+
+def question_of(
+    world: World, policy: Policy, source: str, place: dict[str, Any], at: Moment
+) -> Question:
+    """What is asked of an event that says nothing itself: every recorded denial counts."""
+    question = Question(accepted_at=0, made_at=at, regime=world.regimes.get(source))
+    return there(policy, question, _known(place), at)
+
+
+def rule_of_record(record: Record, at: Moment) -> Rule | None:
+    """What holds, as of a moment, at the place where something was said."""
+    return rule_for(_known(record.place), at)
+
+
+def _known(place: dict[str, Any]) -> Known:
+    code = place.get("jurisdiction")
+    return Known(code if isinstance(code, str) else None)
+
+
+class Whom:
+    """Whom a record is about: by all that is linked, and by what may be said to others."""
+
+    def __init__(self, world: World, record: Record, subject: Key) -> None:
+        self.subject = subject
+        self._proven = () if world.shadow else named_by(world, record, subject)
+        self._shadow = world.shadow
+        linked = world.subjects.linked(subject)
+        self.nodes: Key = tuple(sorted({*linked, *subject, *self._proven}))
+
+    def named_to(self, orders: Orders | None) -> Key:
+        """Those by which this kind of destination knows people."""
+        if orders is None:
+            return ()
+        return tuple(node for node in self._proven if _MEMBERS[node.kind] in orders.needs)
+
+    def reached_by(self, orders: Orders | None) -> bool:
+        return bool(self.named_to(orders))
+
+    def why_not(self, orders: Orders | None) -> str:
+        """Why an order goes no further than our own gate."""
+        if orders is None:
+            return TAKES_NONE
+        if self._shadow:
+            return SHADOW
+        if not self._proven:
+            return UNPROVEN
+        return TAKES_NONE if self.reached_by(orders) else UNKNOWN
+
+
+def named_by(world: World, record: Record, subject: Key) -> Key:
+    """The identifiers that other systems may be told: proven to be this person's.
+
+    Those that the record names with proof, and what a trusted door has linked to an account
+    among them. From an address or a device a trusted record goes on to its account; a public
+    one does not: whoever knows somebody's device may not speak for their account.
+    """
+    trusted = record.trust != "public"
+    proven = {node for node in subject if trusted or _proves(record, node)}
+    accounts = {node for node in proven if node.kind is NodeKind.ACCOUNT}
+    if trusted:
+        for node in proven - accounts:
+            accounts |= {o for o in trusted_ends(world, node) if o.kind is NodeKind.ACCOUNT}
+    for node in accounts:
+        proven.add(node)
+        proven.update(o for o in trusted_ends(world, node) if o.kind is not NodeKind.ACCOUNT)
+    return tuple(sorted(node for node in proven if node.kind in _MEMBERS))
+
+
+def _proves(record: Record, node: Node) -> bool:
+    """Whether a public record may speak for this identifier to others."""
+    if not record.facts:
+        return False  # a link that a public key made reaches nobody
+    facts = [fact for named, fact in record.facts if named == node]
+    if any(fact.kind is not FactKind.CHOICE for fact in facts):
+        return node.kind is NodeKind.DEVICE
+    return any(fact.proven for fact in facts)
+
+
+def trusted_ends(world: World, node: Node) -> set[Node]:
+    """What a trusted door has linked to this identifier."""
+    if not world.subjects.knows(node):
+        return set()
+    records = world.store.records_of([node], limit=MOST_RECORDS)
+    links = (link for e in records if e.record.trust != "public" for link in e.record.links)
+    return {end for link in links if node in link for end in link} - {node}
+
+
+def is_trusted(world: World, link: tuple[Node, Node]) -> bool:
+    """Whether a trusted door has said this link. Once it has, that is remembered."""
+    known = world.trusted_links
+    if link in known:
+        return True
+    if link[1] not in trusted_ends(world, link[0]):
+        return False
+    if len(known) >= REMEMBERED:
+        known.clear()
+    known.add(link)
+    return True
+
+
+def person_of(nodes: Key) -> Person:
+    """Identifiers as a destination is handed them."""
+    values: dict[str, list[str]] = {member: [] for member in _MEMBERS.values()}
+    for node in sorted(set(nodes)):
+        if node.kind in _MEMBERS:
+            values[_MEMBERS[node.kind]].append(node.value)
+    return Person(**{member: tuple(found) for member, found in values.items()})

@@ -1,0 +1,41 @@
+"""What the SQLite store writes of orders, inside the one transaction of a group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import apsw
+
+from consentry.orders import Order
+from consentry.ports import Commit
+from consentry.store import codec
+from consentry.store.codec import RowKeys
+from consentry.store.statements import queries
+
+SQL = queries("sqlite_write")
+
+
+def write(
+    db: apsw.Connection, keys: RowKeys, commits: Sequence[Commit], seqs: Mapping[str, int]
+) -> None:
+    """The orders of a group of commits, new ones first. ``seqs`` are of the group's records."""
+    for commit in commits:
+        for order in commit.orders:
+            seq = seqs.get(order.record_id, order.seq)
+            names = (order.order_id, order.record_id, seq, order.destination)
+            row = (*names, order.state.value, order.acknowledged_at, *_changing(order))
+            number = db.execute(SQL["add_order"], row).get
+            nodes = sorted({keys.node(node) for node in order.nodes})
+            db.executemany(SQL["add_order_node"], [(node, number) for node in nodes])
+    for commit in commits:
+        for order, attempt in commit.tried:
+            row = (order.order_id, order.state.value, *_changing(order))
+            db.execute(SQL["change_order"], row)
+            if attempt is not None:
+                tried = (order.order_id, codec.encode(attempt))
+                db.execute(SQL["add_order_attempt"], tried)
+
+
+def _changing(order: Order) -> tuple[Any, ...]:
+    return order.escalated, order.read_at, int(order.drift), codec.encode(order)
