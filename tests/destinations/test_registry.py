@@ -30,6 +30,8 @@ LEAST: dict[str, dict[str, Any]] = {
     "ga4": {"api_secret": ["s"], "measurement_id": "G-1", "base_url": "http://127.0.0.1:1"},
     "amplitude": {"api_key": ["k"], "base_url": NOWHERE, "privacy_url": NOWHERE},
     "mixpanel": {"token": ["k"], "base_url": NOWHERE, "app_url": NOWHERE},
+    "meta": {"dataset_id": "1", "access_token": ["k"], "base_url": NOWHERE},
+    "tiktok": {"event_source_id": "1", "access_token": ["k"], "base_url": NOWHERE},
     "postgres": {"url": ["postgresql://u:p@127.0.0.1:1/d"], "allow_private_host": True},
     "parquet": {"path": "/dev/null/events"},
     "console": {},
@@ -64,6 +66,8 @@ FOUND = {
     "ga4": Grade.FAILED_FINAL,  # the event is too old for it
     "amplitude": Grade.FAILED_RETRY,
     "mixpanel": Grade.FAILED_RETRY,
+    "meta": Grade.FAILED_FINAL,  # the event is too old for it
+    "tiktok": Grade.FAILED_RETRY,
     "postgres": Grade.FAILED_RETRY,
     "parquet": Grade.FAILED_FINAL,
     "console": Grade.SENT_UNVERIFIABLE,

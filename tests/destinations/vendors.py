@@ -13,7 +13,7 @@ from typing import Any
 
 from consentry.core.delivery import Grade
 from consentry.core.order import Verb
-from consentry.destinations import amplitude, mixpanel, segment
+from consentry.destinations import amplitude, meta, mixpanel, segment, tiktok
 from consentry.destinations.instruction import Found
 from consentry.destinations.message import Message
 from consentry.secret import Secret
@@ -115,6 +115,26 @@ VENDORS = (
                 erased,
             ),
         },
+    ),
+    Vendor(
+        meta,
+        lambda base: meta.Options(
+            dataset_id="1", access_token=TOKEN, base_url=f"{base}/meta", ad_account="act_2"
+        ),
+        {"partial": Grade.NOOP},  # the one event of the request is the one that is missing
+        {Verb.SUPPRESS: Told({"partial": Grade.NOOP}, {}, suppressed)},
+    ),
+    Vendor(
+        tiktok,
+        lambda base: tiktok.Options(
+            event_source_id="C1",
+            access_token=TOKEN,
+            base_url=f"{base}/tiktok",
+            advertiser_ids=("1",),
+            audience_ids=("2",),
+        ),
+        {"partial": Grade.NOOP},
+        {Verb.SUPPRESS: Told({"partial": Grade.NOOP}, {}, suppressed)},
     ),
 )
 BY_NAME = {vendor.name: vendor for vendor in VENDORS}

@@ -19,11 +19,13 @@ from consentry.destinations import (
     amplitude,
     console,
     ga4,
+    meta,
     mixpanel,
     parquet,
     postgres,
     rudderstack,
     segment,
+    tiktok,
     webhook,
 )
 from consentry.destinations.instruction import (
@@ -223,6 +225,8 @@ KINDS: dict[str, Kind] = {
         _over_http(ga4),
         _over_http(amplitude),
         _over_http(mixpanel),
+        _over_http(meta),
+        _over_http(tiktok),
         _with_extra(
             "asyncpg", "postgres", _silent(postgres.SPEC, postgres.Options, postgres.Postgres)
         ),

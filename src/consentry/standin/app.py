@@ -23,9 +23,11 @@ from aiohttp import ClientError, http_exceptions, web
 from consentry.standin.amplitude import Amplitude
 from consentry.standin.control import Journal, Mode, Moment, Plan, Refusal, Switch, plan_from
 from consentry.standin.ga4 import GA4
+from consentry.standin.meta import Meta
 from consentry.standin.mixpanel import Mixpanel
 from consentry.standin.rudderstack import RudderStack
 from consentry.standin.segment import Segment
+from consentry.standin.tiktok import TikTok
 from consentry.standin.vendor import UNREADABLE, Call, Reply, Vendor
 from consentry.standin.webhook import Webhook
 
@@ -59,6 +61,8 @@ class StandIn:
             GA4(),
             Amplitude(),
             Mixpanel(),
+            Meta(),
+            TikTok(),
         )
         self._vendors = {vendor.name: vendor for vendor in vendors}
         self._switches = {name: Switch() for name in self._vendors}
