@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from consentry.core.delivery import Grade, Outcome
 from consentry.destinations.http import outcome_of_status
 from consentry.destinations.instruction import Found, Reading
-from consentry.destinations.message import LastLookRefused, Request, Response
+from consentry.destinations.message import Attempted, LastLookRefused, Request, Response
 from consentry.destinations.obeying import (
     WORST_LAST,
     Part,
@@ -112,19 +112,33 @@ async def test_an_order_that_names_nobody_is_gated_and_sends_nothing() -> None:
     assert attempted.request_digest is None
 
 
-async def test_the_last_look_is_asked_before_each_request() -> None:
-    looks = iter([True, False])
+async def looked(refused_at: int) -> tuple[Attempted, int]:
+    """Two parts, and a decision that changes before the given one."""
+    looks = iter(range(2))
 
     def look() -> None:
-        if not next(looks):
+        if next(looks) == refused_at:
             raise LastLookRefused
 
     client = OutboundClient(allow_private=True)
     async with serving(answer(200)) as server:
-        with pytest.raises(LastLookRefused):
-            await obey_all(client, [part(server.url, b"1"), part(server.url, b"2")], 1, look)
-        assert len(server.requests) == 1
-    await client.close()
+        parts = [part(server.url, b"1"), part(server.url, b"2")]
+        try:
+            return await obey_all(client, parts, 1, look), len(server.requests)
+        finally:
+            await client.close()
+
+
+async def test_a_decision_that_changed_before_the_first_request_lets_nothing_out() -> None:
+    with pytest.raises(LastLookRefused):
+        await looked(refused_at=0)
+
+
+async def test_a_decision_that_changed_in_the_middle_keeps_what_was_sent_on_record() -> None:
+    attempted, sent = await looked(refused_at=1)
+    assert sent == 1
+    assert attempted.outcomes[0].grade is Grade.FAILED_RETRY
+    assert attempted.request_digest == hashlib.sha256(b"1").hexdigest()
 
 
 READINGS = {

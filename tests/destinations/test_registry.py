@@ -35,6 +35,8 @@ LEAST: dict[str, dict[str, Any]] = {
     "postgres": {"url": ["postgresql://u:p@127.0.0.1:1/d"], "allow_private_host": True},
     "parquet": {"path": "/dev/null/events"},
     "console": {},
+    "braze": {"api_key": ["k"], "base_url": "http://127.0.0.1:1"},
+    "klaviyo": {"api_key": ["k"], "base_url": "http://127.0.0.1:1"},
 }
 
 
@@ -71,6 +73,8 @@ FOUND = {
     "postgres": Grade.FAILED_RETRY,
     "parquet": Grade.FAILED_FINAL,
     "console": Grade.SENT_UNVERIFIABLE,
+    "braze": Grade.FAILED_RETRY,
+    "klaviyo": Grade.FAILED_RETRY,
 }
 
 

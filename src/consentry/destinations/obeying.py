@@ -9,7 +9,7 @@ everything once more, and meets the final failure again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,8 @@ from consentry.destinations.http import (
     outcome_of_error,
     outcome_of_status,
 )
-from consentry.destinations.instruction import Found, Instruction, Reading
-from consentry.destinations.message import Attempted, LastLook, Request, Response
+from consentry.destinations.instruction import Found, Instruction, Person, Reading
+from consentry.destinations.message import Attempted, LastLook, LastLookRefused, Request, Response
 
 if TYPE_CHECKING:
     from consentry.destinations.transport import OutboundClient
@@ -84,7 +84,8 @@ async def obey_all(
 
     An instruction without a part names nobody, and is gated. The digest is that of the one
     body, or the SHA-256 of the digests of all bodies, one a line. Raises what ``last_look``
-    raises: before the first request nothing was sent; later a newer order says it all again.
+    raises, as long as nothing was written. Later what is left is not sent, and the order is
+    tried again, so that what was sent stays on record and the next attempt decides anew.
     """
     found: list[list[Outcome]] = [[] for _ in range(count)]
     sent: list[str] = []
@@ -93,7 +94,12 @@ async def obey_all(
         if isinstance(part, Settled):
             outcome = part.outcome
         else:
-            outcome = await _exchanged(client, part, last_look, sent, answered)
+            try:
+                outcome = await _exchanged(client, part, last_look, sent, answered)
+            except LastLookRefused:
+                if not sent:
+                    raise
+                outcome = Outcome(Grade.FAILED_RETRY, detail="stopped: the decision has changed")
         for place in range(count) if part.whose is None else part.whose:
             found[place].append(outcome)
     return Attempted(tuple(map(worst, found)), _digest(sent), _digest(answered))
@@ -271,6 +277,24 @@ def topics_of(identity: str, ids: Mapping[str, str]) -> tuple[tuple[str, str], .
     return tuple(sorted((topic, channel) for topic, _, channel in found))
 
 
-def chunks(values: Sequence[str], most: int) -> list[Sequence[str]]:
-    """``values`` in pieces of at most ``most``."""
-    return [values[start : start + most] for start in range(0, len(values), most)]
+Named = tuple[int, str]
+"""An identifier, and the position of the instruction whose person it names."""
+
+
+def named_by(
+    instructions: Sequence[Instruction], identifiers: Callable[[Person], Sequence[str]]
+) -> list[Named]:
+    """Every identifier of one sort, with the position of its instruction."""
+    return [
+        (place, value)
+        for place, instruction in enumerate(instructions)
+        for value in identifiers(instruction.person)
+    ]
+
+
+def chunks(named: Sequence[Named], most: int) -> Iterator[tuple[tuple[int, ...], list[str]]]:
+    """Whose they are, and the identifiers, in pieces of at most ``most``."""
+    for start in range(0, len(named), most):
+        piece = named[start : start + most]
+        places = tuple(sorted({place for place, _ in piece}))
+        yield places, list(dict.fromkeys(value for _, value in piece))

@@ -17,8 +17,10 @@ import msgspec
 from consentry.core.delivery import Grade, Outcome
 from consentry.destinations import (
     amplitude,
+    braze,
     console,
     ga4,
+    klaviyo,
     meta,
     mixpanel,
     parquet,
@@ -227,6 +229,8 @@ KINDS: dict[str, Kind] = {
         _over_http(mixpanel),
         _over_http(meta),
         _over_http(tiktok),
+        _over_http(klaviyo),
+        _over_http(braze),
         _with_extra(
             "asyncpg", "postgres", _silent(postgres.SPEC, postgres.Options, postgres.Postgres)
         ),

@@ -21,8 +21,10 @@ import msgspec
 from aiohttp import ClientError, http_exceptions, web
 
 from consentry.standin.amplitude import Amplitude
+from consentry.standin.braze import Braze
 from consentry.standin.control import Journal, Mode, Moment, Plan, Refusal, Switch, plan_from
 from consentry.standin.ga4 import GA4
+from consentry.standin.klaviyo import Klaviyo
 from consentry.standin.meta import Meta
 from consentry.standin.mixpanel import Mixpanel
 from consentry.standin.rudderstack import RudderStack
@@ -63,6 +65,8 @@ class StandIn:
             Mixpanel(),
             Meta(),
             TikTok(),
+            Klaviyo(),
+            Braze(),
         )
         self._vendors = {vendor.name: vendor for vendor in vendors}
         self._switches = {name: Switch() for name in self._vendors}

@@ -1,0 +1,382 @@
+"""What Klaviyo is told of a choice, and how it is asked afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from consentry.core.delivery import Grade, Outcome
+from consentry.core.order import Verb
+from consentry.destinations.http import (
+    TransportError,
+    Unsendable,
+    outcome_of_error,
+    outcome_of_status,
+    unsent,
+)
+from consentry.destinations.inbound import text_of
+from consentry.destinations.instruction import Found, Instruction, Person, Reading
+from consentry.destinations.klaviyo_wire import (
+    FIELDS,
+    PROFILES_MAX,
+    Options,
+    identifiers,
+    is_suppressed,
+    list_request,
+    profiles_in,
+    profiles_request,
+    request_to,
+)
+from consentry.destinations.message import Attempted, LastLook, Request, Response
+from consentry.destinations.obeying import (
+    UNDOCUMENTED,
+    Named,
+    Part,
+    Question,
+    Settled,
+    chunks,
+    compared,
+    gated,
+    json_of,
+    named_by,
+    obey_all,
+    outcome_of_answer,
+    outcome_of_exactly,
+    read_all,
+    read_or_unknown,
+    topic_ids,
+)
+
+if TYPE_CHECKING:
+    from consentry.destinations.transport import OutboundClient
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """What Klaviyo said before it was told anything: the identifiers for which it is true.
+
+    ``failed`` is the outcome where it could not be asked: then it is not told either.
+    """
+
+    true_of: frozenset[str] = frozenset()
+    failed: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Answers by (channel, list id): who is on the list. ``suppressed``: by address."""
+
+    on_list: Mapping[tuple[str, str], Holds] = field(default_factory=dict)
+    suppressed: Holds = Holds()
+
+
+async def _known(
+    client: OutboundClient,
+    instructions: Sequence[Instruction],
+    options: Options,
+    last_look: LastLook | None,
+) -> Known:
+    first = instructions[0]
+    named, _ = topic_ids(first, options.lists, "lists")
+    if first.verb is Verb.SUPPRESS:
+        on_list = {}
+        for channel, identity in dict.fromkeys(named):
+            values = _all(instructions, channel)
+            requests = [list_request(options, channel, identity, v) for v in values]
+            on_list[channel, identity] = await _holds(client, requests, FIELDS[channel], last_look)
+        return Known(on_list)
+    mailed = any(channel == "email" for channel, _ in named)
+    if first.verb is Verb.GRANT and mailed and not options.resubscribe:
+        requests = [profiles_request(options, "email", v) for v in _all(instructions, "email")]
+        return Known(suppressed=await _holds(client, requests, "email", last_look, suppressed=True))
+    return Known()
+
+
+def _all(instructions: Sequence[Instruction], channel: str) -> list[list[str]]:
+    named = named_by(instructions, lambda person: identifiers(channel, person))
+    return [values for _, values in chunks(named, PROFILES_MAX)]
+
+
+async def _holds(
+    client: OutboundClient,
+    requests: Sequence[Request],
+    name: str,
+    last_look: LastLook | None,
+    *,
+    suppressed: bool = False,
+) -> Holds:
+    found: set[str] = set()
+    for request in requests:
+        try:
+            response = await client.send(request, last_look)
+        except TransportError as error:
+            return Holds(failed=outcome_of_error(error))
+        outcome = outcome_of_status(response.status, response.headers)
+        if response.status == 404:
+            return Holds(failed=Outcome(Grade.FAILED_FINAL, 404, "there is no such list"))
+        profiles = profiles_in(json_of(response)) if response.status == 200 else None
+        if profiles is None:
+            if outcome.grade is Grade.ACCEPTED:
+                outcome = Outcome(Grade.FAILED_RETRY, response.status, UNDOCUMENTED)
+            return Holds(failed=outcome)
+        found.update(
+            str(profile.get(name)).lower()
+            for profile in profiles
+            if not suppressed or is_suppressed(profile)
+        )
+    return Holds(frozenset(found))
+
+
+def order_parts(
+    instructions: Sequence[Instruction], options: Options, known: Known
+) -> list[Part | Settled]:
+    """What is sent for orders that share verb, ``whole`` and topics. Pure."""
+    first = instructions[0]
+    if first.verb is Verb.ERASE:
+        return _erase_parts(instructions, options)
+    parts: list[Part | Settled] = []
+    if first.whole:
+        parts += _whole_parts(instructions, options)
+    named, missing = topic_ids(first, options.lists, "lists")
+    parts += missing
+    for channel, identity in dict.fromkeys(named):
+        parts += _topic_parts(instructions, options, known, channel, identity)
+    return parts
+
+
+def _whole_parts(instructions: Sequence[Instruction], options: Options) -> list[Part | Settled]:
+    withdrawn = instructions[0].verb is Verb.SUPPRESS
+    job = f"profile-suppression-bulk-{'create' if withdrawn else 'delete'}-job"
+    parts: list[Part | Settled] = []
+    mails = named_by(instructions, lambda person: person.emails)
+    for whose, values in chunks(mails, PROFILES_MAX):
+        profiles = [{"type": "profile", "attributes": {"email": email}} for email in values]
+        data = {"type": job, "attributes": {"profiles": {"data": profiles}}}
+        parts.append(Part(request_to(options, "POST", f"{job}s", data), outcome_of_job, whose))
+    if withdrawn:
+        numbers = named_by(instructions, lambda person: person.phones)
+        for whose, values in chunks(numbers, PROFILES_MAX):
+            parts.append(_subscription_part(options, "delete", "sms", values, whose))
+    else:
+        parts += [
+            gated("Klaviyo lifts no suppression of a phone number", (place,))
+            for place, instruction in enumerate(instructions)
+            if instruction.person.phones and not instruction.person.emails
+        ]
+    return parts
+
+
+def _topic_parts(
+    instructions: Sequence[Instruction],
+    options: Options,
+    known: Known,
+    channel: str,
+    identity: str,
+) -> list[Part | Settled]:
+    withdrawn = instructions[0].verb is Verb.SUPPRESS
+    named = named_by(instructions, lambda person: identifiers(channel, person))
+    holds = known.on_list.get((channel, identity)) if withdrawn else Holds()
+    if not withdrawn and channel == "email" and not options.resubscribe:
+        holds = known.suppressed
+    if holds is None:
+        holds = Holds(failed=Outcome(Grade.FAILED_RETRY, detail="the list was not asked"))
+    if holds.failed is not None:
+        return [Settled(holds.failed, tuple(sorted({place for place, _ in named})))]
+    told: list[Named] = []
+    kept: list[Named] = []
+    for place, value in named:
+        (told if (value.lower() in holds.true_of) is withdrawn else kept).append((place, value))
+    job = "delete" if withdrawn else "create"
+    parts: list[Part | Settled] = [
+        _subscription_part(options, job, channel, values, whose, identity)
+        for whose, values in chunks(told, PROFILES_MAX)
+    ]
+    for place, _ in kept:
+        parts.append(_not_told(withdrawn, place))
+    return parts
+
+
+def _not_told(withdrawn: bool, place: int) -> Settled:
+    if withdrawn:
+        return Settled(Outcome(Grade.NOOP, detail="not on the list: nothing to stop"), (place,))
+    detail = "Klaviyo holds an opt-out, which a subscription would lift: resubscribe is off"
+    return gated(detail, (place,))
+
+
+def _subscription_part(
+    options: Options,
+    job: str,
+    channel: str,
+    values: Sequence[str],
+    whose: tuple[int, ...],
+    list_id: str | None = None,
+) -> Part:
+    """A bulk job for at most 100. Without a list an unsubscription is for the whole channel."""
+    consent = {"consent": "UNSUBSCRIBED" if job == "delete" else "SUBSCRIBED"}
+    profiles = [
+        {
+            "type": "profile",
+            "attributes": {
+                FIELDS[channel]: value,
+                "subscriptions": {channel: {"marketing": consent}},
+            },
+        }
+        for value in values
+    ]
+    kind = f"profile-subscription-bulk-{job}-job"
+    data: dict[str, Any] = {"type": kind, "attributes": {"profiles": {"data": profiles}}}
+    if list_id is not None:
+        data["relationships"] = {"list": {"data": {"type": "list", "id": list_id}}}
+    return Part(request_to(options, "POST", f"{kind}s", data), outcome_of_accepted, whose)
+
+
+def _erase_parts(instructions: Sequence[Instruction], options: Options) -> list[Part | Settled]:
+    """A deletion job names exactly one identifier."""
+    parts: list[Part | Settled] = []
+    sorts: tuple[tuple[str, Callable[[Person], Sequence[str]]], ...] = (
+        ("email", lambda person: person.emails),
+        ("phone_number", lambda person: person.phones),
+    )
+    for name, of in sorts:
+        for place, value in named_by(instructions, of):
+            profile = {"data": {"type": "profile", "attributes": {name: value}}}
+            data = {"type": "data-privacy-deletion-job", "attributes": {"profile": profile}}
+            request = request_to(options, "POST", "data-privacy-deletion-jobs", data)
+            parts.append(Part(request, outcome_of_accepted, (place,)))
+    return parts
+
+
+def outcome_of_accepted(response: Response) -> Outcome:
+    """202 without a body is all that these jobs say. It cannot be told from doing nothing."""
+    return outcome_of_exactly(response, 202)
+
+
+def outcome_of_job(response: Response) -> Outcome:
+    """202 with the job, whose id is kept to ask about it."""
+
+    def read(document: Any) -> Outcome | None:
+        job = text_of(document, "data", "id")
+        return Outcome(Grade.ACCEPTED, 202, "HTTP 202", ref=job) if job else None
+
+    return outcome_of_answer(response, read, expected=(202,))
+
+
+async def obey(
+    client: OutboundClient,
+    instructions: Sequence[Instruction],
+    options: Options,
+    last_look: LastLook | None,
+) -> Attempted:
+    """One attempt for up to 50 orders that share verb, ``whole`` and topics."""
+    known = await _known(client, instructions, options, last_look)
+    try:
+        parts = order_parts(instructions, options, known)
+    except Unsendable as reason:
+        return unsent(reason, instructions)
+    return await obey_all(client, parts, len(instructions), last_look)
+
+
+# Asking again
+
+
+async def read_back(
+    client: OutboundClient, instruction: Instruction, options: Options, ref: str
+) -> Reading:
+    """The profile's own state. A suppression that does not show yet is its job's to explain."""
+    reading = await read_all(client, questions_for(instruction, options))
+    if reading.found is Found.DIFFERENT and ref:
+        withdrawn = instruction.verb is Verb.SUPPRESS
+        job = f"profile-suppression-bulk-{'create' if withdrawn else 'delete'}-jobs"
+        asked = [
+            Question(request_to(options, "GET", f"{job}/{quote(each, safe='')}"), _job_reading)
+            for each in ref.split()
+        ]
+        if (await read_all(client, asked)).found is Found.PENDING:
+            return Reading(Found.PENDING, detail="its job is not done yet")
+    return reading
+
+
+def questions_for(instruction: Instruction, options: Options) -> list[Question]:
+    """What is asked after an order: who is on the lists, who may be mailed, who is there."""
+    person, verb = instruction.person, instruction.verb
+    if verb is Verb.ERASE:
+        return [
+            Question(profiles_request(options, name, values), _gone)
+            for name, values in (("email", person.emails), ("phone_number", person.phones))
+            if values
+        ]
+    asked: list[Question] = []
+    if instruction.whole and person.emails:
+        asked.append(
+            Question(
+                profiles_request(options, "email", person.emails),
+                partial(_suppression_reading, verb),
+            )
+        )
+    named, _ = topic_ids(instruction, options.lists, "lists")
+    for channel, identity in dict.fromkeys(named):
+        if values := identifiers(channel, person):
+            request = list_request(options, channel, identity, values)
+            asked.append(Question(request, partial(_list_reading, verb, len(values))))
+    return asked
+
+
+def _gone(response: Response) -> Reading:
+    def read(document: Any) -> Reading | None:
+        profiles = profiles_in(document)
+        if profiles is None:
+            return None
+        if profiles:  # a deletion takes its time, and Klaviyo names no job to ask about
+            return Reading(Found.PENDING, detail="the profile is still there")
+        return Reading(Found.EQUAL, detail="there is no such profile")
+
+    return read_or_unknown(response, read)
+
+
+def _suppression_reading(verb: Verb, response: Response) -> Reading:
+    def read(document: Any) -> Reading | None:
+        profiles = profiles_in(document)
+        if profiles is None:
+            return None
+        may = [_may_be_mailed(profile) for profile in profiles]
+        held = ", ".join("may be mailed" if each else "suppressed" for each in may)
+        if verb is Verb.SUPPRESS:
+            return compared(not any(may), held or "no such profile")
+        if not may:
+            return Reading(Found.UNKNOWN, detail="there is no such profile")
+        return compared(all(may), held)
+
+    return read_or_unknown(response, read)
+
+
+def _may_be_mailed(profile: Mapping[str, Any]) -> bool:
+    """Without a word about it Klaviyo may mail: silence is no suppression."""
+    held: Any = profile
+    for name in ("subscriptions", "email", "marketing", "can_receive_email_marketing"):
+        held = held.get(name) if isinstance(held, Mapping) else None
+    return held is not False
+
+
+def _list_reading(verb: Verb, of: int, response: Response) -> Reading:
+    def read(document: Any) -> Reading | None:
+        profiles = profiles_in(document)
+        if profiles is None:
+            return None
+        wanted = 0 if verb is Verb.SUPPRESS else of
+        return compared(len(profiles) == wanted, f"{len(profiles)} of {of} on the list")
+
+    return read_or_unknown(response, read)
+
+
+def _job_reading(response: Response) -> Reading:
+    def read(document: Any) -> Reading | None:
+        status = text_of(document, "data", "attributes", "status")
+        if not status:
+            return None
+        done = status == "complete"
+        return Reading(Found.EQUAL if done else Found.PENDING, Grade.JOB_DONE, status)
+
+    return read_or_unknown(response, read)
