@@ -11,7 +11,7 @@ from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations.braze_wire import NAMED_MAX, Options, request_to
 from consentry.destinations.http import Unsendable, outcome_of_status, unsent
-from consentry.destinations.inbound import objects
+from consentry.destinations.inbound import objects, text_of
 from consentry.destinations.instruction import Found, Instruction, Person, Reading
 from consentry.destinations.message import Attempted, LastLook, Response
 from consentry.destinations.obeying import (
@@ -27,6 +27,7 @@ from consentry.destinations.obeying import (
     read_all,
     read_or_unknown,
     topic_ids,
+    word,
 )
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ def _group_reading(verb: Verb, response: Response) -> Reading:
             return None
         (held,) = status.values()
         if held not in ("Subscribed", "Unsubscribed"):
-            return Reading(Found.UNKNOWN, detail=f"it says: {str(held)[:20]}")
+            return Reading(Found.UNKNOWN, detail=f"it says: {word(held, 'Unknown')}")
         return compared((held == "Unsubscribed") is (verb is Verb.SUPPRESS), held)
 
     return read_or_unknown(response, read)
@@ -255,12 +256,15 @@ def _profile_reading(verb: Verb, response: Response) -> Reading:
         if verb is Verb.ERASE:
             there = "the profile is still there"
             return Reading(Found.PENDING, detail=there) if users else compared(True, "no profile")
-        held = {(u.get("email_subscribe"), u.get("push_subscribe")) for u in objects(users)}
+        held = {
+            (text_of(u, "email_subscribe"), text_of(u, "push_subscribe")) for u in objects(users)
+        }
         if not held:
             return Reading(Found.UNKNOWN, detail="there is no such profile")
         wanted = "unsubscribed" if verb is Verb.SUPPRESS else "subscribed"
-        texts = ", ".join(sorted(f"email {mail}, push {push}" for mail, push in held))
-        return compared(held == {(wanted, wanted)}, texts)
+        known = ("subscribed", "unsubscribed", "opted_in")
+        texts = sorted(f"email {word(m, *known)}, push {word(p, *known)}" for m, p in held)
+        return compared(held == {(wanted, wanted)}, "; ".join(texts))
 
     if response.status == 201:
         response = Response(200, response.headers, response.body)

@@ -48,6 +48,7 @@ from consentry.destinations.obeying import (
     read_all,
     read_or_unknown,
     topic_ids,
+    word,
 )
 
 if TYPE_CHECKING:
@@ -376,7 +377,8 @@ def _job_reading(response: Response) -> Reading:
         status = text_of(document, "data", "attributes", "status")
         if not status:
             return None
-        done = status == "complete"
-        return Reading(Found.EQUAL if done else Found.PENDING, Grade.JOB_DONE, status)
+        said = word(status, "queued", "processing", "complete", "cancelled")
+        done = Found.EQUAL if status == "complete" else Found.PENDING
+        return Reading(done, Grade.JOB_DONE, said)
 
     return read_or_unknown(response, read)

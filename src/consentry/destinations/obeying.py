@@ -195,8 +195,13 @@ def read_or_unknown(
     return reading or Reading(Found.UNKNOWN, detail="the answer is not what is documented")
 
 
+def word(value: object, *known: str) -> str:
+    """The vendor's word, if it is one of the known: nothing else of an answer is ever shown."""
+    return value if isinstance(value, str) and value in known else "something else"
+
+
 def compared(equal: bool, held: str) -> Reading:
-    """What is held, beside what was told. ``held`` is the vendor's word for it."""
+    """What is held, beside what was told. ``held`` is a word of ours, or a `word` of theirs."""
     return Reading(Found.EQUAL if equal else Found.DIFFERENT, detail=f"it says: {held}")
 
 
