@@ -20,6 +20,7 @@ from consentry.destinations.transport import OutboundClient
 from consentry.secret import Secret
 from tests.destinations.instructions import instruction
 from tests.destinations.messages import track
+from tests.destinations.service_account import service_account
 
 # The least that each kind needs, pointing at a port where nobody listens.
 NOWHERE = "http://127.0.0.1:1"
@@ -32,6 +33,12 @@ LEAST: dict[str, dict[str, Any]] = {
     "mixpanel": {"token": ["k"], "base_url": NOWHERE, "app_url": NOWHERE},
     "meta": {"dataset_id": "1", "access_token": ["k"], "base_url": NOWHERE},
     "tiktok": {"event_source_id": "1", "access_token": ["k"], "base_url": NOWHERE},
+    "datamanager": {
+        "account_id": "1",
+        "conversion_id": "2",
+        "service_account": [service_account()],
+        "token_url": NOWHERE,
+    },
     "postgres": {"url": ["postgresql://u:p@127.0.0.1:1/d"], "allow_private_host": True},
     "parquet": {"path": "/dev/null/events"},
     "console": {},
@@ -70,6 +77,7 @@ FOUND = {
     "mixpanel": Grade.FAILED_RETRY,
     "meta": Grade.FAILED_FINAL,  # the event is too old for it
     "tiktok": Grade.FAILED_RETRY,
+    "datamanager": Grade.FAILED_RETRY,
     "postgres": Grade.FAILED_RETRY,
     "parquet": Grade.FAILED_FINAL,
     "console": Grade.SENT_UNVERIFIABLE,

@@ -13,14 +13,17 @@ from typing import Any
 
 from consentry.core.delivery import Grade
 from consentry.core.order import Verb
-from consentry.destinations import amplitude, meta, mixpanel, segment, tiktok
+from consentry.destinations import amplitude, datamanager, ga4, meta, mixpanel, segment, tiktok
 from consentry.destinations.instruction import Found
 from consentry.destinations.message import Message
 from consentry.secret import Secret
 from tests.destinations.messages import track
+from tests.destinations.service_account import service_account
 
 KEY = (Secret("k3y"),)
+ACCOUNT = (Secret(service_account()),)
 TOKEN = (Secret("t0ken"),)
+SENT = {"ok", "noop", "partial", "garbage"}
 MODES = ("ok", "noop", "partial", "429", "401", "5xx", "slow", "reset", "garbage", "truncate")
 USUAL: Mapping[str, Grade] = {
     "ok": Grade.ACCEPTED,
@@ -135,6 +138,39 @@ VENDORS = (
         ),
         {"partial": Grade.NOOP},
         {Verb.SUPPRESS: Told({"partial": Grade.NOOP}, {}, suppressed)},
+    ),
+    Vendor(
+        ga4,
+        lambda base: ga4.Options(
+            api_secret=KEY,
+            measurement_id="G-1",
+            base_url=f"{base}/ga4",
+            property_id="7",
+            service_account=ACCOUNT,
+            admin_url=f"{base}/ga4",
+            token_url=f"{base}/google/token",
+        ),
+        dict.fromkeys(SENT, Grade.SENT_UNVERIFIABLE),
+        {Verb.ERASE: Told({"noop": Grade.ACCEPTED}, {}, erased)},
+    ),
+    Vendor(
+        datamanager,
+        lambda base: datamanager.Options(
+            account_id="1",
+            conversion_id="2",
+            audience_ids=("3",),
+            service_account=ACCOUNT,
+            base_url=f"{base}/datamanager",
+            token_url=f"{base}/google/token",
+        ),
+        {"noop": Grade.ACCEPTED},  # what became of it is worked out later
+        {
+            Verb.SUPPRESS: Told(
+                {"noop": Grade.ACCEPTED},
+                {"ok": Found.EQUAL, "noop": Found.DIFFERENT, "partial": Found.DIFFERENT},
+                suppressed,
+            )
+        },
     ),
 )
 BY_NAME = {vendor.name: vendor for vendor in VENDORS}

@@ -6,12 +6,15 @@ checked here before sending, and an attempt never proves more than that it was s
 The consent members tell Google what it may use an event *for*. They are no gate: whether
 the event may go at all is decided before this module is asked. Each is GRANTED only if its
 category is a clear yes now.
+
+An erasure is a call of the Admin API, one per identifier (google/analytics/admin/v1alpha,
+submitUserDeletion). It is acknowledged and cannot be asked about. A withdrawal is a gate.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -19,8 +22,19 @@ from urllib.parse import quote
 import msgspec
 
 from consentry.core.delivery import Grade, Outcome
-from consentry.destinations import ga4_events
+from consentry.core.order import Verb
+from consentry.destinations import ga4_events, google
 from consentry.destinations.addresses import parse_target
+from consentry.destinations.batches import (
+    follow,
+    object_of,
+    rows_in,
+    same_for,
+    unconfigured,
+    unreadable,
+    untaken,
+)
+from consentry.destinations.common import JSON, at, check_base
 from consentry.destinations.http import (
     Unsendable,
     exchange,
@@ -28,6 +42,7 @@ from consentry.destinations.http import (
     outcome_of_status,
     unsent,
 )
+from consentry.destinations.instruction import Instruction, Orders
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
 from consentry.destinations.spec import Spec
 from consentry.secret import Secret
@@ -45,6 +60,16 @@ SPEC = Spec(
     best=Grade.SENT_UNVERIFIABLE,
 )
 
+ORDERS = Orders(
+    verbs={Verb.ERASE: Grade.ACCEPTED},
+    needs=frozenset({"user_ids", "anonymous_ids"}),
+    cannot=(
+        "A withdrawal is gated: GA4 has no opt-out on its server. An erasure is acknowledged and "
+        "cannot be asked about; what was exported before, to BigQuery say, stays."
+    ),
+)
+# analytics.edit: as Google's own clients ask for; no document that we saw names the scope.
+SCOPE = "https://www.googleapis.com/auth/analytics.edit"
 OLDEST = timedelta(days=3)
 LONGEST_ID = 256
 
@@ -58,6 +83,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ``base_url``: the collection host.
     ``ad_user_data_category``, ``ad_personalization_category``: ids of the categories
     whose grant fills ``consent.ad_user_data`` and ``consent.ad_personalization``.
+    ``property_id``: the number of the property, for erasures, with ``service_account`` (the JSON
+    key of a service account) or ``service_account_file`` (its file). Without them an erasure
+    stays open. ``admin_url``: the Admin API. ``token_url``: where the key is exchanged.
     """
 
     api_secret: tuple[Secret, ...]
@@ -66,8 +94,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     base_url: str = "https://www.google-analytics.com"
     ad_user_data_category: str = "advertising"
     ad_personalization_category: str = "advertising"
+    property_id: str | None = None
+    service_account: tuple[Secret, ...] = ()
+    service_account_file: str | None = None
+    admin_url: str = "https://analyticsadmin.googleapis.com"
+    token_url: str = google.TOKEN_URL
 
     def __post_init__(self) -> None:
+        check_base("admin_url", self.admin_url)
+        google.check_access(self.service_account, self.service_account_file, self.token_url)
+        if self.property_id is not None and not self.property_id.isdecimal():
+            raise ValueError("property_id: must be the number of the property")
         parse_target(self.base_url, allow_private=True)  # its form; the client judges the place
         if "?" in self.base_url:
             raise ValueError("base_url: must not hold a query")
@@ -166,3 +203,56 @@ async def send(
     except Unsendable as reason:
         return unsent(reason, messages)
     return await exchange(client, request, messages, outcomes_of, last_look)
+
+
+def erase_request(name: str, identity: str, token: str, options: Options) -> Request:
+    """The deletion of one identifier; ``name`` is its member. Raises `Unsendable`."""
+    url = at(options.admin_url, f"/v1alpha/properties/{options.property_id}:submitUserDeletion")
+    headers = (("Authorization", f"Bearer {token}"), JSON)
+    return Request("POST", url, headers, json_body({name: identity}))
+
+
+def erase_outcomes(response: Response, whom: Sequence[object]) -> tuple[Outcome, ...]:
+    """Accepted, where it says from when on it deletes."""
+    usual = outcome_of_status(response.status, response.headers)
+    if usual.grade is Grade.ACCEPTED:
+        since = object_of(response).get("deletionRequestTime")
+        if not isinstance(since, str) or not since:
+            return same_for(unreadable(response), whom)
+        usual = Outcome(Grade.ACCEPTED, response.status, "deletion requested")
+    return same_for(usual, whom)
+
+
+async def obey(
+    client: OutboundClient,
+    instructions: Sequence[Instruction],
+    options: Options,
+    last_look: LastLook | None,
+) -> Attempted:
+    """A deletion for every identifier of the person."""
+    if instructions[0].verb not in ORDERS.verbs:
+        return untaken(instructions)
+    access = google.access_of(
+        options.service_account, options.service_account_file, options.token_url, SCOPE
+    )
+    if access is None or options.property_id is None:
+        return unconfigured(instructions, "property_id or service_account")
+    device = "clientId" if options.measurement_id else "appInstanceId"
+    rows = [
+        (n, pair)
+        for n, one in enumerate(instructions)
+        for pair in (
+            *(("userId", identity) for identity in one.person.user_ids),
+            *((device, identity) for identity in one.person.anonymous_ids),
+        )
+    ]
+
+    def attempt(token: str) -> Awaitable[Attempted]:
+        steps, settled = rows_in(
+            rows, 1, lambda pairs: erase_request(*pairs[0], token, options), erase_outcomes
+        )
+        return follow(client, len(instructions), steps, last_look, settled=settled)
+
+    if not rows:
+        return await follow(client, len(instructions), (), last_look)
+    return await google.with_token(client, access, len(instructions), attempt)

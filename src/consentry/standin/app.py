@@ -23,7 +23,9 @@ from aiohttp import ClientError, http_exceptions, web
 from consentry.standin.amplitude import Amplitude
 from consentry.standin.braze import Braze
 from consentry.standin.control import Journal, Mode, Moment, Plan, Refusal, Switch, plan_from
+from consentry.standin.datamanager import DataManager
 from consentry.standin.ga4 import GA4
+from consentry.standin.google import Google
 from consentry.standin.klaviyo import Klaviyo
 from consentry.standin.meta import Meta
 from consentry.standin.mixpanel import Mixpanel
@@ -67,6 +69,8 @@ class StandIn:
             TikTok(),
             Klaviyo(),
             Braze(),
+            Google(),
+            DataManager(),
         )
         self._vendors = {vendor.name: vendor for vendor in vendors}
         self._switches = {name: Switch() for name in self._vendors}
