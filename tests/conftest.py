@@ -1,6 +1,8 @@
 """Hypothesis profiles: the same few examples each time, or many new ones.
 
 ``HYPOTHESIS_PROFILE=soak`` searches for as long as somebody cares to wait.
+
+And the one Chromium of a run, which is started by the first test that needs it.
 """
 
 from __future__ import annotations
@@ -9,9 +11,15 @@ import math
 import os
 import resource
 import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+if TYPE_CHECKING:  # a mutant's tests have none of it
+    from tests.browser import Browser
+    from tests.sdk.site import Site
 
 _SLOW_MACHINES = (HealthCheck.too_slow, HealthCheck.data_too_large)
 
@@ -84,3 +92,21 @@ class Clocked:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.write_line(f"\n  {text}")
+
+
+@pytest.fixture(scope="session")
+def town() -> Iterator[Site]:
+    """What every name that ends in ``.test`` leads to."""
+    from tests.sdk.site import site
+
+    with site() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser(town: Site) -> Iterator[Browser]:
+    """Chromium, once for all tests of a worker."""
+    from tests.browser import chromium
+
+    with chromium(f"--host-resolver-rules=MAP *.test 127.0.0.1:{town.port}") as running:
+        yield running

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from tests.browser import chromium
 from tests.e2e.asking import choose
-from tests.e2e.page_browser import chromium
+from tests.e2e.page_browser import reader
 from tests.e2e.paging import PAGES, link, shop, sign_up, smtp
 from tests.mailbox import link_in, mailbox
 
@@ -36,8 +37,8 @@ def main(folder: Path = FOLDER) -> None:
             "confirm-light": (link_in(box.one_to("ben@example.com")), LOW),
         }
         for name, (url, context) in pictures.items():
-            with browser.visitor(url, **context) as visitor:
-                visitor.do("shot", path=str(folder / f"{name}.webp"))
+            with reader(browser, url, **context) as page:
+                page.shot(folder / f"{name}.webp", whole=True)
 
 
 if __name__ == "__main__":

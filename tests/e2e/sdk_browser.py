@@ -1,25 +1,20 @@
-"""One Chromium for all browser tests, driven by lines of JSON."""
+"""The shop of the SDK tests: a page with analytics.js, and one visitor before it."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
-from tests.e2e.sdk_world import JS
+from tests.browser import JS, Browser, Page
+from tests.sdk.bundled import bundled
+from tests.served import served
 
 
-@dataclass
-class Page:
+class ShopPage(Page):
     """A page of the shop, in a visitor's profile of its own."""
 
-    browser: Browser
-    name: str
     anonymous_id: str = ""
 
     def start(self, **options: Any) -> str:
@@ -47,89 +42,27 @@ class Page:
 
     def failures(self) -> list[str]:
         """Errors of the page, and events that the SDK gave up on."""
-        found: list[str] = self.browser.ask("failures", page=self.name)
-        return found
-
-    def leave(self, url: str) -> None:
-        """Go to another page, while events may still be waiting in this one."""
-        self.browser.ask("leave", page=self.name, url=url)
-
-    def close(self) -> None:
-        """The visitor is gone."""
-        self.browser.ask("close", page=self.name)
+        given_up: list[str] = self.eval("window.shop?.failures ?? []")
+        return self.said("page") + given_up
 
     def _run(self, member: str, *args: Any) -> Any:
-        return self.browser.ask("run", page=self.name, member=member, args=args)
+        return self.eval(f"window.shop.{member}(...{json.dumps(args)})")
 
 
-@dataclass
-class Browser:
-    """A running Chromium and the small web server that serves the shop."""
-
-    process: subprocess.Popen[str]
-    _names: Iterator[int] = field(default_factory=itertools.count)
-
-    @contextlib.contextmanager
-    def page(self, url: str) -> Iterator[Page]:
-        """Open the shop as somebody new."""
-        opened = Page(self, f"page{next(self._names)}")
-        self.ask("open", page=opened.name, url=url)
-        try:
-            yield opened
-        finally:
-            opened.close()
-
-    def ask(self, command: str, **more: Any) -> Any:
-        """One command, and its answer."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"do": command, **more}) + "\n")
-        self.process.stdin.flush()
-        answer = self.read()
-        assert "error" not in answer, answer["error"]
-        return answer["value"]
-
-    def read(self) -> dict[str, Any]:
-        """The next line that it says."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, "the browser's driver ended"
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-
-def executable() -> str:
-    """Where Debian's Chromium is."""
-    found = shutil.which("chromium")
-    assert found is not None, "these tests need Debian's chromium"
-    return found
-
-
-def chromium(shop_port: int) -> contextlib.AbstractContextManager[Browser]:
-    """Launch it, with the shop on a port; stop both at the end."""
-    return driven("browser.mjs", str(shop_port), executable())
+def shop_pages() -> contextlib.AbstractContextManager[str]:
+    """Serve the shop; its origin."""
+    return served(
+        {
+            "/": ("text/html", (JS / "page.html").read_bytes()),
+            "/page.js": ("text/javascript", bundled("page.mjs").encode()),
+        }
+    )
 
 
 @contextlib.contextmanager
-def driven(*program: str) -> Iterator[Browser]:
-    """A driver that takes commands once it has said that it is ready; stop it at the end."""
-    process = subprocess.Popen(
-        ["node", *program],
-        cwd=JS,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        running = Browser(process)
-        assert "ready" in running.read()
-        yield running
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(20)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
+def shop_page(browser: Browser, url: str) -> Iterator[ShopPage]:
+    """Open the shop as somebody new."""
+    with browser.visitor() as visitor:
+        page: ShopPage = visitor.tab(ShopPage)
+        page.goto(url)
+        yield page

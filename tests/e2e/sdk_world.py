@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.browser import JS
 from tests.e2e.sdk_proxy import Proxy, proxy
 from tests.running import BACKEND_KEY, Server, StandIn, call, server, stand_in, wait_for
 
-JS = Path(__file__).parent / "js"
 SLOW_KEY = "wk_slow"
 SLOW_SECRETS = {
     name: f"slow-{name}-0123456789-0123456789-0123456789" for name in ("python_sdk", "node_sdk")

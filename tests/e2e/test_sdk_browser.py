@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.sdk_browser import Browser, Page, chromium
+from tests.browser import Browser
+from tests.e2e.sdk_browser import ShopPage, shop_page, shop_pages
 from tests.e2e.sdk_calls import UPDATE, YES
 from tests.e2e.sdk_proxy import Fault
 from tests.e2e.sdk_world import ANALYTICS, BOTH, NOTHING, SLOW_KEY, World, waiting, world
-from tests.running import WRITE_KEY, call, free_port, wait_for
+from tests.running import WRITE_KEY, call, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
@@ -27,19 +28,14 @@ SHORT_PATHS |= {"group": "/v1/g", "alias": "/v1/a"}
 
 
 @pytest.fixture(scope="module")
-def shop() -> str:
-    return f"http://127.0.0.1:{free_port()}"
+def shop() -> Iterator[str]:
+    with shop_pages() as origin:
+        yield origin
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, shop: str) -> Iterator[World]:
     with world(tmp_path_factory.mktemp("browser"), origin=shop) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser(shop: str) -> Iterator[Browser]:
-    with chromium(int(shop.rpartition(":")[2])) as running:
         yield running
 
 
@@ -50,13 +46,13 @@ def here(shared: World) -> World:
 
 
 @pytest.fixture
-def page(browser: Browser, shop: str) -> Iterator[Page]:
-    with browser.page(shop) as opened:
+def page(browser: Browser, shop: str) -> Iterator[ShopPage]:
+    with shop_page(browser, shop) as opened:
         yield opened
         assert opened.failures() == []
 
 
-def start(here: World, page: Page, **options: Any) -> str:
+def start(here: World, page: ShopPage, **options: Any) -> str:
     """Load analytics.js from the server's own settings."""
     plain: dict[str, Any] = {
         "writeKey": WRITE_KEY,
@@ -93,7 +89,7 @@ def stranger(here: World, anonymous_id: str, context: dict[str, Any] | None = No
 @pytest.mark.parametrize("segment", STRATEGIES)
 @pytest.mark.parametrize("model", ["opt-in", "opt-out"])
 def test_a_visitor_chooses_and_changes_her_mind(
-    here: World, page: Page, model: str, segment: dict[str, Any]
+    here: World, page: ShopPage, model: str, segment: dict[str, Any]
 ) -> None:
     nothing = {"analytics": False, "advertising": False}
     visitor = start(here, page, model=model, segment=segment, categories=nothing)
@@ -135,7 +131,7 @@ def test_a_visitor_chooses_and_changes_her_mind(
 
 
 @pytest.mark.parametrize("segment", STRATEGIES)
-def test_every_call_type(here: World, page: Page, segment: dict[str, Any]) -> None:
+def test_every_call_type(here: World, page: ShopPage, segment: dict[str, Any]) -> None:
     yes = {"analytics": True, "advertising": True}
     start(here, page, model="opt-in", segment=segment, categories=yes)
     page.call("page", "Home")
@@ -157,7 +153,7 @@ def test_every_call_type(here: World, page: Page, segment: dict[str, Any]) -> No
         assert [e.path for e in sent] == [SHORT_PATHS[e.messages[0]["type"]] for e in sent]
 
 
-def test_the_browser_asks_once_per_path(here: World, page: Page, shop: str) -> None:
+def test_the_browser_asks_once_per_path(here: World, page: ShopPage, shop: str) -> None:
     """A retry, which brings another header, costs no second preflight."""
     start(here, page)
     here.proxy.fail(Fault.UNAVAILABLE)
@@ -178,7 +174,7 @@ def test_another_site_may_not_use_the_key(here: World, browser: Browser, shop: s
     body = json.dumps({"writeKey": WRITE_KEY, "batch": [message]})
     plain = {"method": "POST", "body": body, "headers": {"content-type": "text/plain"}}
     signed = {**plain, "headers": {"authorization": "Basic d2tfd2Vic2l0ZTo="}}
-    with browser.page(shop.replace("127.0.0.1", "localhost")) as page:
+    with shop_page(browser, shop.replace("127.0.0.1", "localhost")) as page:
         settings = f"{here.proxy.base}/v1/projects/{WRITE_KEY}/settings"
         assert page.fetch(settings, {}) == "blocked"
         assert page.fetch(f"{here.proxy.base}/v1/b", signed) == "blocked"
@@ -191,7 +187,7 @@ def test_another_site_may_not_use_the_key(here: World, browser: Browser, shop: s
 
 @pytest.mark.parametrize("segment", STRATEGIES)
 def test_the_browser_waits_as_long_as_it_was_asked_to(
-    here: World, page: Page, segment: dict[str, Any]
+    here: World, page: ShopPage, segment: dict[str, Any]
 ) -> None:
     """Five events may come at once, then one every two seconds; none is lost."""
     key = f"{SLOW_KEY}_{'batching' if segment else 'standard'}"
@@ -214,7 +210,7 @@ def test_the_browser_waits_as_long_as_it_was_asked_to(
 @pytest.mark.parametrize("fault", [Fault.LOST_ANSWER, Fault.UNAVAILABLE])
 @pytest.mark.parametrize("segment", STRATEGIES)
 def test_a_retry_delivers_once(
-    here: World, page: Page, segment: dict[str, Any], fault: Fault
+    here: World, page: ShopPage, segment: dict[str, Any], fault: Fault
 ) -> None:
     yes = {"analytics": True, "advertising": True}
     start(here, page, model="opt-in", segment=segment, categories=yes)
@@ -227,7 +223,7 @@ def test_a_retry_delivers_once(
 
 
 def test_what_waits_in_a_page_is_sent_when_the_visitor_leaves(
-    here: World, page: Page, shop: str
+    here: World, page: ShopPage, shop: str
 ) -> None:
     slow = {"strategy": "batching", "config": {"size": 20, "timeout": 600_000}}
     yes = {"analytics": True, "advertising": False}
@@ -235,12 +231,12 @@ def test_what_waits_in_a_page_is_sent_when_the_visitor_leaves(
     page.call("track", "Read")
     page.call("track", "Left")
     assert here.proxy.posts == []
-    page.leave(f"{shop}/elsewhere")
+    page.goto(f"{shop}/elsewhere")
     arrived(here, 2)
     here.check([ANALYTICS] * 2)
 
 
-def test_a_withdrawal_stops_what_the_page_has_queued(here: World, page: Page) -> None:
+def test_a_withdrawal_stops_what_the_page_has_queued(here: World, page: ShopPage) -> None:
     yes = {"analytics": True, "advertising": True}
     visitor = start(here, page, model="opt-in", categories=yes)
     here.vendors.mode("webhook", "5xx")
@@ -255,7 +251,7 @@ def test_a_withdrawal_stops_what_the_page_has_queued(here: World, page: Page) ->
     here.check([NOTHING | {"mirror", "rudder"}], changed=frozenset({0}))
 
 
-def test_a_signed_in_visitor(here: World, page: Page) -> None:
+def test_a_signed_in_visitor(here: World, page: ShopPage) -> None:
     """A page cannot grant for an account: the device's choice counts, the account's does not."""
     yes = {"analytics": True, "advertising": True}
     visitor = start(here, page, model="opt-in", categories=yes)

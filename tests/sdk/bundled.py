@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from functools import cache
 
-from tests.e2e.sdk_world import JS
+from tests.browser import JS
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A real server, the site before it, and Chromium, once for a module."""
+"""A real server, and the site before it."""
 
 from __future__ import annotations
 
@@ -6,32 +6,27 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.browser import Browser, Visitor
 from tests.e2e.conftest import acme, vendors
 from tests.running import Server
-from tests.sdk.chrome import Chrome, Visitor, chrome
-from tests.sdk.site import Site, site
-from tests.sdk.ui import Browser, chromium
+from tests.sdk.site import Site
+from tests.sdk.ui import Ui, pages
 
 __all__ = ["acme", "vendors"]
 
 
 @pytest.fixture(scope="session")
-def ui() -> Iterator[Browser]:
-    """Chromium with the page of the tests test_ui_*."""
-    with chromium() as running:
+def ui(browser: Browser) -> Iterator[Ui]:
+    """The page of the tests test_ui_*."""
+    with pages(browser) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def shared_site(acme: Server) -> Iterator[Site]:
-    with site(acme.base) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser(shared_site: Site) -> Iterator[Chrome]:
-    with chrome(shared_site.port) as running:
-        yield running
+def shared_site(town: Site, acme: Server) -> Site:
+    """The site in front of this module's server."""
+    town.upstream = acme.base.removeprefix("http://")
+    return town
 
 
 @pytest.fixture
@@ -41,7 +36,7 @@ def shop(shared_site: Site) -> Site:
 
 
 @pytest.fixture
-def visitor(browser: Chrome, shop: Site) -> Iterator[Visitor]:
+def visitor(browser: Browser, shop: Site) -> Iterator[Visitor]:
     with browser.visitor() as who:
         yield who
     shop.server = "ok"

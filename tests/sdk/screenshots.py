@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.sdk.ui import CATEGORIES, LAYOUTS, ROOT, THEMES, chromium, given
+from tests.browser import chromium
+from tests.sdk.ui import CATEGORIES, LAYOUTS, ROOT, THEMES, given, pages, signed_in
 
 FOLDER = ROOT / "docs" / "screenshots"
 WIDE = {"width": 1080, "height": 620}
 TALL = {"width": 1080, "height": 920}
+LONG = {"width": 1080, "height": 1300}
 NARROW = {"width": 390, "height": 720}
 SIGNAL = {"covers": ["advertising"], "honoured": True, "show": True}
 
@@ -31,6 +33,14 @@ def pictures() -> Iterator[Picture]:
             yield Picture(f"{surface}-{theme}", given(layout, theme, show=show), window, theme)
         yield Picture(f"{surface}-rtl", given(layout, language="ar", show=show), window)
         yield Picture(f"{surface}-mobile", given(layout, language="de", show=show), NARROW)
+    for name, theme, language, window in (
+        ("light", "light", "en", LONG),
+        ("dark", "dark", "en", LONG),
+        ("rtl", "light", "ar", LONG),
+        ("mobile", "light", "de", {**NARROW, "height": 1560}),
+    ):
+        there = signed_in(given("box", theme, language, show="centre"))
+        yield Picture(f"topics-{name}", there, window, theme)
     placeholder = given(show="placeholder", needs=["functional"])
     yield Picture("placeholder-light", placeholder, WIDE)
     yield Picture("signal-light", signalled(), TALL)
@@ -48,10 +58,10 @@ def signalled() -> dict[str, Any]:
 
 def main(folder: Path = FOLDER) -> None:
     folder.mkdir(exist_ok=True)
-    with chromium() as browser:
+    with chromium() as browser, pages(browser) as ui:
         for picture in pictures():
             context = {"viewport": picture.window, "colorScheme": picture.theme}
-            with browser.page(picture.told, **context) as page:
+            with ui.page(picture.told, **context) as page:
                 page.shot(folder / f"{picture.name}.webp")
 
 

@@ -46,7 +46,7 @@ class Site:
     """
 
     port: int
-    upstream: str
+    upstream: str = ""
     policy: dict[str, Any] | None = None
     pages: dict[str, str] = field(default_factory=dict)
     scripts: dict[str, str] = field(default_factory=dict)
@@ -178,11 +178,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def site(upstream: str) -> Iterator[Site]:
-    """Serve it; ``upstream`` is the real server's base."""
+def site() -> Iterator[Site]:
+    """Serve it. ``upstream`` is where the real server is: host and port, set by who has one."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
-    running = Site(server.server_address[1], upstream.removeprefix("http://"))
+    running = Site(server.server_address[1])
     server.RequestHandlerClass = type("Handler", (_Handler,), {"site": running})
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

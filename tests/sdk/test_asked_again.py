@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.browser import Page, Visitor
 from tests.e2e.asking import acme_with
 from tests.running import ADMIN_KEY, WRITE_KEY, Server, StandIn, call, wait_for
-from tests.sdk.chrome import Page, Visitor
 from tests.sdk.site import Site
 from tests.sdk.world import READY, html, kept
 

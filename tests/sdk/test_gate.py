@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from tests.browser import Visitor
 from tests.running import wait_for
-from tests.sdk.chrome import Visitor
 from tests.sdk.site import Site
 from tests.sdk.world import KEY, NO, READY, YES, answer, html, policy, tag
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser import Page, Visitor
 from tests.running import wait_for
-from tests.sdk.chrome import Page, Visitor
 from tests.sdk.site import Site
 from tests.sdk.world import KEY, READY, YES, answer, html, policy, tag
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser import Browser, Page, Visitor
 from tests.running import ADMIN_KEY, Server, call, wait_for
-from tests.sdk.chrome import Chrome, Page, Visitor
 from tests.sdk.site import Site
 from tests.sdk.world import (
     KEY,
@@ -134,7 +134,7 @@ def test_nothing_is_asked_again_of_who_refused(shop: Site, visitor: Visitor) -> 
     shop.pages["shop.test/"] = html("<a href='#' data-consentry-open>Privacy</a>")
     had_answered(visitor, cookie("", "analytics,advertising", age_days=100, notice="main@0"))
     visitor.open("http://shop.test/").eval(READY)
-    visitor.tab().goto("http://shop.test/").eval(NOTHING_YET)
+    visitor.open("http://shop.test/").eval(NOTHING_YET)
     assert not [path for path in shop.to("shop.test") if "consentry-ui" in path]
 
 
@@ -156,7 +156,7 @@ def test_two_tabs(shop: Site, visitor: Visitor) -> None:
 
 
 def test_a_tab_without_broadcast_finds_out_when_it_is_looked_at(
-    shop: Site, browser: Chrome
+    shop: Site, browser: Browser
 ) -> None:
     shop.policy = policy()
     shop.pages["shop.test/"] = html(TRACKED)
@@ -198,7 +198,7 @@ Object.defineProperty(Document.prototype, "cookie", { get: () => "", set() {} })
 """
 
 
-def test_with_blocked_cookies_and_storage_it_works_in_memory(shop: Site, browser: Chrome) -> None:
+def test_with_blocked_cookies_and_storage_it_works_in_memory(shop: Site, browser: Browser) -> None:
     shop.policy = policy()
     shop.pages["shop.test/"] = html(TRACKED)
     with browser.visitor(script=BLOCKED) as visitor:
@@ -215,7 +215,7 @@ GPC = {"covers": ["advertising"], "honoured": True, "show": True}
 
 
 def test_the_signal_refuses_and_an_answer_given_after_it_outweighs_it(
-    shop: Site, browser: Chrome
+    shop: Site, browser: Browser
 ) -> None:
     shop.policy = policy(gpc=GPC)
     shop.pages["shop.test/"] = html(TRACKED)
@@ -255,7 +255,7 @@ window.consentryGuard = () => order.push("guard");
 """
 
 
-def test_a_withdrawal_keeps_its_order(shop: Site, browser: Chrome) -> None:
+def test_a_withdrawal_keeps_its_order(shop: Site, browser: Browser) -> None:
     shop.policy = policy(tags=TAGS)
     head = (
         "<script src='/sdk/consentry.js'></script><script>"

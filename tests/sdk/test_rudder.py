@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.browser import Visitor
 from tests.running import wait_for
 from tests.sdk.bundled import bundled
-from tests.sdk.chrome import Visitor
 from tests.sdk.site import Site
 from tests.sdk.world import KEY, READY, YES, answer, html, kept, policy
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.browser import Page, Visitor
 from tests.running import call, wait_for
 from tests.sdk.bundled import bundled
-from tests.sdk.chrome import Page, Visitor
 from tests.sdk.site import Site
 from tests.sdk.world import (
     KEY,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.sdk.ui import LAYOUTS, ROOT, Browser, given
+from tests.sdk.ui import LAYOUTS, ROOT, Ui, given
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
@@ -16,7 +16,7 @@ YES = dict.fromkeys(NO, True)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_it_opts_out(ui: Browser, layout: str) -> None:
+def test_it_opts_out(ui: Ui, layout: str) -> None:
     with ui.page(given(layout)) as page:
         said = page.autoconsent(RULE, "optOut")
         detected = {m["cmp"] for m in said if m["type"] in ("cmpDetected", "popupFound")}
@@ -26,7 +26,7 @@ def test_it_opts_out(ui: Browser, layout: str) -> None:
         assert page.heard() == [["shown", "banner"], ["answer", NO, "reject_all", "banner"]]
 
 
-def test_it_opts_in_for_who_tells_it_to(ui: Browser) -> None:
+def test_it_opts_in_for_who_tells_it_to(ui: Ui) -> None:
     with ui.page(given()) as page:
         said = page.autoconsent(RULE, "optIn")
         assert [m["result"] for m in said if m["type"] == "optInResult"] == [True]

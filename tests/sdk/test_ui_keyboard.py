@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sdk.ui import LAYOUTS, Browser, Page, given
+from tests.sdk.ui import LAYOUTS, Ui, UiPage, given
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
@@ -19,7 +19,7 @@ COVERED = """(() => {
 })()"""
 
 
-def stops(page: Page, most: int, key: str = "Tab") -> list[str]:
+def stops(page: UiPage, most: int, key: str = "Tab") -> list[str]:
     """Where the Tab key goes, one after another."""
     found = []
     for _ in range(most):
@@ -29,7 +29,7 @@ def stops(page: Page, most: int, key: str = "Tab") -> list[str]:
 
 
 @pytest.mark.parametrize("layout", AT_THE_EDGE)
-def test_a_banner_at_the_edge_is_a_named_region_met_first(ui: Browser, layout: str) -> None:
+def test_a_banner_at_the_edge_is_a_named_region_met_first(ui: Ui, layout: str) -> None:
     with ui.page(given(layout)) as page:
         assert page.focused() == "body"  # nothing was taken from the person
         banner = "document.querySelector('[data-consentry=banner]')"
@@ -44,7 +44,7 @@ def test_a_banner_at_the_edge_is_a_named_region_met_first(ui: Browser, layout: s
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("steps", "action"), [(2, "reject_all"), (3, "accept_all")])
 @pytest.mark.parametrize("key", ["Enter", "Space"])
-def test_keys_answer(ui: Browser, layout: str, steps: int, action: str, key: str) -> None:
+def test_keys_answer(ui: Ui, layout: str, steps: int, action: str, key: str) -> None:
     with ui.page(given(layout)) as page:
         page.press(*["Tab"] * steps, key)
         assert page.heard()[-1][2] == action
@@ -52,7 +52,7 @@ def test_keys_answer(ui: Browser, layout: str, steps: int, action: str, key: str
         assert stops(page, 1) == ["home"]  # on from the start of the page
 
 
-def test_a_modal_banner_is_a_dialog_that_keeps_the_focus(ui: Browser) -> None:
+def test_a_modal_banner_is_a_dialog_that_keeps_the_focus(ui: Ui) -> None:
     with ui.page(given("modal")) as page:
         banner = "document.querySelector('[data-consentry=banner]')"
         assert page.run(f"{banner}.localName") == "dialog"
@@ -66,19 +66,19 @@ def test_a_modal_banner_is_a_dialog_that_keeps_the_focus(ui: Browser) -> None:
         assert stops(page, 2, "Shift+Tab") == ["choose", "accept"]
 
 
-def test_backwards_from_the_heading_stays_in_the_dialog(ui: Browser) -> None:
+def test_backwards_from_the_heading_stays_in_the_dialog(ui: Ui) -> None:
     with ui.page(given("modal")) as page:
         assert stops(page, 1, "Shift+Tab") == ["choose"]
 
 
-def test_a_page_behind_a_dialog_cannot_be_used(ui: Browser) -> None:
+def test_a_page_behind_a_dialog_cannot_be_used(ui: Ui) -> None:
     with ui.page(given("modal")) as page:
         page.run("document.querySelector('#home').focus()")
         assert page.focused() != "home"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_escape_is_no_answer(ui: Browser, layout: str) -> None:
+def test_escape_is_no_answer(ui: Ui, layout: str) -> None:
     with ui.page(given(layout)) as page:
         page.press("Tab", "Escape")
         assert page.heard() == [["shown", "banner"], ["closed", "banner"]]
@@ -87,14 +87,14 @@ def test_escape_is_no_answer(ui: Browser, layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", AT_THE_EDGE)
-def test_escape_elsewhere_is_the_pages_own(ui: Browser, layout: str) -> None:
+def test_escape_elsewhere_is_the_pages_own(ui: Ui, layout: str) -> None:
     with ui.page(given(layout)) as page:
         page.run("document.querySelector('#home').focus()")
         page.press("Escape")
         assert page.has("banner")
 
 
-def test_escape_twice_at_once_is_no_answer(ui: Browser) -> None:
+def test_escape_twice_at_once_is_no_answer(ui: Ui) -> None:
     """A browser lets a dialog object once; the second time it closes it without asking."""
     with ui.page(given("modal")) as page:
         page.run("document.querySelector('dialog').requestClose()")
@@ -104,7 +104,7 @@ def test_escape_twice_at_once_is_no_answer(ui: Browser) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_escape_in_the_centre_returns_to_what_opened_it(ui: Browser, layout: str) -> None:
+def test_escape_in_the_centre_returns_to_what_opened_it(ui: Ui, layout: str) -> None:
     with ui.page(given(layout)) as page:
         page.press("Tab", "Tab", "Tab", "Tab", "Enter")
         assert page.focused() == "consentry-centre-title"
@@ -114,7 +114,7 @@ def test_escape_in_the_centre_returns_to_what_opened_it(ui: Browser, layout: str
         assert [entry[0] for entry in page.heard()] == ["shown", "shown", "closed"]
 
 
-def test_the_centre_returns_to_the_way_back(ui: Browser) -> None:
+def test_the_centre_returns_to_the_way_back(ui: Ui) -> None:
     with ui.page(given(show="")) as page:
         page.run("document.querySelector('[data-consentry=open]').focus()")
         page.press("Enter")
@@ -123,7 +123,7 @@ def test_the_centre_returns_to_the_way_back(ui: Browser) -> None:
         assert page.focused() == "open"
 
 
-def test_the_centre_with_the_keyboard(ui: Browser) -> None:
+def test_the_centre_with_the_keyboard(ui: Ui) -> None:
     with ui.page(given(show="centre")) as page:
         around = ["close", "switch", "summary", "switch", "summary", "switch", "summary"]
         around += ["privacy", "reject", "accept", "save"]
@@ -134,7 +134,7 @@ def test_the_centre_with_the_keyboard(ui: Browser) -> None:
         assert page.heard()[-1] == ["answer", no, "save", "preference_centre"]
 
 
-def test_switches_say_what_they_are(ui: Browser) -> None:
+def test_switches_say_what_they_are(ui: Ui) -> None:
     with ui.page(given(show="centre")) as page:
         described = page.run(
             """[...document.querySelectorAll('[data-consentry=switch]')].map(e => [
@@ -155,7 +155,7 @@ def test_switches_say_what_they_are(ui: Browser) -> None:
         )
 
 
-def test_what_is_saved_is_announced(ui: Browser) -> None:
+def test_what_is_saved_is_announced(ui: Ui) -> None:
     with ui.page(given()) as page:
         assert page.run("document.querySelector('[role=status]').textContent") == ""
         page.click("reject")
@@ -165,7 +165,7 @@ def test_what_is_saved_is_announced(ui: Browser) -> None:
 @pytest.mark.parametrize("window", WINDOWS, ids=lambda size: f"{size['width']}px")
 @pytest.mark.parametrize("layout", AT_THE_EDGE)
 def test_what_has_the_focus_is_not_under_the_banner(
-    ui: Browser, layout: str, window: dict[str, int]
+    ui: Ui, layout: str, window: dict[str, int]
 ) -> None:
     """WCAG 2.2, 2.4.11; down to the last link of the page, and up again."""
     with ui.page(given(layout), viewport=window) as page:
@@ -179,7 +179,7 @@ def test_what_has_the_focus_is_not_under_the_banner(
                 assert page.run(COVERED) is False, reached
 
 
-def test_what_has_the_focus_is_not_under_the_way_back(ui: Browser) -> None:
+def test_what_has_the_focus_is_not_under_the_way_back(ui: Ui) -> None:
     """At the end of a page there is nothing to scroll to: the button steps aside, and is next."""
     small = {"width": 360, "height": 560}
     with ui.page(given(show=""), viewport=small) as page:
@@ -200,7 +200,7 @@ def test_what_has_the_focus_is_not_under_the_way_back(ui: Browser) -> None:
         assert page.run(opacity) == "1"
 
 
-def test_the_page_is_left_as_it_was(ui: Browser) -> None:
+def test_the_page_is_left_as_it_was(ui: Ui) -> None:
     with ui.page(given("bar")) as page:
         room = "getComputedStyle(document.body, '::after').height"
         assert page.run(room) not in ("auto", "0px")

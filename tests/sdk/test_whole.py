@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.browser import Browser, Page, Visitor
 from tests.e2e.asking import acme_with, fresh, token
 from tests.running import ADMIN_KEY, Server, StandIn, call, wait_for
-from tests.sdk.chrome import Chrome, Page, Visitor
 from tests.sdk.site import Site
 from tests.sdk.world import KEY, READY, YES, answer, html, kept
 
@@ -129,7 +129,7 @@ def signed_in(page: Page, user: str) -> None:
     page.eval(f"consentry.identify('{user}', '{token(user)}')")
 
 
-def test_two_devices(shop: Site, browser: Chrome, acme: Server) -> None:
+def test_two_devices(shop: Site, browser: Browser, acme: Server) -> None:
     """A tab open on the laptop obeys a withdrawal made on the phone."""
     shop.pages["shop.test/"] = html(TRACKED)
     user = fresh("ada")

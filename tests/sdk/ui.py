@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.running import free_port
+from tests.browser import JS, Browser, Page
+from tests.served import served
 
 ROOT = Path(__file__).parents[2]
-JS = ROOT / "tests" / "e2e" / "js"
+DIST = ROOT / "sdk" / "js" / "dist"
 LANG = ROOT / "sdk" / "js" / "lang"
+POLICY = "default-src 'self'; frame-src 'none'; require-trusted-types-for 'script'"
 
 LAYOUTS = ["bar", "box", "modal"]
 THEMES = ["light", "dark"]
@@ -40,6 +39,13 @@ TAGS = [
     {"name": "Web statistics", "categories": ["analytics"], "hosts": ["stats.example"]},
     {"name": "Ad pixel", "categories": ["advertising"], "hosts": ["ads.example", "px.example"]},
 ]
+
+
+TOPICS = [
+    {"id": "news", "name": "Newsletter", "channels": ["email", "sms", "post"]},
+    {"id": "readings", "name": "Readings", "channels": ["email", "push"]},
+]
+HELD = {"news": {"email": "granted", "sms": "denied", "post": "denied"}, "readings": {}}
 
 
 def given(
@@ -86,23 +92,22 @@ def given(
     }
 
 
-@dataclass
-class Page:
-    """One page in a profile of its own."""
+def signed_in(told: dict[str, Any]) -> dict[str, Any]:
+    """The same before somebody whom the server knows, of whom it says ``HELD``."""
+    policy = {**told["policy"], "topics": TOPICS}
+    return {**told, "policy": policy, "user": {"id": "ada", "token": "token"}}
 
-    browser: Browser
-    name: str
+
+class UiPage(Page):
+    """The page that shows the controls, in a profile of its own."""
 
     def run(self, code: str) -> Any:
         """The value of a JavaScript expression."""
-        return self.browser.ask("run", page=self.name, code=code)
-
-    def press(self, *keys: str) -> None:
-        self.browser.ask("press", page=self.name, keys=keys)
+        return self.eval(code)
 
     def click(self, name: str) -> None:
         """Click what bears a stable name, at the place where it is visible."""
-        self.browser.ask("click", page=self.name, selector=f'[data-consentry="{name}"]:visible')
+        super().click(f'[data-consentry="{name}"]:visible')
 
     def heard(self) -> list[list[Any]]:
         """What the controls told the loader, in order."""
@@ -123,84 +128,47 @@ class Page:
         )
         return found
 
-    def axe(self) -> list[str]:
-        """What axe-core objects to."""
-        found: list[str] = self.browser.ask("axe", page=self.name)
-        return found
-
     def autoconsent(self, rule: dict[str, Any], action: str) -> list[dict[str, Any]]:
         """Let DuckDuckGo's autoconsent loose on the page; what it reported."""
-        found: list[dict[str, Any]] = self.browser.ask(
-            "autoconsent", page=self.name, rule=rule, action=action
-        )
+        found: list[dict[str, Any]] = self.ask("autoconsent", rule=rule, action=action)
         return found
-
-    def shot(self, path: Path) -> None:
-        """Write what is seen as a WebP file."""
-        self.browser.ask("shot", page=self.name, path=str(path))
 
 
 @dataclass
-class Browser:
-    """A running Chromium."""
+class Ui:
+    """Where the page is served."""
 
-    process: subprocess.Popen[str]
-    _names: Iterator[int] = field(default_factory=itertools.count)
+    browser: Browser
+    url: str
 
     @contextlib.contextmanager
-    def page(self, told: dict[str, Any], **context: Any) -> Iterator[Page]:
+    def page(self, told: dict[str, Any], **options: Any) -> Iterator[UiPage]:
         """Open the page as somebody new; at the end nothing may have gone wrong in it."""
-        opened = Page(self, f"page{next(self._names)}")
-        self.ask(
-            "open", page=opened.name, given=told, context={"reducedMotion": "reduce", **context}
-        )
-        try:
-            yield opened
-            noise = self.ask("noise", page=opened.name)
+        script = f"window.given = {json.dumps(told)}"
+        with self.browser.visitor(
+            script=script, **{"reducedMotion": "reduce", **options}
+        ) as visitor:
+            page: UiPage = visitor.tab(UiPage)
+            page.goto(self.url)
+            page.run("window.ready.then(() => 0)")
+            if told["show"] == "centre" and "user" in told:
+                page.wait("document.querySelector('[data-consentry=topics]')")
+            yield page
+            noise = page.said() + page.run("window.violations")
             assert noise == [], noise
-        finally:
-            self.ask("close", page=opened.name)
-
-    def ask(self, command: str, **more: Any) -> Any:
-        """One command, and its answer."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"do": command, **more}) + "\n")
-        self.process.stdin.flush()
-        answer = self.read()
-        assert "error" not in answer, answer["error"]
-        return answer["value"]
-
-    def read(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, "the browser's driver ended"
-        found: dict[str, Any] = json.loads(line)
-        return found
 
 
 @contextlib.contextmanager
-def chromium() -> Iterator[Browser]:
-    """Launch it with its pages; stop both at the end."""
-    executable = shutil.which("chromium")
-    assert executable is not None, "these tests need Debian's chromium"
-    process = subprocess.Popen(
-        ["node", "ui.mjs", str(free_port()), executable],
-        cwd=JS,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        running = Browser(process)
-        assert "ready" in running.read()
-        yield running
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(20)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
+def pages(browser: Browser) -> Iterator[Ui]:
+    """Serve the page with the files that are committed, under the policy."""
+    held = {topic: {c: {"effective": e} for c, e in by.items()} for topic, by in HELD.items()}
+    files = {
+        "/": ("text/html", (JS / "ui" / "page.html").read_bytes()),
+        "/page.css": ("text/css", (JS / "ui" / "page.css").read_bytes()),
+        "/page.js": ("text/javascript", (JS / "ui" / "page.js").read_bytes()),
+        "/consentry-ui.js": ("text/javascript", (DIST / "consentry-ui.js").read_bytes()),
+        "/consentry-ui.css": ("text/css", (DIST / "consentry-ui.css").read_bytes()),
+        "/v1/subjects/lookup": ("application/json", json.dumps({"topics": held}).encode()),
+    }
+    with served(files, {"Content-Security-Policy": POLICY}) as url:
+        yield Ui(browser, f"{url}/")

@@ -7,8 +7,8 @@ import time
 from typing import Any
 from urllib.parse import parse_qs, quote
 
+from tests.browser import Page, Visitor
 from tests.running import WRITE_KEY
-from tests.sdk.chrome import Page, Visitor
 
 NOW = int(time.time())
 DAY_S = 86_400

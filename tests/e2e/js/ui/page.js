@@ -2,7 +2,7 @@
 // controls do is written down in `heard`.
 {
   const listeners = new Set()
-  const { policy, asking, gpc, categories, answered } = window.given
+  const { policy, asking, gpc, categories, answered, user } = window.given
   let now = { ...categories }
   let known = answered
   window.heard = []
@@ -19,7 +19,13 @@
       window.heard.push(['answer', choice, action, surface])
       now = { ...now, ...choice }
       known ||= surface !== 'form'
+      core.queue.letters.push(['key', '{}', false])
       tell()
+    },
+    user,
+    queue: {
+      letters: [],
+      add: ({ subject, topics }, account) => window.heard.push(['topics', subject, topics, account]),
     },
     once: (element) => window.heard.push(['once', element.id]),
     onChange(listener) {

@@ -1,0 +1,146 @@
+// Drives one Chromium: one JSON command per line on stdin, one answer per line on stdout.
+// Each visitor has a context of its own, so that no visitor knows another.
+// node driver.mjs CHROMIUM [FLAG...]
+import { createRequire } from 'node:module'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { chromium } from 'playwright-core'
+
+const [executablePath, ...flags] = process.argv.slice(2)
+const here = new URL('.', import.meta.url)
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const AUTOCONSENT = new URL('node_modules/@duckduckgo/autoconsent/', here)
+const PATIENCE_MS = 10_000
+const MOST_MS = 60_000
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+]
+const contexts = new Map()
+const pages = new Map()
+
+// Before any script of a page: what its policy refused, and whether the browser sends GPC.
+const watch = () => {
+  window.violations = []
+  document.addEventListener('securitypolicyviolation', (event) =>
+    window.violations.push(`${event.violatedDirective} ${event.blockedURI}`),
+  )
+}
+const signal = () =>
+  Object.defineProperty(Navigator.prototype, 'globalPrivacyControl', { get: () => true, configurable: true })
+
+// How the extension that carries autoconsent talks to the script it puts into each page.
+async function autoconsent(page, rule, action) {
+  const { autoconsent: rules } = JSON.parse(readFileSync(new URL('rules/rules.json', AUTOCONSENT)))
+  const script = readFileSync(new URL('dist/autoconsent.playwright.js', AUTOCONSENT), 'utf8')
+  const config = { enabled: true, autoAction: action, disabledCmps: [], enablePrehide: false, detectRetries: 20 }
+  const received = []
+  const done = new Promise((settle) => {
+    void page.exposeBinding('autoconsentSendMessage', async ({ frame }, message) => {
+      received.push({ type: message.type, cmp: message.cmp, result: message.result })
+      const answer = (value) => frame.evaluate(`autoconsentReceiveMessage(${JSON.stringify(value)})`)
+      if (message.type === 'init')
+        await answer({ type: 'initResp', config, rules: { autoconsent: [...rules, rule] } })
+      if (message.type === 'eval')
+        await answer({ id: message.id, type: 'evalResp', result: await frame.evaluate(message.code) })
+      if (message.type === 'autoconsentDone') await answer({ type: 'selfTest' })
+      if (message.type === 'selfTestResult') settle()
+    }).then(() => page.evaluate(script))
+  })
+  await done
+  return received
+}
+
+const commands = {
+  async context({ context, options, gpc, script }) {
+    const opened = await browser.newContext(options)
+    opened.setDefaultTimeout(PATIENCE_MS)
+    await opened.addInitScript(watch)
+    if (gpc) await opened.addInitScript(signal)
+    if (script) await opened.addInitScript(script)
+    contexts.set(context, opened)
+  },
+  async page({ context, page }) {
+    const opened = await contexts.get(context).newPage()
+    opened.said = []
+    opened.on('pageerror', (error) => opened.said.push(['page', String(error)]))
+    opened.on('console', (line) => line.type() === 'error' && opened.said.push(['console', line.text()]))
+    pages.set(page, opened)
+  },
+  goto: async ({ page, url }) => (await pages.get(page).goto(url))?.status(),
+  reload: ({ page }) => pages.get(page).reload().then(() => null),
+  eval: ({ page, source }) => pages.get(page).evaluate(source),
+  async wait({ page, source }) {
+    // Not waitForFunction: it evaluates text inside of the page, which a strict policy refuses.
+    for (const end = Date.now() + PATIENCE_MS; ; ) {
+      const found = await pages.get(page).evaluate(source).catch((error) => (/context|navigat/i.test(error) ? null : Promise.reject(error)))
+      if (found) return found
+      if (Date.now() > end) throw new Error(`never came true: ${source}`)
+      await new Promise((later) => setTimeout(later, 20))
+    }
+  },
+  click: ({ page, selector }) => pages.get(page).click(selector),
+  async press({ page, keys, leaves }) {
+    const left = leaves ? pages.get(page).waitForNavigation() : null
+    for (const key of keys) await pages.get(page).keyboard.press(key)
+    await left
+  },
+  said: ({ page }) => pages.get(page).said,
+
+  // What a person does with a form, by the words that stand in it.
+  check: ({ page, label, on }) => pages.get(page).getByLabel(label, { exact: true }).setChecked(on),
+  checked: ({ page, label }) => pages.get(page).getByLabel(label, { exact: true }).isChecked(),
+  fill: ({ page, label, text }) => pages.get(page).getByLabel(label).fill(text),
+  async submit({ page, name }) {
+    const at = pages.get(page)
+    await Promise.all([at.waitForNavigation(), at.getByRole('button', { name, exact: true }).click()])
+  },
+
+  // Playwright itself writes no WebP, which is a third of the size.
+  async shot({ page, path, whole }) {
+    const session = await pages.get(page).context().newCDPSession(pages.get(page))
+    const options = { format: 'webp', quality: 66, captureBeyondViewport: whole }
+    const { data } = await session.send('Page.captureScreenshot', options)
+    writeFileSync(path, Buffer.from(data, 'base64'))
+  },
+  // Playwright's own world is not bound to the page's policy, but a script tag is; so evaluate it.
+  async axe({ page }) {
+    const { violations } = await pages.get(page).evaluate(`${AXE}; axe.run(document, { resultTypes: ['violations'] })`)
+    return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.target}: ${node.failureSummary}`))
+  },
+  autoconsent: ({ page, rule, action }) => autoconsent(pages.get(page), rule, action),
+
+  cookies: ({ context }) => contexts.get(context).cookies(),
+  add: ({ context, cookies }) => contexts.get(context).addCookies(cookies),
+  gpc: ({ context }) => contexts.get(context).addInitScript(signal).then(() => null),
+  async close({ context }) {
+    const closed = contexts.get(context)
+    for (const [name, page] of pages) if (page.context() === closed) pages.delete(name)
+    contexts.delete(context)
+    await closed.close()
+  },
+}
+
+// A command that never ends says so, and what the page said until then.
+async function late({ do: name, page }) {
+  await new Promise((later) => setTimeout(later, MOST_MS).unref())
+  throw new Error(`${name} did not end within ${MOST_MS} ms: ${pages.get(page)?.said.join('; ')}`)
+}
+
+const browser = await chromium.launch({ executablePath, headless: true, args: [...FLAGS, ...flags] })
+console.log(JSON.stringify({ ready: browser.version() }))
+for await (const line of createInterface({ input: process.stdin })) {
+  const command = JSON.parse(line)
+  try {
+    const value = await Promise.race([commands[command.do](command), late(command)])
+    console.log(JSON.stringify({ value: value ?? null }))
+  } catch (error) {
+    console.log(JSON.stringify({ error: String(error) }))
+  }
+}
+await browser.close()
