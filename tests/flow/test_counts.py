@@ -42,6 +42,21 @@ def standing(made: Any) -> Any:
     return made.subjects.standing((DEV,), made.policy, made.clock.now())
 
 
+@pytest.mark.parametrize(
+    ("surface", "analytics", "counted"),
+    [("preference_centre", None, 0), ("preference_centre", True, 1), ("link", None, 1)],
+)
+async def test_topics_beside_an_answer_are_not_counted_twice(
+    surface: str, analytics: bool | None, counted: int
+) -> None:
+    made = await world()
+    answers = {} if analytics is None else {"analytics": analytics}
+    answer = answer_of(answers, {"news": {"email": True}})
+    said = Said((DEV,), answer, 0, 0, None, {**BANNER, "surface": surface})
+
+    assert len((await record_choice(made, said, PUBLIC)).tallies) == counted
+
+
 @pytest.mark.parametrize("late_us", [0, SECOND, 60 * SECOND])
 async def test_an_explicit_yes_given_just_now_outweighs_the_signal_of_its_request(
     late_us: int,

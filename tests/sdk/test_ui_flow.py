@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.sdk.ui import LAYOUTS, Browser, category, given
+from tests.sdk.ui import LAYOUTS, Ui, category, given
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
@@ -47,7 +47,7 @@ def banner_text(page: Any) -> str:
     ("button", "choice", "action"), [("accept", YES, "accept_all"), ("reject", NO, "reject_all")]
 )
 def test_one_click_answers(
-    ui: Browser, layout: str, button: str, choice: dict[str, bool], action: str
+    ui: Ui, layout: str, button: str, choice: dict[str, bool], action: str
 ) -> None:
     """As many activations for a no as for a yes: one, on the first layer."""
     with ui.page(given(layout)) as page:
@@ -61,7 +61,7 @@ def test_one_click_answers(
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_choosing_starts_from_no_and_saves_what_is_shown(ui: Browser, layout: str) -> None:
+def test_choosing_starts_from_no_and_saves_what_is_shown(ui: Ui, layout: str) -> None:
     with ui.page(given(layout)) as page:
         page.click("choose")
         assert not page.has("banner")
@@ -87,7 +87,7 @@ def test_choosing_starts_from_no_and_saves_what_is_shown(ui: Browser, layout: st
     ("button", "choice", "action"), [("accept", YES, "accept_all"), ("reject", NO, "reject_all")]
 )
 def test_the_centre_answers_at_once_too(
-    ui: Browser, button: str, choice: dict[str, bool], action: str
+    ui: Ui, button: str, choice: dict[str, bool], action: str
 ) -> None:
     with ui.page(given(show="centre")) as page:
         page.click(button)
@@ -95,7 +95,7 @@ def test_the_centre_answers_at_once_too(
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_closing_the_centre_goes_back_to_the_banner(ui: Browser, layout: str) -> None:
+def test_closing_the_centre_goes_back_to_the_banner(ui: Ui, layout: str) -> None:
     with ui.page(given(layout)) as page:
         page.click("choose")
         page.run("document.querySelector('[value=analytics]').click()")
@@ -107,7 +107,7 @@ def test_closing_the_centre_goes_back_to_the_banner(ui: Browser, layout: str) ->
         assert switches(page)["analytics"] == "off"
 
 
-def test_the_way_back_shows_what_is_in_force_and_withdraws(ui: Browser) -> None:
+def test_the_way_back_shows_what_is_in_force_and_withdraws(ui: Ui) -> None:
     in_force = {"essential": True, "functional": False, "analytics": True, "advertising": True}
     with ui.page(given(show="", answered=True, categories_now=in_force)) as page:
         page.click("open")
@@ -124,7 +124,7 @@ def test_the_way_back_shows_what_is_in_force_and_withdraws(ui: Browser) -> None:
         assert switches(page)["analytics"] == "off"
 
 
-def test_an_answer_elsewhere_counts_here(ui: Browser) -> None:
+def test_an_answer_elsewhere_counts_here(ui: Ui) -> None:
     """Another tab answered: nobody asks again, and open switches move."""
     with ui.page(given()) as page:
         page.click("choose")
@@ -135,7 +135,7 @@ def test_an_answer_elsewhere_counts_here(ui: Browser) -> None:
         assert page.has("open")
 
 
-def test_what_changed_is_named(ui: Browser) -> None:
+def test_what_changed_is_named(ui: Ui) -> None:
     told = given(asking={"why": "changed", "changed": ["advertising"]})
     with ui.page(told) as page:
         assert "New since your last answer: Advertising." in banner_text(page)
@@ -146,12 +146,17 @@ def test_what_changed_is_named(ui: Browser) -> None:
         assert marked == ["advertising"]
 
 
-def test_an_answer_that_ran_out_is_said_to_have(ui: Browser) -> None:
+def test_another_notice_is_said_to_be_one(ui: Ui) -> None:
+    with ui.page(given(asking={"why": "changed", "changed": []})) as page:
+        assert "Our notice has changed since your last answer" in banner_text(page)
+
+
+def test_an_answer_that_ran_out_is_said_to_have(ui: Ui) -> None:
     with ui.page(given(asking={"why": "expired", "changed": []})) as page:
         assert "Your last answer is no longer valid, so we ask again." in banner_text(page)
 
 
-def test_a_first_visit_says_neither(ui: Browser) -> None:
+def test_a_first_visit_says_neither(ui: Ui) -> None:
     with ui.page(given()) as page:
         text = banner_text(page)
         assert "last answer" not in text
@@ -159,7 +164,7 @@ def test_a_first_visit_says_neither(ui: Browser) -> None:
         assert "Nothing of this happens unless you agree" in text
 
 
-def test_opt_out_says_that_it_happens_already(ui: Browser) -> None:
+def test_opt_out_says_that_it_happens_already(ui: Ui) -> None:
     with ui.page(given(categories=OPT_OUT)) as page:
         text = banner_text(page)
         assert "We use cookies and similar techniques for: Statistics and Advertising." in text
@@ -175,7 +180,7 @@ def test_opt_out_says_that_it_happens_already(ui: Browser) -> None:
         assert page.heard()[-1] == ["answer", no, "reject_all", "preference_centre"]
 
 
-def test_regimes_that_differ_are_told_apart(ui: Browser) -> None:
+def test_regimes_that_differ_are_told_apart(ui: Ui) -> None:
     mixed = [OPT_OUT[0], OPT_OUT[1], category("advertising")]
     with ui.page(given(categories=mixed)) as page:
         text = banner_text(page)
@@ -189,7 +194,7 @@ def test_regimes_that_differ_are_told_apart(ui: Browser) -> None:
         }
 
 
-def test_an_honoured_signal_is_shown(ui: Browser) -> None:
+def test_an_honoured_signal_is_shown(ui: Ui) -> None:
     told = given(categories=OPT_OUT, gpc=True)
     told = with_policy(told, gpc=SIGNAL)
     told["categories"]["advertising"] = False
@@ -208,7 +213,7 @@ def test_an_honoured_signal_is_shown(ui: Browser) -> None:
 
 
 @pytest.mark.parametrize("show", ["banner", "centre"])
-def test_a_yes_to_all_is_no_yes_to_what_the_signal_refuses(ui: Browser, show: str) -> None:
+def test_a_yes_to_all_is_no_yes_to_what_the_signal_refuses(ui: Ui, show: str) -> None:
     """Only its own switch outweighs the signal."""
     told = with_policy(given(categories=OPT_OUT, gpc=True, show=show), gpc=SIGNAL)
     told["categories"]["advertising"] = False
@@ -226,7 +231,7 @@ def test_a_yes_to_all_is_no_yes_to_what_the_signal_refuses(ui: Browser, show: st
         assert page.heard()[-1][1] == {"analytics": True, "advertising": True}
 
 
-def test_where_nothing_can_be_answered_there_is_no_way_back(ui: Browser) -> None:
+def test_where_nothing_can_be_answered_there_is_no_way_back(ui: Ui) -> None:
     with ui.page(given(categories=[OPT_OUT[0]], show="")) as page:
         assert not page.has("open")
 
@@ -234,16 +239,14 @@ def test_where_nothing_can_be_answered_there_is_no_way_back(ui: Browser) -> None
 @pytest.mark.parametrize(
     ("sent", "signal"), [(False, SIGNAL), (True, {**SIGNAL, "honoured": False})]
 )
-def test_nothing_is_called_honoured_that_is_not(
-    ui: Browser, sent: bool, signal: dict[str, Any]
-) -> None:
+def test_nothing_is_called_honoured_that_is_not(ui: Ui, sent: bool, signal: dict[str, Any]) -> None:
     with ui.page(with_policy(given(categories=OPT_OUT, gpc=sent), gpc=signal)) as page:
         assert "honored" not in banner_text(page)
         page.click("choose")
         assert not page.has("gpc")
 
 
-def test_an_honoured_signal_is_shown_where_nothing_is_asked(ui: Browser) -> None:
+def test_an_honoured_signal_is_shown_where_nothing_is_asked(ui: Ui) -> None:
     """Also on a page that has a way back of its own (CCPA regulations 7025(c)(6))."""
     told = with_policy(given(categories=OPT_OUT, gpc=True, show="", own_link=True), gpc=SIGNAL)
     with ui.page(told) as page:
@@ -251,12 +254,12 @@ def test_an_honoured_signal_is_shown_where_nothing_is_asked(ui: Browser) -> None
         assert "Opt-out request honored" in found
 
 
-def test_a_page_with_its_own_way_back_needs_no_second(ui: Browser) -> None:
+def test_a_page_with_its_own_way_back_needs_no_second(ui: Ui) -> None:
     with ui.page(given(show="", own_link=True)) as page:
         assert not page.has("open")
 
 
-def test_what_the_law_forbids_cannot_be_answered(ui: Browser) -> None:
+def test_what_the_law_forbids_cannot_be_answered(ui: Ui) -> None:
     forbidden = [
         category("essential", essential=True, default=True),
         category("analytics"),
@@ -273,7 +276,7 @@ def test_what_the_law_forbids_cannot_be_answered(ui: Browser) -> None:
         assert page.heard()[-1][1] == {"analytics": True}
 
 
-def test_who_is_behind_a_category_is_named(ui: Browser) -> None:
+def test_who_is_behind_a_category_is_named(ui: Ui) -> None:
     with ui.page(given(show="centre")) as page:
         row = "document.querySelector('[data-consentry-category=advertising]')"
         page.run(f"{row}.querySelector('summary').click()")
@@ -282,7 +285,7 @@ def test_who_is_behind_a_category_is_named(ui: Browser) -> None:
         assert "Ad pixel (ads.example, px.example)" in text
 
 
-def test_a_placeholder_loads_once_without_an_answer(ui: Browser) -> None:
+def test_a_placeholder_loads_once_without_an_answer(ui: Ui) -> None:
     with ui.page(given(show="placeholder", needs=["functional"])) as page:
         text = page.run("document.querySelector('[data-consentry=placeholder]').innerText")
         assert "video.example" in text
@@ -295,7 +298,7 @@ def test_a_placeholder_loads_once_without_an_answer(ui: Browser) -> None:
 
 
 def test_a_placeholder_that_is_always_allowed_answers_for_its_category_alone(
-    ui: Browser,
+    ui: Ui,
 ) -> None:
     with ui.page(given(show="placeholder", needs=["functional"])) as page:
         page.click("always")
@@ -303,7 +306,7 @@ def test_a_placeholder_that_is_always_allowed_answers_for_its_category_alone(
         assert not page.has("placeholder")
 
 
-def test_a_placeholder_goes_when_the_answer_comes_from_elsewhere(ui: Browser) -> None:
+def test_a_placeholder_goes_when_the_answer_comes_from_elsewhere(ui: Ui) -> None:
     with ui.page(given(show="placeholder", needs=["functional", "analytics"])) as page:
         page.run("window.elsewhere({functional: true})")
         assert page.has("placeholder")
@@ -312,7 +315,7 @@ def test_a_placeholder_goes_when_the_answer_comes_from_elsewhere(ui: Browser) ->
 
 
 @pytest.mark.parametrize("needs", [["advertising"], ["unheard_of"]])
-def test_a_placeholder_offers_nothing_that_cannot_be_had(ui: Browser, needs: list[str]) -> None:
+def test_a_placeholder_offers_nothing_that_cannot_be_had(ui: Ui, needs: list[str]) -> None:
     forbidden = [category("functional"), category("advertising", prohibited=True)]
     with ui.page(given(categories=forbidden, show="placeholder", needs=needs)) as page:
         assert page.has("placeholder")
@@ -321,14 +324,14 @@ def test_a_placeholder_offers_nothing_that_cannot_be_had(ui: Browser, needs: lis
 
 
 @pytest.mark.parametrize("address", ["javascript:alert(1)", "data:text/html,x", None])
-def test_only_pages_are_linked_as_the_privacy_policy(ui: Browser, address: str | None) -> None:
+def test_only_pages_are_linked_as_the_privacy_policy(ui: Ui, address: str | None) -> None:
     told = given()
     told["policy"]["notice"]["privacyUrl"] = address
     with ui.page(told) as page:
         assert not page.has("privacy")
 
 
-def test_texts_are_never_markup(ui: Browser) -> None:
+def test_texts_are_never_markup(ui: Ui) -> None:
     told = given(categories=[category("analytics", name="<img src=x onerror=alert(1)>")])
     told["policy"]["texts"]["banner.title"] = "<script>alert(1)</script>"
     with ui.page(told) as page:

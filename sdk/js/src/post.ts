@@ -5,6 +5,7 @@ import type { Surface } from "./types";
 import { sleep } from "./uuid";
 
 const LONGEST_WAIT_MS = 60_000;
+const SIGN_IN_MS = 5000; // since the page began
 let busy = false;
 
 /** What proves who is signed in; null where nobody is. */
@@ -12,6 +13,16 @@ export async function proof({ user, options }: Core): Promise<Record<string, str
   if (!user) return null;
   const token = typeof user.token === "function" ? await user.token() : user.token;
   return { authorization: `Basic ${btoa(`${options.key}:`)}`, "consentry-subject-token": token };
+}
+
+/**
+ * A yes of an account alone is none without its proof, and a page that was just loaded says soon who is signed in.
+ * Everything else goes first: no refusal waits for that.
+ */
+function early({ user }: Core, [, body]: Letter): boolean {
+  const { subject, topics = {} } = JSON.parse(body);
+  const yes = Object.values<Record<string, boolean>>(topics).some((by) => Object.values(by).includes(true));
+  return !user && yes && !subject.anonymousId && performance.now() < SIGN_IN_MS;
 }
 
 /** Whether the server has it, or will never take it. */
@@ -27,14 +38,16 @@ async function send(core: Core, [key, body, account]: Letter): Promise<boolean> 
   }
 }
 
-/** Sends what waits, in order, for as long as it takes. */
+/** Sends what waits, in order, for as long as it takes; but see `early`. */
 export async function flush(core: Core): Promise<void> {
   if (busy) return;
   busy = true;
   for (let wait = 1000; core.queue.letters.length; ) {
-    const first = core.queue.letters[0]!;
-    if (await send(core, first)) {
-      core.queue.remove(first);
+    const next = core.queue.letters.find((letter) => !early(core, letter));
+    if (!next) {
+      await sleep(100);
+    } else if (await send(core, next)) {
+      core.queue.remove(next);
     } else {
       await sleep(wait);
       wait = Math.min(wait * 2, LONGEST_WAIT_MS);

@@ -1,6 +1,8 @@
 /** What the loader and the pages' controls agree on (docs/decisions/0012-capture-in-parts.md). */
 
 export type Categories = Record<string, boolean>;
+/** By topic, then by channel. */
+export type Topics = Record<string, Record<string, boolean>>;
 export type Regime = "opt_in" | "opt_out" | "notice";
 
 export interface PolicyCategory {
@@ -77,8 +79,10 @@ export interface Controller {
   categories(): Categories;
   /** Whether the person has answered, and the answer still holds. */
   answered(): boolean;
-  /** Take an answer: in force at once, then stored and sent. */
-  answer(choice: Categories, action: Action, surface: Surface): Promise<void>;
+  /** What the person who is signed in is sent now; null where nobody is, or nobody can say. */
+  topics(): Promise<Topics | null>;
+  /** Take an answer: in force at once, then stored and sent. `topics` are those of who `topics()` told of. */
+  answer(choice: Categories, action: Action, surface: Surface, topics?: Topics): Promise<void>;
   /** Load what one placeholder stands for, this once, without an answer being recorded. */
   once(element: Element): void;
   /** Tell that the notice was shown, or closed without an answer. Counted, nothing more. */

@@ -1,6 +1,7 @@
 /** The second file: it makes the controls of `ui/` and gives them what the loader offers. */
 import type { Core } from "./core";
 import { noted } from "./post";
+import { heldTopics, sendTopics } from "./topics";
 import type { Controller, Ui } from "./types";
 import { mount } from "./ui/index";
 
@@ -16,6 +17,7 @@ function sheet(files: string): Promise<unknown> {
 }
 
 function controllerOf(core: Core): Controller {
+  let shownTo: string | undefined;
   return {
     policy: core.policy!,
     get asking() {
@@ -24,7 +26,14 @@ function controllerOf(core: Core): Controller {
     gpc: core.gpc(),
     categories: () => core.categories(),
     answered: () => core.answered(),
-    answer: async (choice, action, surface) => core.answer(choice, action, surface),
+    topics() {
+      shownTo = core.user?.id;
+      return heldTopics(core);
+    },
+    async answer(choice, action, surface, topics) {
+      core.answer(choice, action, surface);
+      if (topics && shownTo && shownTo === core.user?.id) sendTopics(core, shownTo, topics);
+    },
     once: (element) => core.once(element),
     noted: (what, surface) => noted(core, what, surface),
     onChange: (listener) => core.onChange(listener),

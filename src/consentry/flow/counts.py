@@ -10,6 +10,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from consentry.core.moment import Moment, format_exact
+from consentry.core.policy import is_topic
 from consentry.core.rule import Place
 from consentry.flow.notices import Notices
 from consentry.jurisdictions import known_place
@@ -58,13 +59,22 @@ def region_of(place: Place) -> str:
 
 
 def tallies_of(notices: Notices, record: Record, place: Place) -> tuple[Tally, ...]:
-    """What a choice counts as: one that was made where people are asked, and by a person."""
+    """What a choice counts as: one that was made where people are asked, and by a person.
+
+    What the preference centre says of topics alone comes beside an answer that is counted already.
+    """
     evidence = record.evidence
     if evidence.get("surface") not in SURFACES or evidence.get("action") == "gpc":
+        return ()
+    if evidence["surface"] == "preference_centre" and _of_topics_alone(record):
         return ()
     version, language = evidence.get("noticeVersion"), evidence.get("language")
     what = _what(record)
     return (tally(notices, what, place, record.received_at, version, language),)
+
+
+def _of_topics_alone(record: Record) -> bool:
+    return all(is_topic(key) for _, fact in record.facts for key in (*fact.granted, *fact.denied))
 
 
 def _what(record: Record) -> What:

@@ -14,7 +14,7 @@ from consentry.core.moment import DAY, format_rfc3339
 from consentry.core.policy import Category, Policy, Regime, strictest
 from consentry.jurisdictions import Place, Rule, regimes_of
 from consentry.notice.edition import Edition
-from consentry.notice.rendered import Rendered, ShownCategory, topic_name
+from consentry.notice.rendered import Rendered, ShownCategory
 from consentry.notice.values import Notice, PageTag
 
 NEVER_AGAIN_DAYS = 36_500
@@ -67,12 +67,7 @@ def document(
         "ask": _ask(policy, notice, visit.rule, asked),
         "categories": categories,
         "topics": [
-            {
-                "id": topic.id,
-                "name": topic_name(notice, topic.id, topic.name, shown.language),
-                "channels": list(topic.channels),
-            }
-            for topic in policy.topics
+            {"id": one.id, "name": one.name, "channels": list(one.channels)} for one in shown.topics
         ],
         "gpc": _gpc(policy, visit),
         "tags": [_tag(tag) for tag in tags],

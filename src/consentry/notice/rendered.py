@@ -18,6 +18,8 @@ from consentry.notice.values import Notice, Tagged
 
 # What the banner, the preference centre, placeholders and forms show. Pages and mail have more.
 IN_THE_PAGE = ("action.", "banner.", "gpc.", "centre.", "category.", "placeholder.", "form.")
+# And, where there are topics, what the preference centre shows to who is signed in.
+OF_TOPICS = ("page.preferences.topics", "page.channel.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,15 @@ class ShownCategory:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownTopic:
+    """One topic as it is shown."""
+
+    id: str
+    name: str
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Rendered:
     """A notice in one language. ``digest`` is the SHA-256 of ``canonical`` in hexadecimal.
 
@@ -43,6 +54,7 @@ class Rendered:
     direction: str
     texts: Mapping[str, str]
     categories: tuple[ShownCategory, ...]
+    topics: tuple[ShownTopic, ...]
     canonical: str
     digest: str
 
@@ -50,7 +62,8 @@ class Rendered:
 def render(notice: Notice, policy: Policy, tags: Sequence[Tagged], language: str) -> Rendered:
     """The notice in one language that there is (``languages.languages``)."""
     every = texts_in(language, notice.texts)
-    texts = {key: every[key] for key in sorted(every) if key.startswith(IN_THE_PAGE)}
+    here = IN_THE_PAGE + OF_TOPICS if policy.topics else IN_THE_PAGE
+    texts = {key: every[key] for key in sorted(every) if key.startswith(here)}
     texts = {key: text for key, text in texts.items() if not _names_category(key)}
     shown = tuple(
         ShownCategory(
@@ -64,6 +77,10 @@ def render(notice: Notice, policy: Policy, tags: Sequence[Tagged], language: str
         for category in policy.categories
         if category.enabled
     )
+    topics = tuple(
+        ShownTopic(one.id, topic_name(notice, one.id, one.name, language), one.channels)
+        for one in policy.topics
+    )
     archived = {
         "notice": notice.id,
         "language": language,
@@ -71,9 +88,11 @@ def render(notice: Notice, policy: Policy, tags: Sequence[Tagged], language: str
         "texts": texts,
         "categories": [asdict(one) for one in shown],
     }
+    if topics:
+        archived["topics"] = [asdict(one) for one in topics]
     canonical = msgspec.json.encode(archived, order="sorted").decode()
     digest = hashlib.sha256(canonical.encode()).hexdigest()
-    return Rendered(language, direction(every), texts, shown, canonical, digest)
+    return Rendered(language, direction(every), texts, shown, topics, canonical, digest)
 
 
 def destinations_of(policy: Policy, category: str) -> tuple[str, ...]:

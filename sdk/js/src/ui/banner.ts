@@ -41,6 +41,7 @@ function sentences({ controller, words }: Desk): string[] {
   const say = (key: string, categories: typeof open) => {
     if (categories.length) said.push(words.say(key, { categories: words.names(categories) }));
   };
+  if (asking.why === "changed" && !changed.length) said.push(words.say("banner.notice"));
   if (asking.why === "changed") say("banner.changed", changed);
   if (asking.why === "expired") said.push(words.say("banner.expired"));
   say("banner.text.opt_in", open.filter((category) => category.regime === "opt_in"));

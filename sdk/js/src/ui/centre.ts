@@ -1,9 +1,11 @@
 /** The second layer: every category by itself, with who is behind it named. */
-import type { Categories, PolicyCategory } from "../types";
+import type { Action, Categories, PolicyCategory } from "../types";
 import { askable, everything, refusedBySignal, signalShown } from "./asked";
 import { privacyLink } from "./banner";
 import type { Desk } from "./desk";
 import { button, make } from "./dom";
+import { toggle } from "./toggle";
+import { chosenTopics } from "./topics";
 
 const TITLE = "consentry-centre-title";
 
@@ -46,19 +48,24 @@ export function reflect(centre: HTMLElement, categories: Categories): void {
   }
 }
 
-const switches = (centre: HTMLElement) => centre.querySelectorAll<HTMLInputElement>("input");
+const switches = (centre: HTMLElement) => centre.querySelectorAll<HTMLInputElement>("[data-consentry=switch]");
 
 function actions(desk: Desk): HTMLElement {
   const { controller, words } = desk;
-  const all = (name: "accept" | "reject") =>
-    button(name, words.say(`action.${name}`), "plain", () =>
-      desk.answer(everything(controller, name === "accept"), `${name}_all`, "preference_centre"),
-    );
-  const save: HTMLButtonElement = button("save", words.say("action.save"), "strong", () => {
-    const centre = save.closest("dialog");
-    if (centre) desk.answer(chosen(centre, desk), "save", "preference_centre");
-  });
-  return make("div", { class: "consentry-foot consentry-actions" }, all("reject"), all("accept"), save);
+  const press = (name: string, look: string, action: Action, choice: (centre: HTMLElement) => Categories) => {
+    const made: HTMLButtonElement = button(name, words.say(`action.${name}`), look, () => {
+      const centre = made.closest("dialog");
+      if (centre) desk.answer(choice(centre), action, "preference_centre", chosenTopics(centre, action));
+    });
+    return made;
+  };
+  return make(
+    "div",
+    { class: "consentry-foot consentry-actions" },
+    press("reject", "plain", "reject_all", () => everything(controller, false)),
+    press("accept", "plain", "accept_all", () => everything(controller, true)),
+    press("save", "strong", "save", (centre) => chosen(centre, desk)),
+  );
 }
 
 function signal({ controller, words }: Desk): HTMLElement | false {
@@ -114,22 +121,14 @@ function note({ controller, words }: Desk, category: PolicyCategory): string {
 function switchOf(desk: Desk, category: PolicyCategory, about: string): HTMLElement[] {
   const { controller, words } = desk;
   const { id, essential, prohibited } = category;
-  const input = make("input", {
-    type: "checkbox",
-    role: "switch",
+  const attributes = {
     value: id,
     "data-consentry": "switch",
     "aria-describedby": about,
-  });
-  input.disabled = essential || prohibited;
-  input.checked = essential || (!prohibited && controller.categories()[id] === true);
-  const state = make("span", { class: "consentry-state", "aria-hidden": "true" });
-  const tell = () => {
-    state.textContent = words.say(essential ? "category.always" : `category.${input.checked ? "on" : "off"}`);
+    disabled: essential || prohibited,
+    checked: essential || (!prohibited && controller.categories()[id] === true),
   };
-  input.addEventListener("change", tell);
-  tell();
-  return [state, input];
+  return toggle(words, attributes, essential);
 }
 
 /** The destinations and tags that a yes opens. */

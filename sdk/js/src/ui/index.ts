@@ -2,7 +2,7 @@
  * What asks the person: banner, preference centre, placeholders and the way back. It decides nothing and
  * stores nothing. Whatever is left without an answer grants nothing.
  */
-import type { Action, Categories, Controller, Mount, Surface, Ui } from "../types";
+import type { Action, Categories, Controller, Mount, Surface, Topics, Ui } from "../types";
 import { askable, signalShown } from "./asked";
 import { bannerOf } from "./banner";
 import { centreOf, reflect } from "./centre";
@@ -10,6 +10,7 @@ import type { Desk } from "./desk";
 import { make } from "./dom";
 import { hideModal, showModal } from "./modal";
 import { placeholderOf } from "./placeholder";
+import { topicsOf } from "./topics";
 import { Words } from "./words";
 
 const HEIGHT = "--consentry-height";
@@ -57,11 +58,15 @@ class Controls implements Ui, Desk {
   centre(opener: Element | null = document.activeElement): void {
     if (this.open) return;
     this.opener = opener;
-    this.open = centreOf(this, () => this.leaveCentre());
-    this.top.append(this.open);
+    const centre = (this.open = centreOf(this, () => this.leaveCentre()));
+    this.top.append(centre);
     this.behind(true);
-    showModal(this.open, () => this.leaveCentre());
+    showModal(centre, () => this.leaveCentre());
     this.controller.noted("shown", "preference_centre");
+    // They are asked for only now, and below everything that is there already.
+    void this.controller.topics().then((held) => {
+      if (held) centre.querySelector(".consentry-body > ul")?.after(topicsOf(this, held));
+    });
   }
 
   placeholder(element: Element, categories: string[]): void {
@@ -84,8 +89,8 @@ class Controls implements Ui, Desk {
     this.centre(opener);
   }
 
-  answer(choice: Categories, action: Action, surface: Surface): void {
-    const answered = this.controller.answer(choice, action, surface);
+  answer(choice: Categories, action: Action, surface: Surface, topics?: Topics): void {
+    const answered = this.controller.answer(choice, action, surface, topics);
     if (surface !== "form") this.close();
     void answered.then(
       () => this.say("centre.saved"),

@@ -5,8 +5,8 @@ export class Words {
   constructor(private readonly policy: Policy) {}
 
   /** The text of a key. A key without a text is shown as it is: silence would hide what is asked. */
-  say(key: string, slots: Record<string, string> = {}): string {
-    const text = this.policy.texts[key] ?? key;
+  say(key: string, slots: Record<string, string> = {}, otherwise = key): string {
+    const text = this.policy.texts[key] ?? otherwise;
     return text.replace(/\{(\w+)\}/g, (slot, name: string) => slots[name] ?? slot);
   }
 

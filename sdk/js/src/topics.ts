@@ -1,0 +1,41 @@
+/**
+ * What a person is sent, and by which channels. It belongs to the account: a device does not prove who
+ * reads the mail, and somebody else may sit before it. So it is read and said with the proof of who is
+ * signed in, and of nobody else.
+ */
+import type { Core } from "./core";
+import { proof } from "./post";
+import type { Topics } from "./types";
+
+interface Preference {
+  effective: string;
+}
+
+/** What holds, and over it what was said here and is still on its way; null where it cannot be known. */
+export async function heldTopics(core: Core): Promise<Topics | null> {
+  const { policy, queue, user } = core;
+  if (!user || !policy!.topics.length) return null;
+  try {
+    const headers = { "content-type": "application/json", ...(await proof(core)) };
+    const body = JSON.stringify({ subject: { userId: user.id } });
+    const response = await fetch(core.url("subjects/lookup"), { method: "POST", headers, body });
+    if (!response.ok) return null;
+    const found: Record<string, Record<string, Preference>> = (await response.json()).topics;
+    const held: Topics = {};
+    for (const { id, channels } of policy!.topics)
+      held[id] = Object.fromEntries(channels.map((name) => [name, found[id]?.[name]?.effective === "granted"]));
+    for (const [, letter] of queue.letters) {
+      const { subject, topics = {} }: { subject: { userId?: string }; topics?: Topics } = JSON.parse(letter);
+      if (subject.userId === user.id) for (const id in topics) held[id] = { ...held[id], ...topics[id] };
+    }
+    return held;
+  } catch {
+    return null; // nothing is shown that is not known
+  }
+}
+
+/** To be called right after the answer to the categories, whose evidence is that of the topics too. */
+export function sendTopics({ queue }: Core, userId: string, topics: Topics): void {
+  const [, answer] = queue.letters[queue.letters.length - 1]!;
+  queue.add({ ...JSON.parse(answer), subject: { userId }, preferences: {}, topics }, true);
+}
