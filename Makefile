@@ -26,9 +26,10 @@ test: .venv/dev .build/node .build/sdk .build/apt ## Run every test (installs Ch
 test-fast: .venv/dev ## Run the tests that need neither Chromium, Node nor PostgreSQL
 	$(BIN)/python -m pytest -q $(TOGETHER) -m "not browser and not node and not postgres"
 
-soak: .venv/dev ## Long runs: kill -9 five hundred times, ten thousand seeds of the simulation
+soak: .venv/dev .build/node .build/apt ## Long runs: kill -9 five hundred times, ten thousand seeds, every regime in a browser
 	$(BIN)/python -m tests.crash.run --cycles 500
 	$(BIN)/python -m tests.simulation.run --count 10000
+	$(BIN)/python -m tests.sdk.matrix
 
 fuzz: .venv/dev ## Search every parser that faces the network for broken promises (SECONDS=180)
 	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)

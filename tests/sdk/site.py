@@ -42,7 +42,7 @@ class Asked:
 class Site:
     """``pages`` and ``scripts`` by ``host/path``. ``server`` is ok, dead or slow.
 
-    ``policy`` None: the server's own. ``missing`` are paths that fail. ``replies`` are other answers of the server, by path.
+    ``policy`` None: the server's own. ``added`` are headers for the server, as a CDN adds them. ``missing`` are paths that fail. ``replies`` are other answers of the server, by path.
     """
 
     port: int
@@ -52,6 +52,7 @@ class Site:
     scripts: dict[str, str] = field(default_factory=dict)
     replies: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
+    added: dict[str, str] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     server: str = "ok"
     asked: list[Asked] = field(default_factory=list)
@@ -61,6 +62,7 @@ class Site:
         self.scripts.clear()
         self.replies.clear()
         self.headers.clear()
+        self.added.clear()
         self.missing.clear()
         self.asked.clear()
         self.server, self.policy = "ok", None
@@ -133,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             dropped = {*HOP, "accept-encoding"}
             sent = {name: value for name, value in asked.headers.items() if name not in dropped}
-            connection.request(asked.method, self.path, asked.body, sent)
+            connection.request(asked.method, self.path, asked.body, {**sent, **self.site.added})
             answer = connection.getresponse()
             if answer.getheader("content-type", "").startswith("text/event-stream"):
                 self._stream(answer)

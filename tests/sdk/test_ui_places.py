@@ -3,45 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
+from tests.browser import Browser
 from tests.e2e.asking import acme_with
-from tests.running import ADMIN_KEY, Server, StandIn, call, wait_for
-from tests.sdk.chrome import Chrome, Page
+from tests.running import Server, StandIn
+from tests.sdk.person import (
+    ANALYTICS,
+    BODY,
+    CALIFORNIA,
+    DE,
+    GRANT_DAYS,
+    NEW_ZEALAND,
+    NO,
+    NOTICE,
+    SERVER,
+    SHOP,
+    SIGNAL,
+    TAGS,
+    UNKNOWN,
+    YES,
+    Person,
+    banner_text,
+    categories,
+    press,
+    ran,
+    records,
+    seen,
+    switch,
+)
 from tests.sdk.site import Site
-from tests.sdk.world import DAY_S, READY, TAG, had_answered, html, kept
+from tests.sdk.world import TAG, html
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
-GRANT_DAYS = 30
-SERVER = '\ntrusted_proxies = ["127.0.0.0/8"]\nplace_from = "cloudflare"\n'
-NOTICE = f'[notice]\nlayout = "box"\ngrant_days = {GRANT_DAYS}\n'
-TAGS = """
-[[tag]]
-name = "stats"
-categories = ["analytics"]
-hosts = ["a.test"]
-revoke = "stats.stop"
-[[tag]]
-name = "ads"
-categories = ["advertising"]
-hosts = ["b.test"]
-revoke = "ads.stop"
-"""
 MORE = '[[category]]\nid = "personalization"\nname = "Personalization"\n'
-MARK = "type='text/plain' data-consent"
-BODY = (
-    f"<script {MARK}='analytics' data-src='//a.test/a.js'></script>"
-    f"<script {MARK}='advertising' data-src='//b.test/b.js'></script>"
-)
-SHOP = "http://shop.test/"
-DE = {"cf-ipcountry": "DE"}
-CALIFORNIA = {"cf-ipcountry": "US", "cf-region-code": "CA"}
-NEW_ZEALAND = {"cf-ipcountry": "NZ"}
-SIGNAL = {"sec-gpc": "1"}
-UNKNOWN: dict[str, str] = {}
 
 
 @pytest.fixture(scope="module")
@@ -49,95 +46,6 @@ def acme(tmp_path_factory: pytest.TempPathFactory, vendors: StandIn) -> Iterator
     folder = tmp_path_factory.mktemp("acme")
     with acme_with(folder, vendors.base, more=TAGS + NOTICE, tail=SERVER) as running:
         yield running
-
-
-class Person:
-    """Somebody at a place, in front of the shop."""
-
-    def __init__(
-        self,
-        browser: Chrome,
-        shop: Site,
-        place: dict[str, str],
-        days_later: int = 0,
-        cookie: str = "",
-    ) -> None:
-        shop.pages["shop.test/"] = html(BODY)
-        clock = f"{{ const now = Date.now; Date.now = () => now() + {days_later * DAY_S * 1000} }}"
-        self._brought = cookie
-        self._visit = browser.visitor(
-            options={"extraHTTPHeaders": place}, gpc="sec-gpc" in place, script=clock
-        )
-
-    def __enter__(self) -> Person:
-        self.visitor = self._visit.__enter__()
-        if self._brought:
-            had_answered(self.visitor, self._brought)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._visit.__exit__(*error)
-
-    def cookie(self) -> str:
-        """The answer, as the browser keeps it."""
-        (found,) = (c["value"] for c in self.visitor.cookies() if c["name"] == "consentry")
-        return str(found)
-
-    def visits(self) -> Page:
-        """The shop, once everything that is to be shown is."""
-        page = self.visitor.open(SHOP)
-        page.eval(READY)
-        page.wait("document.querySelector('.consentry-reopen')")
-        return page
-
-
-def seen(page: Page, name: str) -> bool:
-    found: bool = page.eval(
-        f"!!document.querySelector('[data-consentry={name}]')?.checkVisibility({{visibilityProperty: true}})"
-    )
-    return found
-
-
-def press(page: Page, *names: str) -> None:
-    for name in names:
-        page.click(f"[data-consentry={name}]:visible")
-
-
-def banner_text(page: Page) -> str:
-    found: str = page.eval("document.querySelector('[data-consentry=banner]')?.innerText ?? ''")
-    return found
-
-
-def switch(page: Page, category: str) -> None:
-    page.click(f"[data-consentry=switch][value={category}]")
-
-
-def categories(page: Page) -> dict[str, bool]:
-    found: dict[str, bool] = page.eval("consentry.getCategories()")
-    return {name: on for name, on in found.items() if name in ("analytics", "advertising")}
-
-
-def ran(page: Page) -> list[str]:
-    found: list[str] = page.eval("window.ran ?? []")
-    return sorted(found)
-
-
-def records(acme: Server, person: Person, count: int) -> list[dict[str, Any]]:
-    """What the ledger holds of this device, oldest first, once there is so much of it."""
-
-    def told() -> list[dict[str, Any]] | None:
-        path = f"/v1/subjects/anonymous_id:{kept(person.visitor)['id']}?history=true"
-        found: list[dict[str, Any]] = call(acme.base, "GET", path, key=ADMIN_KEY).json["history"]
-        choices = [record for record in found if record["type"] == "choice"]
-        return sorted(choices, key=lambda r: r["seq"]) if len(choices) >= count else None
-
-    found: list[dict[str, Any]] = wait_for(told, what=f"{count} records")
-    return found
-
-
-YES = {"analytics": True, "advertising": True}
-NO = {"analytics": False, "advertising": False}
-ANALYTICS = {"analytics": True, "advertising": False}
 
 
 @pytest.mark.parametrize("place", [DE, UNKNOWN], ids=["DE", "unknown"])
@@ -151,7 +59,7 @@ ANALYTICS = {"analytics": True, "advertising": False}
     ids=["accept", "reject", "choose"],
 )
 def test_where_silence_is_a_no_people_are_asked(
-    browser: Chrome,
+    browser: Browser,
     shop: Site,
     acme: Server,
     place: dict[str, str],
@@ -178,7 +86,7 @@ def test_where_silence_is_a_no_people_are_asked(
 
 
 def test_an_answer_is_changed_and_withdrawn_by_the_way_back(
-    browser: Chrome, shop: Site, acme: Server
+    browser: Browser, shop: Site, acme: Server
 ) -> None:
     with Person(browser, shop, DE) as person:
         page = person.visits()
@@ -205,7 +113,7 @@ def test_an_answer_is_changed_and_withdrawn_by_the_way_back(
 
 @pytest.mark.parametrize(("days", "asked"), [(GRANT_DAYS - 1, False), (GRANT_DAYS + 1, True)])
 def test_an_answer_that_ran_out_is_asked_for_again(
-    browser: Chrome, shop: Site, days: int, asked: bool
+    browser: Browser, shop: Site, days: int, asked: bool
 ) -> None:
     with Person(browser, shop, DE) as first:
         press(first.visits(), "accept")
@@ -216,7 +124,7 @@ def test_an_answer_that_ran_out_is_asked_for_again(
             assert ("no longer valid" in banner_text(page)) is asked
 
 
-def test_a_new_category_is_asked_about_by_name(browser: Chrome, shop: Site, acme: Server) -> None:
+def test_a_new_category_is_asked_about_by_name(browser: Browser, shop: Site, acme: Server) -> None:
     """By who comes with the answer that they gave, and without the old policy in their cache."""
     with Person(browser, shop, DE) as agreed, Person(browser, shop, DE) as refused:
         press(agreed.visits(), "accept")
@@ -244,7 +152,7 @@ def test_a_new_category_is_asked_about_by_name(browser: Chrome, shop: Site, acme
 
 @pytest.mark.parametrize("place", [CALIFORNIA, NEW_ZEALAND], ids=["California", "New Zealand"])
 def test_where_silence_is_a_yes_nobody_is_stopped_and_everybody_can_refuse(
-    browser: Chrome, shop: Site, acme: Server, place: dict[str, str]
+    browser: Browser, shop: Site, acme: Server, place: dict[str, str]
 ) -> None:
     with Person(browser, shop, place) as person:
         page = person.visits()
@@ -259,7 +167,7 @@ def test_where_silence_is_a_yes_nobody_is_stopped_and_everybody_can_refuse(
         assert ran(again) == []
 
 
-def test_a_signal_is_honoured_and_said_to_be(browser: Chrome, shop: Site) -> None:
+def test_a_signal_is_honoured_and_said_to_be(browser: Browser, shop: Site) -> None:
     """Also on a page that has a way back of its own."""
     with Person(browser, shop, {**CALIFORNIA, **SIGNAL}) as person:
         shop.pages["shop.test/"] = html(BODY + "<a href='#' data-consentry-open>Privacy</a>", TAG)
@@ -279,7 +187,7 @@ def test_a_signal_is_honoured_and_said_to_be(browser: Chrome, shop: Site) -> Non
         assert categories(page) == YES
 
 
-def test_a_page_with_its_own_way_back_loads_nothing_more(browser: Chrome, shop: Site) -> None:
+def test_a_page_with_its_own_way_back_loads_nothing_more(browser: Browser, shop: Site) -> None:
     with Person(browser, shop, CALIFORNIA) as person:
         shop.pages["shop.test/"] = html(BODY + "<a href='#' data-consentry-open>Privacy</a>", TAG)
         page = person.visitor.open(SHOP)
