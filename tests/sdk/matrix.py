@@ -23,7 +23,6 @@ from tests.e2e.asking import acme_with
 from tests.running import WRITE_KEY, Server, call, stand_in, wait_for
 from tests.sdk.person import (
     ANALYTICS,
-    BODY,
     CALIFORNIA,
     DE,
     GRANT_DAYS,
@@ -44,7 +43,7 @@ from tests.sdk.person import (
     seen,
 )
 from tests.sdk.site import Site, site
-from tests.sdk.world import html, kept
+from tests.sdk.world import TRACKED, html, kept
 
 PLACES = {"opt_in": DE, "opt_out": CALIFORNIA, "notice": NEW_ZEALAND}
 WORLDS = ("plain", "other site", "slow server", "dead server", "two tabs")
@@ -232,7 +231,7 @@ class Street:
 
     def _visit(self, cell: Cell, row: Row, person: Person, asked: bool) -> None:
         if cell.world == "other site":
-            self.shop.pages["shop.test/"] = html(BODY, ELSEWHERE)
+            self.shop.pages["shop.test/"] = html(TRACKED, ELSEWHERE)
         page = self._opens(cell, person)
         second = person.visits() if cell.world == "two tabs" else None
         assert categories(page) == row.before(cell)

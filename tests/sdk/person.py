@@ -7,7 +7,7 @@ from typing import Any
 from tests.browser import Browser, Page
 from tests.running import ADMIN_KEY, Server, call, wait_for
 from tests.sdk.site import Site
-from tests.sdk.world import DAY_S, READY, had_answered, html, kept
+from tests.sdk.world import DAY_S, READY, TRACKED, had_answered, html, kept
 
 GRANT_DAYS = 30
 SERVER = '\ntrusted_proxies = ["127.0.0.0/8"]\nplace_from = "cloudflare"\n'
@@ -24,11 +24,6 @@ categories = ["advertising"]
 hosts = ["b.test"]
 revoke = "ads.stop"
 """
-MARK = "type='text/plain' data-consent"
-BODY = (
-    f"<script {MARK}='analytics' data-src='//a.test/a.js'></script>"
-    f"<script {MARK}='advertising' data-src='//b.test/b.js'></script>"
-)
 SHOP = "http://shop.test/"
 DE = {"cf-ipcountry": "DE"}
 CALIFORNIA = {"cf-ipcountry": "US", "cf-region-code": "CA"}
@@ -51,7 +46,7 @@ class Person:
         days_later: int = 0,
         cookie: str = "",
     ) -> None:
-        shop.pages["shop.test/"] = html(BODY)
+        shop.pages["shop.test/"] = html(TRACKED)
         shop.added.update(place)
         clock = f"{{ const now = Date.now; Date.now = () => now() + {days_later * DAY_S * 1000} }}"
         self._brought = cookie

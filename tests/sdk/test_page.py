@@ -1,8 +1,7 @@
-"""A page in Chromium: the answer kept, sent, heard in other tabs, and withdrawn; servers that fail."""
+"""A page in Chromium: the answer kept, sent, and heard in other tabs; servers that fail; what waits."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -11,9 +10,12 @@ from tests.browser import Browser, Page, Visitor
 from tests.running import ADMIN_KEY, Server, call, wait_for
 from tests.sdk.site import Site
 from tests.sdk.world import (
+    CATEGORIES,
     KEY,
     NO,
+    NOTHING_YET,
     READY,
+    TRACKED,
     YES,
     answer,
     category,
@@ -22,18 +24,9 @@ from tests.sdk.world import (
     html,
     kept,
     policy,
-    tag,
 )
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
-
-MARK = "type='text/plain' data-consent"
-TRACKED = (
-    f"<script {MARK}='analytics' data-src='//a.test/a.js'></script>"
-    f"<script {MARK}='advertising' data-src='//b.test/b.js'></script>"
-)
-NOTHING_YET = "new Promise((done) => setTimeout(done, 300))"
-CATEGORIES = "consentry.getCategories()"
 
 
 def choices(server: Server, device: str) -> list[dict[str, Any]]:
@@ -230,137 +223,6 @@ def test_the_signal_refuses_and_an_answer_given_after_it_outweighs_it(
         answer(page, YES)
         page.wait("window.ran?.length === 2")
         visitor.open("http://shop.test/").wait("window.ran?.length === 2")
-
-
-# -- withdrawal -----------------------------------------------------------------------------------
-TAGS = [
-    tag("stats", ["analytics"], hosts=["a.test"], cookies=["_st*"], revoke=True),
-    tag("shared", ["necessary"], cookies=["_st_login"]),
-    tag("ads", ["advertising"], hosts=["b.test"], cookies=["_ad", "ad.*"]),
-]
-# Everything that a withdrawal does is seen from outside, in the order in which it is done.
-SEEN = """
-window.order = [];
-const cookie = Object.getOwnPropertyDescriptor(Document.prototype, "cookie");
-Object.defineProperty(Document.prototype, "cookie", { ...cookie, set(text) {
-  order.push(text.startsWith("consentry=") ? "persist" : "cookies");
-  cookie.set.call(this, text);
-} });
-const post = BroadcastChannel.prototype.postMessage;
-BroadcastChannel.prototype.postMessage = function (text) { order.push("tabs"); post.call(this, text); };
-const real = window.fetch;
-window.fetch = (url, init) => { order.push("fetch " + url.replace(/.*\\/v1/, "/v1")); return real(url, init); };
-window.dataLayer = { push(item) { if (item[1] === "update") order.push("signals"); } };
-window.consentryGuard = () => order.push("guard");
-"""
-
-
-def test_a_withdrawal_keeps_its_order(shop: Site, browser: Browser) -> None:
-    shop.policy = policy(tags=TAGS)
-    head = (
-        "<script src='/sdk/consentry.js'></script><script>"
-        f"consentry.init({{key: '{KEY}', revoke: {{stats: () => order.push('hook')}}}})</script>"
-    )
-    shop.pages["shop.test/"] = html(TRACKED, head)
-    with browser.visitor(script=SEEN) as visitor:
-        page = visitor.open("http://shop.test/")
-        answer(page, {"analytics": True})
-        page.wait("window.ran?.length === 1")
-        page.eval("document.cookie = '_st1=x'")
-        page.eval("order.length = 0")
-        page.eval("consentry.onChange(() => order.push('listener'))")
-        page.eval("document.addEventListener('consentry:change', () => order.push('event'))")
-        page.eval("consentry.withdraw()")
-        page.wait(
-            "order.includes('fetch /v1/consent/cookies') && order.includes('fetch /v1/consent')"
-        )
-        first_seen = list(dict.fromkeys(page.eval("order")))
-        sent = first_seen.index("fetch /v1/consent")
-        assert first_seen[sent:].index("fetch /v1/consent") == 0
-        steps = [step for step in first_seen if step != "fetch /v1/consent"]
-        assert steps == [
-            "persist",
-            "tabs",
-            "signals",
-            "listener",
-            "hook",
-            "guard",
-            "event",
-            "cookies",
-            "fetch /v1/consent/cookies",
-        ]
-
-
-def put(page: Page, *cookies: str) -> None:
-    for text in cookies:
-        page.eval(f"void (document.cookie = {json.dumps(text)})")
-
-
-def test_what_refused_tags_stored_is_deleted_everywhere(shop: Site, visitor: Visitor) -> None:
-    shop.policy = policy(tags=TAGS)
-    shop.pages["www.shop.test/a/b"] = html(TRACKED)
-    page = visitor.open("http://www.shop.test/a/b")
-    answer(page, {"analytics": True})
-    put(page, "_st1=x", "_st2=x; Domain=shop.test", "_st3=x; Path=/a", "_st4=x; Path=/a/")
-    put(page, "_st5=x; Domain=www.shop.test; Path=/a/b", "_st_login=x", "basket=x", "x_st=x")
-    page.eval("void (localStorage._st = 1, sessionStorage._st = 1, localStorage.basket = 1)")
-    page.eval(
-        "new Promise((done) => indexedDB.open('_stdb').onsuccess = ({target}) => "
-        "(target.result.close(), done()))"
-    )
-    page.eval("consentry.withdraw()")
-    page.wait("!document.cookie.includes('_st1')")
-    page.wait("indexedDB.databases().then((found) => !found.length)")
-    left = sorted(c["name"] for c in visitor.cookies())
-    assert left == ["_st_login", "basket", "consentry", "x_st"]
-    assert page.eval(
-        "[...Object.keys(localStorage)].filter((n) => !n.startsWith('consentry'))"
-    ) == ["basket"]
-    assert page.eval("sessionStorage.length") == 0
-
-
-def test_what_a_tag_stored_again_is_deleted_by_the_next_page(shop: Site, visitor: Visitor) -> None:
-    shop.policy = policy(tags=TAGS)
-    shop.pages["shop.test/"] = html()
-    had_answered(visitor, cookie("", "analytics,advertising"))
-    visitor.add({"name": "ad.id", "value": "x", "domain": "shop.test", "path": "/"})
-    page = visitor.open("http://shop.test/")
-    page.wait("!document.cookie.includes('ad.id')")
-
-
-@pytest.mark.parametrize(
-    ("category", "anew"), [("analytics", False), ("advertising", True)], ids=["revoke", "deaf"]
-)
-def test_the_page_is_loaded_anew_where_a_tag_cannot_be_stopped(
-    shop: Site, visitor: Visitor, category: str, anew: bool
-) -> None:
-    shop.policy = policy(tags=TAGS)
-    shop.pages["shop.test/"] = html(TRACKED)
-    page = visitor.open("http://shop.test/")
-    answer(page, {category: True})
-    page.wait("window.ran?.length === 1")
-    page.eval("void (window.before = true)")
-    page.eval("consentry.withdraw()")
-    if anew:
-        page.wait("!window.before && window.consentry")
-        page.eval(READY)
-    else:
-        page.eval(NOTHING_YET)
-        assert page.eval("window.before")
-    assert page.eval(CATEGORIES)[category] is False
-    wait_for(lambda: len(shop.choices()) == 2, what="the withdrawal")
-    assert shop.choices()[1]["evidence"]["action"] == "withdraw"
-
-
-def test_a_refusal_at_first_loads_nothing_anew(shop: Site, visitor: Visitor) -> None:
-    shop.policy = policy(tags=TAGS)
-    shop.pages["shop.test/"] = html(TRACKED)
-    page = visitor.open("http://shop.test/")
-    page.eval(READY)
-    page.eval("void (window.before = true)")
-    answer(page, NO)
-    page.eval(NOTHING_YET)
-    assert page.eval("window.before")
 
 
 # -- signals --------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from tests.e2e.asking import (
 )
 from tests.running import ADMIN_KEY, Server, StandIn, call, wait_for
 from tests.sdk.site import Site
-from tests.sdk.world import READY, html, kept
+from tests.sdk.world import MARK, NOTHING_YET, READY, html, kept
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
@@ -40,10 +40,8 @@ name = "deaf"
 categories = ["advertising"]
 hosts = ["b.test"]
 """
-MARK = "type='text/plain' data-consent"
 DEAF = f"<script {MARK}='advertising' data-src='//b.test/b.js'></script>"
 SHOWN = "document.querySelector('[data-consentry=topics]')"
-NOTHING_YET = "new Promise((done) => setTimeout(done, 300))"
 
 
 @pytest.fixture(scope="module")

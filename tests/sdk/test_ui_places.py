@@ -11,7 +11,6 @@ from tests.e2e.asking import acme_with
 from tests.running import Server, StandIn
 from tests.sdk.person import (
     ANALYTICS,
-    BODY,
     CALIFORNIA,
     DE,
     GRANT_DAYS,
@@ -34,7 +33,7 @@ from tests.sdk.person import (
     switch,
 )
 from tests.sdk.site import Site
-from tests.sdk.world import TAG, html
+from tests.sdk.world import TAG, TRACKED, html
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
@@ -170,7 +169,9 @@ def test_where_silence_is_a_yes_nobody_is_stopped_and_everybody_can_refuse(
 def test_a_signal_is_honoured_and_said_to_be(browser: Browser, shop: Site) -> None:
     """Also on a page that has a way back of its own."""
     with Person(browser, shop, {**CALIFORNIA, **SIGNAL}) as person:
-        shop.pages["shop.test/"] = html(BODY + "<a href='#' data-consentry-open>Privacy</a>", TAG)
+        shop.pages["shop.test/"] = html(
+            TRACKED + "<a href='#' data-consentry-open>Privacy</a>", TAG
+        )
         page = person.visits()
         page.wait("window.ran?.length === 1")
         assert categories(page) == ANALYTICS
@@ -189,7 +190,9 @@ def test_a_signal_is_honoured_and_said_to_be(browser: Browser, shop: Site) -> No
 
 def test_a_page_with_its_own_way_back_loads_nothing_more(browser: Browser, shop: Site) -> None:
     with Person(browser, shop, CALIFORNIA) as person:
-        shop.pages["shop.test/"] = html(BODY + "<a href='#' data-consentry-open>Privacy</a>", TAG)
+        shop.pages["shop.test/"] = html(
+            TRACKED + "<a href='#' data-consentry-open>Privacy</a>", TAG
+        )
         page = person.visitor.open(SHOP)
         page.wait("window.ran?.length === 2")
         page.eval("new Promise((done) => setTimeout(done, 200))")

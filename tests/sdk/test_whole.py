@@ -11,7 +11,7 @@ from tests.browser import Browser, Page, Visitor
 from tests.e2e.asking import acme_with, fresh, token
 from tests.running import ADMIN_KEY, Server, StandIn, call, wait_for
 from tests.sdk.site import Site
-from tests.sdk.world import KEY, READY, YES, answer, html, kept
+from tests.sdk.world import KEY, MARK, READY, TRACKED, YES, answer, html, kept
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
@@ -28,11 +28,6 @@ categories = ["advertising"]
 hosts = ["b.test"]
 cookies = ["_ad*"]
 """
-MARK = "type='text/plain' data-consent"
-TRACKED = (
-    f"<script {MARK}='analytics' data-src='//a.test/a.js'></script>"
-    f"<script {MARK}='advertising' data-src='//b.test/b.js'></script>"
-)
 FRAME = "<iframe width=300 height=200 data-consent='advertising' data-src='//b.test/video.html'></iframe>"
 IN_TIME_S = 1.0
 

@@ -17,6 +17,13 @@ TAG = f'<script src="/sdk/consentry.js" data-key="{KEY}"></script>'
 READY = "consentry.ready"
 YES = {"analytics": True, "advertising": True}
 NO = {"analytics": False, "advertising": False}
+MARK = "type='text/plain' data-consent"
+TRACKED = (
+    f"<script {MARK}='analytics' data-src='//a.test/a.js'></script>"
+    f"<script {MARK}='advertising' data-src='//b.test/b.js'></script>"
+)
+NOTHING_YET = "new Promise((done) => setTimeout(done, 300))"
+CATEGORIES = "consentry.getCategories()"
 
 
 def category(id_: str, **more: Any) -> dict[str, Any]:
