@@ -203,7 +203,7 @@ def consentry(server: Server, *arguments: str) -> subprocess.CompletedProcess[st
         env={**os.environ, **server.environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
         check=False,
     )
 
