@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from consentry.core.moment import DAY
 from consentry.notice import Layout, Notice, Theme
 
 from .samples import GOOD, errors, read
@@ -48,6 +49,20 @@ def test_what_is_not_stated_has_its_usual_value(name: str) -> None:
     notice = read(f"{GOOD}[notice]\n{text}\n").notice
 
     assert notice == Notice(**stated)
+
+
+def test_no_yes_counts_longer_than_the_notice_lets_it() -> None:
+    text = GOOD + '[[category]]\nid = "{}"\nessential = {}\n{}\n'
+    found = read(
+        text.format("login", "true", "")
+        + text.removeprefix(GOOD).format("usual", "false", "")
+        + text.removeprefix(GOOD).format("short", "false", "max_age_days = 10")
+        + text.removeprefix(GOOD).format("long", "false", "max_age_days = 90")
+        + "[notice]\ngrant_days = 30\n"
+    ).policy.category
+
+    ages = {name: found[name].max_age_us for name in ("login", "usual", "short", "long")}
+    assert ages == {"login": None, "usual": 30 * DAY, "short": 10 * DAY, "long": 30 * DAY}
 
 
 def test_every_key_becomes_its_value() -> None:

@@ -199,6 +199,10 @@ def _unusable(fact: Fact, policy: Policy, as_of: int, name: str) -> str | None:
     category = policy.category[name]
     if fact.made_at < (category.requires_consent_since or 0):
         return "stale"
+    # R12: an import is vouched for on the day it comes
+    meant = fact.received_at if fact.kind == "import" else fact.made_at
+    if meant < (category.since or 0):
+        return "stale"
     ages = [age for age in (category.max_age_us, policy.settings.max_age_us) if age is not None]
     return "expired" if any(fact.made_at + age < as_of for age in ages) else None
 

@@ -210,6 +210,7 @@ def policies(draw: st.DrawFn, **fixed: Any) -> Policy:
             enabled=draw(st.integers(0, 9)) > 0,
             regime=draw(st.none() | st.sampled_from(Regime)),
             requires_consent_since=draw(st.none() | st.none() | moments),
+            since=draw(st.none() | st.none() | moments),
             gpc=draw(st.booleans()),
         )
         for name in KNOWN

@@ -160,7 +160,7 @@ def test_tightening_a_row_of_the_profile_never_allows_more(policy, question, pas
 @given(s.policies(max_age_us=None), s.questions(), s.pasts(s.choices(), merging=False))
 def test_asking_for_proof_never_allows_more(policy, question, past) -> None:
     # Without ages and merges: there, a grant that is believed can itself withhold.
-    ageless = tuple(replace(c, requires_consent_since=None) for c in policy.categories)
+    ageless = tuple(replace(c, requires_consent_since=None, since=None) for c in policy.categories)
     given_ = replace(policy.settings, account_choices=AccountChoices.AS_GIVEN)
     proven = replace(policy.settings, account_choices=AccountChoices.PROVEN)
 

@@ -372,6 +372,29 @@ def test_why_no_grant_holds_is_the_same_in_whichever_order_they_are_read(order) 
     assert found.silent is min(Why.STALE, Why.UNVERIFIED)
 
 
+@holds("R12")
+@pytest.mark.parametrize(
+    ("kind", "made_s", "received_s", "counts"),
+    [
+        (FactKind.CHOICE, 4, 4, False),
+        (FactKind.CHOICE, 4, 9, False),
+        (FactKind.CHOICE, 5, 5, True),
+        (FactKind.IMPORT, 1, 4, False),
+        (FactKind.IMPORT, 1, 5, True),
+    ],
+)
+def test_a_grant_is_stale_where_its_category_meant_less_when_it_was_given(
+    kind, made_s, received_s, counts
+) -> None:
+    policy = Policy("shop", Settings(), (Category("ad", since=5 * SECOND),))
+    fact = Fact(kind, "c", received_s * SECOND, made_s * SECOND, granted=("ad",))
+
+    found = fold_one((fact,), policy, END)["ad"]
+
+    assert bool(found.grant) is counts
+    assert (found.silent is Why.STALE) is not counts
+
+
 @holds("D1", "R5")
 def test_a_suppression_begins_and_ends_in_the_microsecond_it_is_received() -> None:
     grant = Fact(FactKind.CHOICE, "c", SECOND, SECOND, granted=("ad",))

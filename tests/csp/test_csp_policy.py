@@ -234,6 +234,25 @@ def test_the_rules_are_read_from_the_same_file(tmp_path: Path) -> None:
     assert (rules.max_age_days, rules.twin) == (180, True)
 
 
+@pytest.mark.parametrize(
+    ("more", "days"),
+    [
+        ("", 365),
+        ('[server]\ntrusted_proxies = ["10.0.0.0/8"]\n', 181),  # the shortest of any place
+        ("[notice]\ngrant_days = 30\n", 365),  # it is in the categories
+    ],
+)
+def test_a_yes_ages_as_the_law_of_any_place_may_ask(tmp_path: Path, more: str, days: int) -> None:
+    file = tmp_path / "consentry.toml"
+    file.write_text('[workspace]\nname = "A"\n[[category]]\nid = "analytics"\n' + more)
+
+    rules = from_file(file)
+
+    assert rules.max_age_days == days
+    thirty_s = 30 * 86_400 if "grant" in more else None
+    assert rules.known["analytics"].max_age_s == thirty_s
+
+
 def test_an_application_loads_nothing_but_the_standard_library() -> None:
     code = (
         "import sys, consentry.csp\n"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from consentry.config import Tag
 from consentry.core.moment import DAY, SECOND
 from consentry.core.policy import Category, Mapping, Policy
-from consentry.notice import Layout, Notice, edition, history_of, render, told_by
+from consentry.notice import Layout, Notice, as_told, edition, history_of, render, told_by
 from consentry.notice.edition import Told, read_told
 
 FIRST, LATER, NOW = 1_000 * DAY, 1_001 * DAY, 1_002 * DAY
@@ -41,6 +41,7 @@ def mapped(*mappings: Mapping) -> Policy:
 
 
 WAREHOUSE = POLICY.mappings[0]
+ADS = Mapping("ads", "ga4", ("advertising",))
 # What a later configuration is, and which categories are new in it. None: nobody is asked again.
 CHANGES: dict[str, tuple[Told, tuple[str, ...] | None]] = {
     "nothing": (asked(), None),
@@ -139,6 +140,65 @@ def test_a_category_that_grew_is_newer_than_every_answer_given_before(told: list
             shown = then.categories.get(name)
             if shown is not None and meaning.grew_from(shown):
                 assert history.since[name] > at
+
+
+@given(tolds)
+def test_whoever_was_shown_an_edition_agreed_to_all_that_has_not_grown_since(
+    told: list[Told],
+) -> None:
+    """What covers what somebody was shown, and nothing beyond: by the text alone, too."""
+    times = [FIRST + n * DAY for n in range(len(told))]
+    texts = [msgspec.structs.replace(one, texts={"en": _text(one)}) for one in told]
+    history = history_of(zip(times, texts, strict=True))
+    for at, one in zip(times, texts, strict=True):
+        last_shown = max(t for t, other in zip(times, texts, strict=True) if other == one)
+        until = history.covers_until(None, None, _text(one))
+        assert until is not None
+        for name in one.categories:
+            grown = history.grown(name)
+            assert (grown is not None and grown > until) == (
+                grown is not None and grown > last_shown
+            )
+        named = edition(history_of((t, o) for t, o in zip(times, texts, strict=True) if t <= at), POLICY.categories, at).version  # fmt: skip
+        both = history.covers_until("default", named, _text(one))
+        assert both is not None
+        assert both <= until
+
+
+def _text(told: Told) -> str:
+    return repr((told.version, told.categories))
+
+
+def test_nothing_has_grown_in_what_there_was_from_the_beginning() -> None:
+    history = history_of([(FIRST, asked()), (LATER, asked(mapped(WAREHOUSE, ADS)))])
+
+    assert [history.grown(c) for c in ("login", "analytics", "advertising")] == [None, None, LATER]
+    told = as_told(POLICY, history)
+    assert [c.since for c in told.categories] == [None, None, LATER]
+    assert as_told(POLICY, history_of([(FIRST, asked())])) is POLICY
+
+
+@pytest.mark.parametrize(
+    ("shown", "until"),
+    [
+        ((None, None, None), None),
+        (("another", "1", None), None),
+        (("default", "1", None), FIRST),
+        (("default", AT_LATER, None), LATER),
+        (("default", "0.7", None), FIRST),
+        ((None, None, "old"), FIRST),
+        ((None, None, "new"), LATER),
+        (("default", AT_LATER, "old"), FIRST),
+        (("default", "1", "new"), FIRST),
+        (("default", None, "unheard of"), None),
+    ],
+)
+def test_up_to_when_a_notice_told_of_changes(shown: tuple[Any, ...], until: int | None) -> None:
+    first = msgspec.structs.replace(asked(), texts={"en": "old"})
+    grown = msgspec.structs.replace(asked(mapped(WAREHOUSE, ADS)), texts={"en": "new"})
+    history = history_of([(FIRST, first), (LATER, grown)])
+
+    assert history.covers_until(*shown) == until
 
 
 @given(tolds)

@@ -207,9 +207,10 @@ async def configure(sim: Simulation, *, changes: tuple[str, ...]) -> None:
     try:
         await process.running.take_config(config_of(plain))
     except StoreError:
+        sim.doubted = True
         sim.leave_all_but(before)
         raise
-    sim.leave_all_but(plain)
+    sim.took(plain)
 
 
 # -- faults -------------------------------------------------------------------------------------

@@ -175,7 +175,11 @@ class Known:
                 continue
             if f.made is None:
                 faded = faded or f.imported
-            elif f.made < (spec["since"] or 0) or f.made + (spec["max_age"] or FOREVER) < now:
+            elif (
+                f.made < (spec["since"] or 0)
+                or f.made + (spec["max_age"] or FOREVER) < now
+                or (f.at if f.imported else f.made) < (spec["means"] or 0)
+            ):
                 faded = True
             else:
                 usable.append(f)

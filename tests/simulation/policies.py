@@ -46,7 +46,7 @@ def base() -> Plain:
 
 def _category(**said: Any) -> Plain:
     given = {"essential": False, "enabled": True, "regime": "opt_in", "since": None}
-    return {**given, "max_age": None, **said}
+    return {**given, "max_age": None, "means": None, **said}
 
 
 def _destination(*categories: str, **said: Any) -> Plain:
@@ -92,6 +92,21 @@ def changed(names: tuple[str, ...], now: int) -> Plain:
     for name in names:
         CHANGES[name](plain, now)
     return plain
+
+
+def covers(plain: Plain) -> dict[str, set[str]]:
+    """Who is behind each category that people are asked about."""
+    return {
+        c: {n for n, d in plain["destinations"].items() if d["enabled"] and c in d["categories"]}
+        for c, spec in plain["categories"].items()
+        if spec["enabled"] and not spec["essential"]
+    }
+
+
+def with_meaning(plain: Plain, means: dict[str, int]) -> Plain:
+    """The same, with when each category took the meaning that it has."""
+    categories = {c: {**s, "means": means.get(c)} for c, s in plain["categories"].items()}
+    return {**plain, "categories": categories}
 
 
 _POLICIES: dict[str, Policy] = {}

@@ -20,7 +20,14 @@ from tests.simulation import checks
 from tests.simulation.destination import BATCHES, Broken, Hostile
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.model import FOREVER, Event, Fact, Known
-from tests.simulation.policies import Plain, changed, config_of, policy_of
+from tests.simulation.policies import (
+    Plain,
+    changed,
+    config_of,
+    covers,
+    policy_of,
+    with_meaning,
+)
 from tests.simulation.process import Parts, Process
 from tests.simulation.store import MOODS
 from tests.store.makers import notary
@@ -134,6 +141,11 @@ class Simulation:
         self._tasks: set[asyncio.Task[None]] = set()
         self._plain_of: dict[int, Plain] = {}
         self._plains: dict[str, Plain] = {}
+        # what people were told: who is behind each category, and since when; whether a
+        # configuration that never came into force may have been told
+        self.covered: dict[str, set[str]] = {}
+        self.means: dict[str, int] = {}
+        self.doubted = False
 
     # -- time -----------------------------------------------------------------------------------
     def wall_ns(self) -> int:
@@ -166,6 +178,7 @@ class Simulation:
     def boot(self, changes: tuple[str, ...] | None = None) -> None:
         """Start the server; with another configuration if that changed meanwhile."""
         self.boots += 1
+        self.doubted = self.doubted or len(self.possible) > 1
         progressed = partial(self._progressed, self.boots)
         disk = self.parts.disk(
             self.kept, self.chance, on_landed=self.landed, on_progress=progressed
@@ -186,7 +199,7 @@ class Simulation:
 
     async def _begin(self, process: Process, plain: Plain) -> None:
         await process.begin(config_of(plain))
-        self.leave_all_but(plain)
+        self.took(plain)
 
     def ended(self) -> None:
         """The process is gone: what it had not made durable counted up to here at most."""
@@ -195,9 +208,37 @@ class Simulation:
 
     # -- policies ---------------------------------------------------------------------------------
     def enter(self, plain: Plain) -> None:
-        """From now on this policy may be in force."""
+        """From now on this policy may be in force, with what has grown in it told now or later."""
         self._plains[policy_of(plain).version] = plain
-        self.eras.append(Era(plain, self.now()))
+        began = self.now()
+        for told in (began, FOREVER):
+            means = dict.fromkeys(self.grown(plain), told)
+            self.eras.append(Era(with_meaning(plain, {**self.means, **means}), began))
+
+    def grown(self, plain: Plain) -> list[str]:
+        """The categories in which more receive than people were told; none at first (R12)."""
+        if not self.covered:
+            return []
+        return [c for c, who in covers(plain).items() if not who <= self.covered.get(c, set())]
+
+    def took(self, plain: Plain) -> None:
+        """It is in force: what had grown was told after it was entered, and nothing else was."""
+        assert self.process is not None
+        began, now = self.eras[-1].began, self.now()
+        found = {c.id: c.since for c in self.process.world.policy.categories if c.since}
+        grown = self.grown(plain)
+        for name, at in found.items():
+            if at != self.means.get(name) and not (name in grown or self.doubted):
+                self.violate(f"{name} is asked anew and did not grow")
+        for name in grown:
+            if not began <= found.get(name, 0) <= now and not self.doubted:
+                self.violate(f"{name} grew and is not asked anew")
+        self.means, self.doubted = found, False
+        for name, who in covers(plain).items():
+            self.covered[name] = who
+        final = with_meaning(plain, found)
+        self.eras.append(Era(final, now))
+        self.leave_all_but(final)
 
     def leave_all_but(self, plain: Plain) -> None:
         """Now it is, and no other."""
@@ -272,7 +313,10 @@ class Simulation:
         if policy_id not in self._plain_of:
             policy = self.kept.policy(policy_id)
             assert policy is not None
-            self._plain_of[policy_id] = self._plains[policy.version]
+            categories = tuple(replace(c, since=None) for c in policy.categories)
+            plain = self._plains[replace(policy, categories=categories).version]
+            means = {c.id: c.since for c in policy.categories if c.since}
+            self._plain_of[policy_id] = with_meaning(plain, means)
         return self._plain_of[policy_id]
 
     # -- deliveries -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ pages. A long read transaction would keep the server from tidying up its write-a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -78,6 +78,13 @@ class LedgerFile:
         """As ``ports.Store.merges_of``."""
         with self._readable():
             return self._file.merges_of(user_id)
+
+    def records_of(
+        self, nodes: Iterable[Node], before: int | None = None, limit: int = 100
+    ) -> Sequence[LedgerRecord]:
+        """As ``ports.Store.records_of``."""
+        with self._readable():
+            return self._file.records_of(nodes, before, limit)
 
     def size(self) -> int:
         """As ``RecordFile.size``."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from consentry.clock import Clock
 from consentry.config import Config
 from consentry.core.event import Envelope, Event, Malformed, parse_event, read_time
 from consentry.core.moment import Moment, format_exact
 from consentry.core.rule import NOBODY_LOOKED, Place
 from consentry.core.stamp import Invalid
 from consentry.flow import describe
+from consentry.flow.configure import history_in
 from consentry.flow.explain import explain_event
-from consentry.flow.offline import Held, Records, world_of
+from consentry.flow.offline import Held, ToldRecords, world_of
 from consentry.flow.records import Origin
+from consentry.notice import as_told
 
 
 class Offline:
@@ -26,12 +29,14 @@ class Offline:
     def __init__(
         self,
         config: Config,
-        records: Records,
+        records: ToldRecords,
         source: str | None = None,
         place: Place | None = None,
     ) -> None:
         regimes = {s.name: s.regime for s in config.sources if s.regime is not None}
-        self._world = world_of(Held(records), config.policy, regimes)
+        clock, policy = Clock(), config.policy
+        told = history_in(records, policy, config.notice, config.tags, clock.now())
+        self._world = world_of(Held(records), as_told(policy, told), regimes, clock)
         trusted = any(s.trusted for s in config.sources if s.name == source)
         trust = "server" if trusted else "public"
         self._origin = Origin(source or "", trust, None, place or NOBODY_LOOKED)

@@ -24,7 +24,9 @@ from consentry.client.way import Way, refuse_awaitable
 from consentry.clock import Clock
 from consentry.config import Source, load_config
 from consentry.core.policy import Policy
-from consentry.flow.offline import NoRecords, Records
+from consentry.flow.configure import history_in
+from consentry.flow.offline import NoRecords, Records, ToldRecords
+from consentry.notice import as_told
 from consentry.ports import StoreError
 
 MOST_RECORDS = 1_000_000
@@ -77,7 +79,10 @@ class Gate:
         if source is not None and source not in sources:
             raise ValueError(f"there is no source {source!r}: there are {', '.join(sources)}")
         named = Source("") if source is None else sources[source]
-        return cls(config.policy, source=named, records=_file(store), shadow=config.shadow)
+        records = _file(store)
+        now, policy = Clock().now(), config.policy
+        told = history_in(records, policy, config.notice, config.tags, now)
+        return cls(as_told(policy, told), source=named, records=records, shadow=config.shadow)
 
     def add(self, destination: str, call: Call) -> None:
         """Hand events for a destination of the configuration to this callable from now on.
@@ -240,9 +245,9 @@ class Gate:
             self._counts.add(result)
 
 
-def _file(store: str | os.PathLike[str] | None) -> Records | None:
+def _file(store: str | os.PathLike[str] | None) -> ToldRecords:
     if store is None:
-        return None
+        return NoRecords()
     from consentry.store.record_file import RecordFile  # only who reads a store needs SQLite
 
     return RecordFile(os.fspath(store))

@@ -19,7 +19,7 @@ from typing import Any
 
 from consentry.config import lines as config_lines
 from consentry.config.destinations import read_destination
-from consentry.config.notice import read_notice
+from consentry.config.notice import aged, read_notice
 from consentry.config.pages import read_pages, read_sms, read_smtp, warn_of_links
 from consentry.config.parts import (
     read_category,
@@ -167,6 +167,8 @@ def _read(top: Table, kinds: Mapping[str, Kind]) -> Config:
         for table in top.tables("destination", MOST_DESTINATIONS)
     ]
     mappings = tuple(mapping for mapping, _ in pairs)
+    notice = read_notice(top.table("notice"), categories, topics)
+    categories = aged(categories, notice)
     config = Config(
         workspace=workspace.name,
         enforcement=workspace.enforcement,
@@ -175,7 +177,7 @@ def _read(top: Table, kinds: Mapping[str, Kind]) -> Config:
         sources=sources,
         destinations=tuple(found for _, found in pairs if found is not None),
         tags=tuple(read_tag(table, known) for table in top.tables("tag", MOST)),
-        notice=read_notice(top.table("notice"), categories, topics),
+        notice=notice,
         retention=read_retention(top.table("retention")),
         store_url=read_store(top.table("store")),
         server=server,

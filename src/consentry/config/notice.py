@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from consentry.config.parts import LONGEST_NAME, MOST_DAYS
 from consentry.config.table import Table
-from consentry.core.policy import Category, Topic
+from consentry.core.policy import Category, Topic, days
 from consentry.destinations.addresses import TargetRefused, parse_target
 from consentry.notice import Layout, Notice, Theme, category_description, honesty
 from consentry.notice.values import ASK_AGAIN_DAYS, COOKIE_DAYS
@@ -46,6 +47,19 @@ def read_notice(table: Table, categories: Sequence[Category], topics: Sequence[T
     _refuse_the_essential_that_is_not(table, categories)
     _warn_of_the_unexplained(table, notice, categories)
     return notice
+
+
+def aged(categories: tuple[Category, ...], notice: Notice) -> tuple[Category, ...]:
+    """The categories, in which no yes counts longer than ``grant_days``."""
+    longest = days(notice.grant_days)
+    if longest is None:
+        return categories
+    return tuple(
+        category
+        if category.essential
+        else replace(category, max_age_us=min(longest, category.max_age_us or longest))
+        for category in categories
+    )
 
 
 def _names(categories: Sequence[Category], topics: Sequence[Topic]) -> Iterator[str]:

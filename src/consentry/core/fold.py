@@ -233,6 +233,8 @@ class Reader:
         since = category.requires_consent_since
         if since is not None and fact.made_at < since:
             return Why.STALE
+        if category.since is not None and _covers_until(fact) < category.since:
+            return Why.STALE
         max_age = self.policy.max_age_us(category)
         if max_age is not None:
             expires = fact.made_at + max_age
@@ -269,6 +271,11 @@ _CONFLICT = "conflict"
 
 def _later(block: Block, than: Block) -> bool:
     return (block.at, block.record_id) > (than.at, than.record_id)
+
+
+def _covers_until(fact: Fact) -> Moment:
+    """Up to when changes of meaning are covered. Who imports vouches for what holds on that day."""
+    return fact.received_at if fact.kind is FactKind.IMPORT else fact.made_at or 0
 
 
 def _is_choice(fact: Fact) -> bool:

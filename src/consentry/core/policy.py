@@ -106,7 +106,10 @@ class AccountChoices(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """What consent is asked for. ``max_age_us`` counts from when the grant was made."""
+    """What consent is asked for. ``max_age_us`` counts from when the grant was made.
+
+    ``since`` is when it took the meaning that it has: a grant made before was for another one.
+    """
 
     id: str
     name: str = ""
@@ -118,6 +121,7 @@ class Category:
     gpc: bool = True
     purpose: Purpose | None = None
     description: str = ""
+    since: Moment | None = None
 
     @property
     def is_for(self) -> Purpose | None:

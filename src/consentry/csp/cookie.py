@@ -28,6 +28,7 @@ class Claim(NamedTuple):
     """What the cookie says. Times are in seconds since 1970. ``device`` is the anonymousId.
 
     ``signal_at_s`` is when Global Privacy Control was first seen in this browser; 0 for never.
+    ``version`` is that of the notice that was shown.
     """
 
     granted: frozenset[str]
@@ -35,6 +36,7 @@ class Claim(NamedTuple):
     at_s: int
     signal_at_s: int = 0
     device: str = ""
+    version: str = ""
 
 
 def cookies_named(headers: Iterable[str], name: str = NAME) -> list[str]:
@@ -65,7 +67,8 @@ def read(value: str) -> Claim | None:
     if at_s is None or signal_at_s is None:
         return None
     granted, denied = _ids(members["g"]), _ids(members.get("d", ""))
-    return Claim(granted, denied, at_s, signal_at_s, members["id"])
+    version = members.get("n", "").rpartition("@")[2]
+    return Claim(granted, denied, at_s, signal_at_s, members["id"], version)
 
 
 def write(
@@ -110,7 +113,7 @@ def granted(rules: Rules, headers: Iterable[str], gpc: bool, now_s: float) -> fr
     named = (claim.granted - claim.denied) & rules.everything
     if _signal_refuses(claim, gpc):
         named -= rules.covered
-    return frozenset(each for each in named if _holds(rules, rules.known[each], claim.at_s, now_s))
+    return frozenset(each for each in named if _holds(rules, rules.known[each], claim, now_s))
 
 
 def normalised(granted: frozenset[str]) -> str:
@@ -128,13 +131,15 @@ def _signal_refuses(claim: Claim, gpc: bool) -> bool:
     return claim.at_s < claim.signal_at_s
 
 
-def _holds(rules: Rules, category: Category, at_s: int, now_s: float) -> bool:
-    age_s = now_s - at_s
+def _holds(rules: Rules, category: Category, claim: Claim, now_s: float) -> bool:
+    age_s = now_s - claim.at_s
     if age_s > rules.max_age_days * DAY_S:
         return False
     if category.max_age_s is not None and age_s > category.max_age_s:
         return False
-    return category.since_s is None or at_s >= category.since_s
+    if category.since_s is None:
+        return True
+    return min(claim.at_s, rules.editions.get(claim.version, claim.at_s)) >= category.since_s
 
 
 def _seconds(text: str) -> int | None:

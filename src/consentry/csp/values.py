@@ -7,7 +7,7 @@ checks all of it once; what is wrong is a ValueError when the application starts
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -69,7 +69,8 @@ class Rules:
     ``skip`` are path prefixes under which there are neither documents nor workers.
     ``shared_caches``: an edge in front sets the Consentry-Granted header (docs/csp.md).
     ``silence`` are categories that who has not answered has granted: only where the law of every
-    visitor says so.
+    visitor says so. ``editions`` are the versions of the notice, each with the latest change of
+    meaning in it, in seconds since 1970: a yes to an older one covers nothing that came after.
     """
 
     categories: tuple[Category, ...] = ()
@@ -83,6 +84,7 @@ class Rules:
     shared_caches: bool = False
     silence: frozenset[str] = frozenset()
     max_age_days: float = 365.0
+    editions: Mapping[str, float] = field(default_factory=dict)
     known: dict[str, Category] = field(init=False, repr=False, compare=False)
     memory: dict[frozenset[str], Any] = field(
         init=False, repr=False, compare=False, default_factory=dict

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy
+from consentry.core.record import Node
 from consentry.flow.notices import Notices
 from consentry.flow.records import config_record, workspace_node
 from consentry.flow.world import World
-from consentry.notice.edition import Told, history_of, read_told
+from consentry.ledger.entry import LedgerRecord, Record
+from consentry.notice import Notice, as_told, history_of, told_by
+from consentry.notice.edition import History, Told, read_told
+from consentry.notice.values import Tagged
 from consentry.ports import Commit
+
+
+class ReadsRecords(Protocol):
+    """``records_of`` of ``ports.Store``."""
+
+    def records_of(
+        self, nodes: Iterable[Node], before: int | None = None, limit: int = 100
+    ) -> Sequence[LedgerRecord]: ...
 
 
 async def take_policy(world: World, policy: Policy, notices: Notices | None = None) -> bool:
@@ -23,21 +35,41 @@ async def take_policy(world: World, policy: Policy, notices: Notices | None = No
 
     Raises StoreError when the change cannot be recorded; then the old policy stays in force.
     """
-    before = last_policy(world, policy)
-    policy_id = await world.store.policy_id(policy)
-    told = [] if notices is None else _told(world, policy)
-    differs = before is None or before.version != policy.version
+    before, now = last_policy(world, policy), world.clock.now()
+    differs = False
+    history = History()
     if notices is not None:
-        differs = differs or not told or told[-1][1] != notices.told
-    record = config_record(world, _evidence(before, policy, notices)) if differs else None
-    records = () if record is None else (record,)
+        told = told_in(world.store, policy)
+        differs = not told or told[-1][1] != notices.told
+        history = history_of([*told, (now, notices.told)] if differs else told)
+        policy = as_told(policy, history)
+        world.telling = history
+    try:
+        return await _take(world, before, policy, notices, history, now, differs)
+    finally:
+        world.telling = None
+
+
+async def _take(
+    world: World,
+    before: Policy | None,
+    policy: Policy,
+    notices: Notices | None,
+    history: History,
+    now: Moment,
+    differs: bool,
+) -> bool:
+    differs = differs or before is None or before.version != policy.version
+    policy_id = await world.store.policy_id(policy)
+    records: tuple[Record, ...] = ()
+    if differs:
+        records = (config_record(world, _evidence(before, policy, notices), now),)
     texts = () if notices is None else notices.unarchived(world.store)
     if records or texts:
         await world.store.commit(Commit(records=records, notices=texts))
     world.policy, world.policy_id = policy, policy_id
     if notices is not None:
-        told += [(one.received_at, notices.told) for one in records]
-        world.notices = notices.after(history_of(told))
+        world.notices = notices.after(history)
     return differs
 
 
@@ -52,17 +84,28 @@ def _evidence(before: Policy | None, policy: Policy, notices: Notices | None) ->
     return evidence
 
 
-def _told(world: World, policy: Policy) -> list[tuple[Moment, Told]]:
+def told_in(store: ReadsRecords, policy: Policy) -> list[tuple[Moment, Told]]:
     """What people were told, by every configuration on record, from the first to the last."""
     found: list[tuple[Moment, Told]] = []
     before: int | None = None
-    while page := world.store.records_of([workspace_node(policy)], before):
+    while page := store.records_of([workspace_node(policy)], before):
         before = page[-1].seq
         for entry in page:
             told = read_told(entry.record.evidence)
             if told is not None:
                 found.append((entry.record.received_at, told))
     return found[::-1]
+
+
+def history_in(
+    store: ReadsRecords, policy: Policy, notice: Notice, tags: Sequence[Tagged], now: Moment
+) -> History:
+    """What a server with this store has told people, for who decides without one.
+
+    What is not on record yet is taken to be told now. ``as_told`` puts it into the policy.
+    """
+    told = told_by(notice, policy, tags, {})
+    return history_of([*told_in(store, policy), (now, told)])
 
 
 def last_policy(world: World, policy: Policy) -> Policy | None:

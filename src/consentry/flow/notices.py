@@ -6,9 +6,9 @@ its categories mean is on record, before ``World.notices`` names it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -80,6 +80,16 @@ class Notices:
         """Whether there has been an edition of this name until now."""
         return version in self.history.versions or version == self.edition(now).version
 
+    def covers_until(
+        self, evidence: Mapping[str, Any], now: Moment, history: History
+    ) -> Moment | None:
+        """As ``History.covers_until``, of what was shown with a choice."""
+        version = evidence.get("noticeVersion")
+        if version == self.edition(now).version and version not in self.history.versions:
+            # A date before which no consent counts made this edition, on the day it came.
+            version = _last(self.history)
+        return history.covers_until(evidence.get("noticeId"), version, evidence.get("noticeHash"))
+
     def language(self, asked: str | None, header: str) -> str:
         """The language to show: the one asked for by name, else by Accept-Language."""
         wanted = ranges(header)
@@ -94,6 +104,10 @@ class Notices:
             return Shown(self.notice.id, now.language, self.notice.layout)
         text = store.notice(digest)
         return None if text is None else _read(text)
+
+
+def _last(history: History) -> str | None:
+    return max(history.versions, key=history.versions.__getitem__, default=None)
 
 
 @cache

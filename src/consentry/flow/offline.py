@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Protocol, cast
 
 from consentry.clock import Clock
@@ -11,7 +12,7 @@ from consentry.core.record import Facts, Merge, Node, NodeKind
 from consentry.flow.reading import Overlay
 from consentry.flow.subjects import Subjects
 from consentry.flow.world import World
-from consentry.ledger.entry import Record
+from consentry.ledger.entry import LedgerRecord, Record
 from consentry.ports import Store
 
 
@@ -30,6 +31,14 @@ class Records(Protocol):
     def merges_of(self, user_id: str) -> tuple[Merge, ...]: ...
 
 
+class ToldRecords(Records, Protocol):
+    """Those of a store, with what the workspace has told people, by ``records_of``."""
+
+    def records_of(
+        self, nodes: Iterable[Node], before: int | None = None, limit: int = 100
+    ) -> Sequence[LedgerRecord]: ...
+
+
 class NoRecords:
     """Nothing was ever recorded: what a decision is without a store."""
 
@@ -46,6 +55,11 @@ class NoRecords:
         return ()
 
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
+        return ()
+
+    def records_of(
+        self, nodes: Iterable[Node], before: int | None = None, limit: int = 100
+    ) -> Sequence[LedgerRecord]:
         return ()
 
 

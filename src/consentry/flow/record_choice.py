@@ -20,6 +20,7 @@ from consentry.flow.records import (
     Made,
     Origin,
     Said,
+    as_shown,
     choice_made,
     signal_record,
     suppression_record,
@@ -113,6 +114,8 @@ async def _record(
     gpc: bool | None,
     but: str | None,
 ) -> Answered:
+    if type_ is RecordType.CHOICE:
+        said = as_shown(world, said)
     signals = _signals(world, said, origin, gpc)
     made = choice_made(world, said, origin, type_, signals)
     record = made.record

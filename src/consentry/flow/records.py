@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -61,6 +61,24 @@ def choice_record(
 ) -> Record:
     """The record of one answer, with the preferences before and after it."""
     return choice_made(world, said, origin, type_).record
+
+
+def as_shown(world: World, said: Said) -> Said:
+    """A choice without each yes to what had grown since the notice that the person was shown.
+
+    A tab may lie open, and an answer wait in it. What was said so stands in the evidence.
+    """
+    history = world.telling or world.notices.history
+    until = world.notices.covers_until(said.evidence, said.received_at, history)
+    if until is None:
+        return said
+    grown = {c: at for c in said.answer.granted if (at := history.grown(c)) is not None}
+    outgrown = frozenset(category for category, at in grown.items() if at > until)
+    if not outgrown:
+        return said
+    answer = replace(said.answer, granted=said.answer.granted - outgrown)
+    evidence = {**said.evidence, "outgrown": sorted(outgrown)}
+    return replace(said, answer=answer, evidence=evidence)
 
 
 class Made(NamedTuple):
@@ -215,15 +233,15 @@ def outcome_record(world: World, at: Moment, evidence: dict[str, Any]) -> Record
     )
 
 
-def config_record(world: World, evidence: dict[str, Any]) -> Record:
-    """A change of configuration: which policy holds from here on, and what it changed."""
+def config_record(world: World, evidence: dict[str, Any], at: Moment) -> Record:
+    """A change of configuration: which policy holds from ``at`` on, and what it changed."""
     return _record(
         world,
         world.new_id("rec"),
         RecordType.CONFIG,
         Origin("", "admin"),
         (workspace_node(world.policy),),
-        world.clock.now(),
+        at,
         evidence=evidence,
     )
 

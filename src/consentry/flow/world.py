@@ -21,6 +21,7 @@ from consentry.flow.followers import Followers
 from consentry.flow.lately import Lately
 from consentry.flow.notices import Notices, nothing_shown
 from consentry.flow.subjects import Subjects
+from consentry.notice import History
 from consentry.ports import Store
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class World:
     was found of the events that were asked about last. ``mailing`` counts the mails to an address
     that are on their way to the disk. ``told`` says of each destination what it can be told of a
     choice, and ``owe`` is called when orders became durable. ``trusted_links`` are some of those
-    that a trusted door has said.
+    that a trusted door has said. ``telling`` is what people are told from a configuration on
+    that is being put on record.
     """
 
     store: Store
@@ -96,6 +98,7 @@ class World:
     regimes: dict[str, Regime] = field(default_factory=dict)
     shadow: bool = False
     notices: Notices = field(default_factory=nothing_shown)
+    telling: History | None = None
     feed: Feed = field(default_factory=Feed)
     followers: Followers = field(default_factory=Followers)
     notify: Callable[[], None] = lambda: None

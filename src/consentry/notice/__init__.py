@@ -5,7 +5,15 @@ for whoever shows something, ``edition`` for when to ask again, ``honesty`` for 
 said.
 """
 
-from consentry.notice.edition import Edition, History, Told, edition, history_of, told_by
+from consentry.notice.edition import (
+    Edition,
+    History,
+    Told,
+    as_told,
+    edition,
+    history_of,
+    told_by,
+)
 from consentry.notice.languages import languages, negotiate, ranges, texts_in
 from consentry.notice.rendered import (
     Rendered,
@@ -27,6 +35,7 @@ __all__ = [
     "ShownCategory",
     "Theme",
     "Told",
+    "as_told",
     "category_description",
     "category_name",
     "edition",

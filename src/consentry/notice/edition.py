@@ -6,12 +6,13 @@ words for the same thing ask nobody again (a refusal may not be worn down, Cal. 
 1798.135(a)(4)), unless the workspace raises ``[notice].version``.
 
 What was told when is read from the ledger: every change of configuration is a record in it.
+Who asks for a decision is handed the same (``as_told``), so an old yes covers no new recipient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -32,6 +33,16 @@ class Meaning(msgspec.Struct, frozen=True):
     def grew_from(self, before: Meaning) -> bool:
         """Whether somebody who said yes before was not told of all this."""
         return self.purpose != before.purpose or not set(self.covers) <= set(before.covers)
+
+
+class Shown(NamedTuple):
+    """A text that was shown: the latest change of meaning in it, and the names of its editions."""
+
+    latest: Moment
+    versions: frozenset[str]
+
+
+_NEVER_SHOWN = Shown(0, frozenset())
 
 
 class Told(msgspec.Struct, frozen=True, rename="camel"):
@@ -73,7 +84,8 @@ class History:
 
     ``began``: when the first notice was; ``versioned``: when the present id and version were
     first in force; ``since``: when each category took the meaning that it has. ``versions`` are
-    the names of all editions up to here.
+    the names of all editions up to here, each with the latest change of meaning in it. ``texts``
+    are those that were shown, by hash: the same moment, and the names of the editions it was of.
     """
 
     began: Moment | None = None
@@ -82,7 +94,8 @@ class History:
     version: str = ""
     meanings: dict[str, Meaning] = field(default_factory=dict)
     since: dict[str, Moment] = field(default_factory=dict)
-    versions: frozenset[str] = frozenset()
+    versions: Mapping[str, Moment] = field(default_factory=dict)
+    texts: Mapping[str, Shown] = field(default_factory=dict)
 
     def then(self, at: Moment, told: Told) -> History:
         """The history with one more record, received at ``at``."""
@@ -100,8 +113,36 @@ class History:
             {**self.meanings, **told.categories},
             since,
         )
-        names = {_name(grown, max((grown.versioned, *_dates(grown, told))))}
-        return History(**{**vars(grown), "versions": self.versions | names})
+        latest = max((grown.versioned, *_dates(grown, told)))
+        name = _name(grown, latest)
+        shown = {
+            digest: Shown(latest, self.texts.get(digest, _NEVER_SHOWN).versions | {name})
+            for digest in told.texts.values()
+        }
+        return replace(
+            grown,
+            versions={**self.versions, name: latest},
+            texts={**self.texts, **shown},
+        )
+
+    def grown(self, category: str) -> Moment | None:
+        """When a category took its meaning; None where it is the one that it began with."""
+        since = self.since.get(category)
+        return None if since is None or since == self.began else since
+
+    def covers_until(
+        self, notice: str | None, version: str | None, text: str | None
+    ) -> Moment | None:
+        """Up to which change of meaning somebody was told who was shown this.
+
+        ``text`` is its hash. None where it says nothing of our notice. An edition of ours that
+        never was covers only what there was from the beginning.
+        """
+        shown = None if text is None else self.texts.get(text)
+        found = [] if shown is None else [shown.latest]
+        if version is not None and (notice == self.id or found):
+            found.append(self.versions.get(version, self.began or 0))
+        return min(found) if found else None
 
 
 def _dates(history: History, told: Told) -> list[Moment]:
@@ -114,6 +155,15 @@ def history_of(records: Iterable[tuple[Moment, Told]]) -> History:
     for at, told in records:
         history = history.then(at, told)
     return history
+
+
+def as_told(policy: Policy, history: History) -> Policy:
+    """The policy that decides: with when each category took its meaning, after it began."""
+    categories = tuple(
+        category if category.essential else replace(category, since=history.grown(category.id))
+        for category in policy.categories
+    )
+    return policy if categories == policy.categories else replace(policy, categories=categories)
 
 
 class Edition(NamedTuple):

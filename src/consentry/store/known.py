@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from consentry.core.record import Facts, Merge, Node
+from consentry.ledger.entry import LedgerRecord
 from consentry.ports import StoreError
 from consentry.store import codec
 from consentry.store.codec import RowKeys
@@ -13,6 +14,7 @@ from consentry.store.naming import account
 
 Rows = Callable[..., list[tuple[Any, ...]]]
 T = TypeVar("T")
+_LAST = (1 << 63) - 1
 REMEMBERED = 4_096
 """Identifiers of which one ledger's rows are remembered. Of those who come, most come again at
 once: a choice reads its subject before, after and while it is written."""
@@ -61,6 +63,18 @@ class KnownRecords:
                 seen.update(new)
                 todo.extend(new)
         return tuple(found)
+
+
+def records_naming(
+    rows: Rows, keys: RowKeys, nodes: Iterable[Node], before: int | None, limit: int
+) -> list[LedgerRecord]:
+    """``records_of`` of ``consentry.ports.Store``."""
+    last = _LAST if before is None else before
+    seqs: set[int] = set()
+    for node in nodes:
+        seqs.update(seq for (seq,) in rows("seqs_of", keys.node(node), last, limit))
+    wanted = sorted(seqs, reverse=True)[:limit]
+    return [codec.ledger_record(*row) for seq in wanted for row in rows("record_at", seq)]
 
 
 class RememberedRecords(KnownRecords):

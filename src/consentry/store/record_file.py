@@ -7,14 +7,16 @@ a reader sees each of them once it is durable.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import apsw
 
 from consentry.core.record import Facts, Merge, Node
+from consentry.ledger.entry import LedgerRecord
 from consentry.ports import StoreError
 from consentry.store.codec import RowKeys
-from consentry.store.known import KnownRecords
+from consentry.store.known import KnownRecords, records_naming
 from consentry.store.sqlite_open import READ
 from consentry.store.sqlite_read import reading
 from consentry.store.statements import migrations
@@ -29,7 +31,7 @@ class NoStore(StoreError):
 
 
 class RecordFile:
-    """The four reads of ``consentry.flow.offline.Records``. Used by one thread at a time.
+    """The reads of ``consentry.flow.offline.Records``. Used by one thread at a time.
 
     Everything raises StoreError where the file cannot be read, is damaged or is no store.
     """
@@ -73,6 +75,13 @@ class RecordFile:
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
         """As ``ports.Store.merges_of``."""
         return self._known.merges_of(user_id)
+
+    @reading
+    def records_of(
+        self, nodes: Iterable[Node], before: int | None = None, limit: int = 100
+    ) -> Sequence[LedgerRecord]:
+        """As ``ports.Store.records_of``."""
+        return records_naming(self._rows, self.keys, nodes, before, limit)
 
     def _rows(self, query: str, *bindings: Any) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = self.db.execute(READ[query], bindings).fetchall()

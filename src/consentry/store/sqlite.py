@@ -37,7 +37,7 @@ from consentry.ports import (
 )
 from consentry.store import codec, sqlite_open, sqlite_write
 from consentry.store.codec import RowKeys
-from consentry.store.known import RememberedRecords
+from consentry.store.known import RememberedRecords, records_naming
 from consentry.store.lock import StoreLock
 from consentry.store.messages import MOST_KEYS
 from consentry.store.recent import Group, RecentGroups
@@ -50,7 +50,6 @@ from consentry.store.writer import GroupWriter
 
 _LEDGER_PAGE = 500
 LONGEST_SNAPSHOT_S = 1.0
-_LAST = (1 << 63) - 1
 _EVENT_BYTES = 200  # what an event takes beside its body, roughly
 
 
@@ -359,14 +358,7 @@ class SqliteStore:
     def records_of(
         self, nodes: Iterable[Node], before: int | None = None, limit: int = 100
     ) -> Sequence[LedgerRecord]:
-        last = _LAST if before is None else before
-        seqs: set[int] = set()
-        for node in nodes:
-            bindings = (self._keys.node(node), last, limit)
-            seqs.update(seq for (seq,) in self._read.rows("seqs_of", *bindings))
-        wanted = sorted(seqs, reverse=True)[:limit]
-        rows = [row for seq in wanted for row in self._read.rows("record_at", seq)]
-        return [codec.ledger_record(*row) for row in rows]
+        return records_naming(self._read.rows, self._keys, nodes, before, limit)
 
     def ledger(self, first: int = 0) -> Iterator[LedgerRecord]:
         while page := self._ledger_page(first):
