@@ -33,6 +33,13 @@ LEAST: dict[str, dict[str, Any]] = {
     "mixpanel": {"token": ["k"], "base_url": NOWHERE, "app_url": NOWHERE},
     "meta": {"dataset_id": "1", "access_token": ["k"], "base_url": NOWHERE},
     "tiktok": {"event_source_id": "1", "access_token": ["k"], "base_url": NOWHERE},
+    "posthog": {"api_key": ["k"], "base_url": NOWHERE, "app_url": NOWHERE},
+    "twilio": {
+        "account_sid": "AC" + "0" * 32,
+        "auth_token": ["t"],
+        "sender_id": "MG" + "0" * 32,
+        "base_url": NOWHERE,
+    },
     "datamanager": {
         "account_id": "1",
         "conversion_id": "2",
@@ -78,6 +85,8 @@ FOUND = {
     "meta": Grade.FAILED_FINAL,  # the event is too old for it
     "tiktok": Grade.FAILED_RETRY,
     "datamanager": Grade.FAILED_RETRY,
+    "posthog": Grade.FAILED_RETRY,
+    "twilio": Grade.FAILED_FINAL,  # it takes no events
     "postgres": Grade.FAILED_RETRY,
     "parquet": Grade.FAILED_FINAL,
     "console": Grade.SENT_UNVERIFIABLE,

@@ -13,7 +13,17 @@ from typing import Any
 
 from consentry.core.delivery import Grade
 from consentry.core.order import Verb
-from consentry.destinations import amplitude, datamanager, ga4, meta, mixpanel, segment, tiktok
+from consentry.destinations import (
+    amplitude,
+    datamanager,
+    ga4,
+    meta,
+    mixpanel,
+    posthog,
+    segment,
+    tiktok,
+    twilio,
+)
 from consentry.destinations.instruction import Found
 from consentry.destinations.message import Message
 from consentry.secret import Secret
@@ -73,6 +83,7 @@ def suppressed(person: dict[str, Any]) -> bool:
 
 
 EVENTS_SAY_NOTHING = {"noop": Grade.ACCEPTED, "garbage": Grade.ACCEPTED}
+ROWS = {"noop": Grade.FAILED_FINAL, "partial": Grade.FAILED_RETRY}  # in a 201
 REGULATED = {"noop": Grade.ACCEPTED}
 STREAMS = {"ok": Found.EQUAL, "noop": Found.UNKNOWN, "partial": Found.DIFFERENT}
 
@@ -171,6 +182,33 @@ VENDORS = (
                 suppressed,
             )
         },
+    ),
+    Vendor(
+        posthog,
+        lambda base: posthog.Options(
+            api_key=KEY,
+            personal_api_key=TOKEN,
+            project_id="1",
+            base_url=f"{base}/posthog",
+            app_url=f"{base}/posthog",
+        ),
+        {},
+        {Verb.ERASE: Told({"partial": Grade.FAILED_RETRY}, {"ok": Found.EQUAL}, erased)},
+    ),
+    Vendor(
+        twilio,
+        lambda base: twilio.Options(
+            account_sid="AC" + "1" * 32,
+            auth_token=TOKEN,
+            sender_id="MG" + "2" * 32,
+            base_url=f"{base}/twilio",
+        ),
+        {},
+        {
+            Verb.SUPPRESS: Told(ROWS, {}, suppressed),
+            Verb.GRANT: Told(ROWS, {}, lambda person: not person["suppressed"]),
+        },
+        events=False,
     ),
 )
 BY_NAME = {vendor.name: vendor for vendor in VENDORS}

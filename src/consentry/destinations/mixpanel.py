@@ -158,7 +158,8 @@ def outcomes_of(response: Response, messages: Sequence[object]) -> tuple[Outcome
         return (Outcome(grade, response.status, f"{imported} events imported"),) * count
     if response.status == 413 and count > 1:
         raise Spoiled
-    failed = {record.get("index") for record in objects(body.get("failed_records"))}
+    records = objects(body.get("failed_records"))
+    failed = {record["index"] for record in records if isinstance(record.get("index"), int)}
     if response.status != 400 or not failed:
         return (usual,) * count
     final = Outcome(Grade.FAILED_FINAL, 400, "HTTP 400: the event failed validation")

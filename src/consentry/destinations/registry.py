@@ -26,9 +26,11 @@ from consentry.destinations import (
     mixpanel,
     parquet,
     postgres,
+    posthog,
     rudderstack,
     segment,
     tiktok,
+    twilio,
     webhook,
 )
 from consentry.destinations.instruction import (
@@ -230,6 +232,8 @@ KINDS: dict[str, Kind] = {
         _over_http(mixpanel),
         _over_http(meta),
         _over_http(datamanager),
+        _over_http(posthog),
+        _over_http(twilio),
         _over_http(tiktok),
         _over_http(klaviyo),
         _over_http(braze),

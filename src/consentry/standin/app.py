@@ -29,9 +29,11 @@ from consentry.standin.google import Google
 from consentry.standin.klaviyo import Klaviyo
 from consentry.standin.meta import Meta
 from consentry.standin.mixpanel import Mixpanel
+from consentry.standin.posthog import PostHog
 from consentry.standin.rudderstack import RudderStack
 from consentry.standin.segment import Segment
 from consentry.standin.tiktok import TikTok
+from consentry.standin.twilio import Twilio
 from consentry.standin.vendor import UNREADABLE, Call, Reply, Vendor
 from consentry.standin.webhook import Webhook
 
@@ -71,6 +73,8 @@ class StandIn:
             Braze(),
             Google(),
             DataManager(),
+            PostHog(),
+            Twilio(),
         )
         self._vendors = {vendor.name: vendor for vendor in vendors}
         self._switches = {name: Switch() for name in self._vendors}
