@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from consentry.core.delivery import Grade, Outcome
-from consentry.destinations.batches import Spoiled, follow, rows_in, send_rows
+from consentry.destinations.batches import Spoiled, follow, rows_each, rows_in, send_rows
 from consentry.destinations.http import Unsendable
 from consentry.destinations.message import LastLookRefused, Request, Response
 from consentry.destinations.transport import OutboundClient
@@ -123,3 +123,22 @@ async def test_without_an_answer_everything_else_is_sent_all_the_same(
             client, ["a", "b"], str, 1, lambda r: post(server.url, r), by_status, None
         )
     assert [o.grade for o in attempted.outcomes] == [Grade.FAILED_RETRY, Grade.ACCEPTED]
+
+
+async def test_a_row_that_cannot_be_written_takes_nobody_with_it(client: OutboundClient) -> None:
+    def request(rows: Sequence[str]) -> Request:
+        if "d" in rows:
+            raise Unsendable("not that")
+        return post(server.url, rows)
+
+    async with serving(answer(200)) as server:
+        rows = list(enumerate("abcde"))
+        for made in (
+            rows_in(rows, 10, request, by_status),
+            rows_each(rows, 10, request, lambda response, row: by_status(response, (0,))[0]),
+        ):
+            steps, settled = made
+            attempted = await follow(client, 5, steps, None, settled=settled)
+            grades = [outcome.grade for outcome in attempted.outcomes]
+            assert grades.pop(3) is Grade.FAILED_FINAL
+            assert grades == [Grade.ACCEPTED] * 4

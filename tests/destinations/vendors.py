@@ -20,6 +20,7 @@ from consentry.destinations import (
     meta,
     mixpanel,
     posthog,
+    rudderstack,
     segment,
     tiktok,
     twilio,
@@ -56,6 +57,7 @@ class Told:
     grades: Mapping[str, Grade] = field(default_factory=dict)
     found: Mapping[str, Found] = field(default_factory=dict)
     shows: Callable[[dict[str, Any]], bool] | None = None  # of the person's state, when ok
+    after: Verb | None = None  # what was ordered before, so that this one looks it up first
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,30 @@ VENDORS = (
             Verb.SUPPRESS: Told(REGULATED, STREAMS, suppressed),
             Verb.GRANT: Told(REGULATED, STREAMS, lambda person: not person["suppressed"]),
             Verb.ERASE: Told(REGULATED, STREAMS, erased),
+        },
+    ),
+    Vendor(
+        rudderstack,
+        lambda base: rudderstack.Options(
+            write_key=KEY,
+            base_url=f"{base}/rudderstack",
+            access_token=TOKEN,
+            destination_ids=("d1",),
+            api_url=f"{base}/rudderstack",
+        ),
+        EVENTS_SAY_NOTHING,
+        {
+            # A regulation is made all the same; that it is not in force shows when it is read.
+            Verb.SUPPRESS: Told(
+                {"noop": Grade.ACCEPTED}, {"ok": Found.EQUAL, "noop": Found.DIFFERENT}, suppressed
+            ),
+            Verb.ERASE: Told({"noop": Grade.ACCEPTED}, {"ok": Found.UNKNOWN}, erased),
+            Verb.GRANT: Told(
+                {"noop": Grade.ACCEPTED},
+                {"ok": Found.EQUAL, "noop": Found.DIFFERENT},
+                lambda person: not person["suppressed"],
+                after=Verb.SUPPRESS,
+            ),
         },
     ),
     Vendor(

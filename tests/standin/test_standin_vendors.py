@@ -235,10 +235,13 @@ async def test_rudderstack_suppresses_by_user(wire: Wire) -> None:
     body = {"regulationType": "suppress", "users": [{"userId": "alice"}]}
     made = (await wire.send(Sent("/rudderstack/v2/regulations", body, BEARER))).json()
     listed = await wire.send(Sent("/rudderstack/v2/regulations", None, BEARER, method="GET"))
-    assert listed.json() == made
-    assert made[0]["userId"] == "alice"
+    assert listed.json()["data"] == made
+    assert made[0]["attributes"]["userId"] == "alice"
     await wire.send(RUDDERSTACK)
     assert (await wire.persons("rudderstack"))["alice"]["eventCount"] == 0
+    path = f"/rudderstack/v2/regulations/{made[0]['id']}"
+    assert (await wire.send(Sent(path, None, BEARER, method="DELETE"))).status == 204
+    assert (await wire.persons("rudderstack"))["alice"]["suppressed"] is False
 
 
 async def test_ga4_keeps_consent_and_forgets_on_deletion(wire: Wire) -> None:

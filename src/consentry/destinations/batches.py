@@ -9,7 +9,7 @@ halves are sent instead, until the row is alone. That is for requests that may b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -140,21 +140,55 @@ def rows_in(
     """Steps that carry at most ``most`` rows each; a row is (place, what is said of it).
 
     ``judge(response, whom)`` may raise `Spoiled` while ``whom`` are several: then the rows of
-    half of them are sent at a time. ``request_of`` may raise `Unsendable`; then the second of
-    what is returned says so for those places.
+    half of them are sent at a time. ``request_of`` may raise `Unsendable`; the rows that it
+    raises for are left out, and the second of what is returned says so for their places.
     """
     steps: list[Step] = []
     settled: dict[int, Outcome] = {}
+    for part, request in _parts(rows, most, request_of):
+        whom = tuple(dict.fromkeys(place for place, _ in part))
+        if isinstance(request, Unsendable):
+            settled |= dict.fromkeys(whom, Outcome(Grade.FAILED_FINAL, detail=str(request)))
+        else:
+            steps.append(_step(part, whom, request, most, request_of, judge))
+    return steps, settled
+
+
+def rows_each(
+    rows: Sequence[tuple[int, T]],
+    most: int,
+    request_of: Callable[[Sequence[T]], Request],
+    outcome_of: Callable[[Response, T], Outcome],
+) -> tuple[list[Step], dict[int, Outcome]]:
+    """As `rows_in`, where the answer says of each row what became of it."""
+    steps: list[Step] = []
+    settled: dict[int, Outcome] = {}
+    for part, request in _parts(rows, most, request_of):
+        whom = tuple(place for place, _ in part)
+        if isinstance(request, Unsendable):
+            settled |= dict.fromkeys(whom, Outcome(Grade.FAILED_FINAL, detail=str(request)))
+            continue
+
+        def judge(response: Response, part: Sequence[tuple[int, T]] = part) -> list[Outcome]:
+            return [outcome_of(response, row) for _, row in part]
+
+        steps.append(Step(request, whom, judge))
+    return steps, settled
+
+
+def _parts(
+    rows: Sequence[tuple[int, T]], most: int, request_of: Callable[[Sequence[T]], Request]
+) -> Iterator[tuple[Sequence[tuple[int, T]], Request | Unsendable]]:
+    """Rows and their request; a row that cannot be written is alone with the reason."""
     for start in range(0, len(rows), most):
         part = rows[start : start + most]
-        whom = tuple(dict.fromkeys(place for place, _ in part))
         try:
-            request = request_of([row for _, row in part])
+            yield part, request_of([row for _, row in part])
         except Unsendable as reason:
-            settled |= dict.fromkeys(whom, Outcome(Grade.FAILED_FINAL, detail=str(reason)))
-            continue
-        steps.append(_step(part, whom, request, most, request_of, judge))
-    return steps, settled
+            if len(part) == 1:
+                yield part, reason
+            else:
+                yield from _parts(part, (len(part) + 1) // 2, request_of)
 
 
 def _step(

@@ -23,7 +23,7 @@ import msgspec
 from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations import named
-from consentry.destinations.batches import Step, follow, object_of, unreadable, untaken
+from consentry.destinations.batches import follow, object_of, rows_each, unreadable, untaken
 from consentry.destinations.common import at, basic, check_base, check_secret
 from consentry.destinations.http import Unsendable, json_body, outcome_of_status, unsent
 from consentry.destinations.inbound import header, objects, phone_node, prove_any
@@ -146,12 +146,13 @@ async def obey(
     """A row for every number; the worst of a person's numbers counts."""
     if instructions[0].verb not in ORDERS.verbs:
         return untaken(instructions)
-    rows = list(rows_of(instructions, options))
-    steps = [
-        step_of(rows[start : start + MOST_ITEMS], options)
-        for start in range(0, len(rows), MOST_ITEMS)
-    ]
-    return await follow(client, len(instructions), steps, last_look)
+    steps, settled = rows_each(
+        list(rows_of(instructions, options)),
+        MOST_ITEMS,
+        lambda items: order_request(items, options),
+        lambda response, item: order_outcome(response, item["correlation_id"]),
+    )
+    return await follow(client, len(instructions), steps, last_look, settled=settled)
 
 
 def rows_of(
@@ -162,16 +163,6 @@ def rows_of(
         for number in instruction.person.phones:
             if digits := named.e164(number):
                 yield place, item_of(instruction, digits, options)
-
-
-def step_of(rows: Sequence[tuple[int, dict[str, str]]], options: Options) -> Step:
-    """One request for 1 to 25 rows, with an outcome for each."""
-
-    def judge(response: Response) -> tuple[Outcome, ...]:
-        return tuple(order_outcome(response, item["correlation_id"]) for _, item in rows)
-
-    items = [item for _, item in rows]
-    return Step(order_request(items, options), tuple(place for place, _ in rows), judge)
 
 
 # What people answer. Words: twilio.com/docs/messaging/tutorials/advanced-opt-out.

@@ -18,6 +18,7 @@ from consentry.standin.vendor import UNREADABLE, Call, Persons, Reply, split_bef
 MAX_EVENT_BYTES: Final = 32 * 1024
 MAX_BODY_BYTES: Final = 4_000 * 1024
 MAX_REGULATIONS: Final = 10_000
+PAGE: Final = 50
 _ROOTS: Final = frozenset({"v1", "v2"})
 _REGULATION_TYPES: Final = frozenset({"suppress", "suppress_with_delete"})
 _TOO_LARGE: Final = "Request size exceeds max limit"
@@ -66,6 +67,8 @@ class RudderStack:
             return self._track(call)
         if call.path == "/v2/regulations":
             return self._regulate(call)
+        if call.path.startswith("/v2/regulations/"):
+            return self._cancel(call, call.path.rpartition("/")[2])
         return _line(404, "404 page not found")
 
     def _track(self, call: Call) -> Reply:
@@ -103,7 +106,7 @@ class RudderStack:
         if not call.bearer():
             return Reply.json(401, {"message": "Unauthorized"})
         if call.method == "GET":
-            return Reply.json(200, list(self._regulations))
+            return self._listed(call)
         if call.method != "POST":
             return Reply.json(405, {"message": "Method Not Allowed"})
         body = call.body if isinstance(call.body, dict) else {}
@@ -116,25 +119,51 @@ class RudderStack:
         deletes = body["regulationType"] == "suppress_with_delete"
         if deletes and not body.get("destinationIds"):
             return Reply.json(400, {"message": "destinationIds is required"})
-        made = [self._regulation(call, user["userId"], body) for user in users]
-        return Reply.json(200, made)
+        made = [self._regulation(call, user, body) for user in users]
+        return Reply.json(201, made)
 
-    def _regulation(self, call: Call, user_id: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _regulation(self, call: Call, user: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
         regulation = {
             "id": f"reg-{next(self._numbers)}",
             "workspaceId": "stand-in",
             "canceled": False,
             "regulationType": body["regulationType"],
-            "userId": user_id,
-            "createdAt": call.at,
+            "attributes": user,
         }
-        self._regulations.append(regulation)
         if call.applies:
-            person = self.persons.person(call.instance, user_id)
+            self._regulations.append(regulation)
+            person = self.persons.person(call.instance, user["userId"])
             person.suppressed = True
             if body["regulationType"] == "suppress_with_delete":
                 person.erase(call.at)
         return regulation
+
+    def _listed(self, call: Call) -> Reply:
+        """A page of the list; the cursor is the number of regulations before it."""
+        cursor = call.query.get("after_cursor", "0")
+        start = int(cursor) if cursor.isascii() and cursor.isdigit() and len(cursor) < 9 else 0
+        listed = list(self._regulations)
+        body: dict[str, Any] = {"data": listed[start : start + PAGE], "paging": {}}
+        if start + PAGE < len(listed):
+            body["paging"]["next"] = f"/v2/regulations?after_cursor={start + PAGE}"
+        return Reply.json(200, body)
+
+    def _cancel(self, call: Call, number: str) -> Reply:
+        if not call.bearer():
+            return Reply.json(401, {"message": "Unauthorized"})
+        found = next((one for one in self._regulations if one["id"] == number), None)
+        if call.method != "DELETE" or found is None:
+            return Reply.json(404, {"message": "Regulation not found"})
+        if call.applies:
+            found["canceled"] = True
+            user = found["attributes"]["userId"]
+            others = (
+                one
+                for one in self._regulations
+                if one["attributes"]["userId"] == user and not one["canceled"]
+            )
+            self.persons.person(call.instance, user).suppressed = any(others)
+        return Reply(204, content_type=None)
 
 
 def _single(path: str) -> str | None:
