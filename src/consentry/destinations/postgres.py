@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -22,8 +22,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from consentry.core.delivery import Grade, Outcome
+from consentry.destinations import postgres_orders as orders
 from consentry.destinations import postgres_sql as sql
+from consentry.destinations.http import Unsendable, digest_of, json_body, unsent
+from consentry.destinations.instruction import Found, Instruction, Reading
 from consentry.destinations.message import Attempted, LastLook, Message
+from consentry.destinations.postgres_faults import detail_of, is_row_fault, outcome_of
 from consentry.destinations.postgres_place import (
     Checked,
     Place,
@@ -72,6 +76,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ``allow_private_host``: a database usually stands in a private network, unlike every
     other destination, so that is said here, for this one host, by whoever configures it.
     Metadata services and the like stay closed.
+    ``delete_on_withdrawal``: whether a withdrawal also deletes the person's events; without it
+    the view hides them.
     """
 
     url: tuple[Secret, ...]
@@ -80,6 +86,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     timeout_s: float = 15.0
     needs: tuple[str, ...] = ()
     allow_private_host: bool = False
+    delete_on_withdrawal: bool = False
 
     def __post_init__(self) -> None:
         if not self.url:
@@ -92,58 +99,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError("timeout_s: must be over 0 and at most 60 seconds")
         if not all(c.isprintable() and c and not {"'", "\\"} & set(c) for c in self.needs):
             raise ValueError("needs: a category id must be printable, without quote or backslash")
-
-
-# Classes of SQLSTATE. All that stand in none of these (08 connection, 53 resources, 57
-# intervention, 40 rollback, 55 lock, 25 read-only standby …) are tried again.
-# The statement does not fit this database, or the database is not there: so for every batch.
-MISFIT = frozenset({"0A", "26", "34", "3D", "3F", "42"})
-# A row is at fault: cardinality, data, integrity, check option, program limit, a trigger.
-ROW = frozenset({"21", "22", "23", "44", "54", "P0"})
-AUTH_STATES = frozenset({"42501"})  # no right to this table, though who we are is known
-
-
-def outcome_of(error: BaseException) -> Outcome:
-    """What an error of the driver or the network means for a delivery.
-
-    What is not known is tried again; the retry time ends it.
-    """
-    detail = detail_of(error)
-    state = _state(error)
-    if isinstance(error, PlaceRefused):
-        return Outcome(Grade.FAILED_FINAL, detail=str(error), pause=True)
-    if state is None:
-        # The driver refuses what it was configured with, or the network failed.
-        ours = isinstance(error, ValueError) and not isinstance(error, OSError)
-        grade = Grade.FAILED_FINAL if ours else Grade.FAILED_RETRY
-        return Outcome(grade, detail=detail, pause=ours)
-    if state[:2] == "28" or state in AUTH_STATES:
-        return Outcome(Grade.AUTH_BLOCKED, detail=detail, pause=True)
-    if state[:2] in ROW:
-        return Outcome(Grade.FAILED_FINAL, detail=detail)
-    if state[:2] in MISFIT:
-        return Outcome(Grade.FAILED_FINAL, detail=detail, pause=True)
-    return Outcome(Grade.FAILED_RETRY, detail=detail)
-
-
-def detail_of(error: BaseException) -> str:
-    """SQLSTATE and type of an error, never its message: a database quotes rows in it."""
-    state, name = _state(error), type(error).__name__
-    return f"SQLSTATE {state} {name}" if state else name
-
-
-def is_row_fault(error: BaseException) -> bool:
-    """Whether an error of the write is the fault of a row, so that the others can be saved."""
-    state = _state(error)
-    if state is not None:
-        return state[:2] in ROW
-    # Without a state the driver could not encode a value. A certificate is a ValueError too.
-    return isinstance(error, ValueError) and not isinstance(error, OSError)
-
-
-def _state(error: BaseException) -> str | None:
-    state = getattr(error, "sqlstate", None)
-    return state if isinstance(state, str) else None
 
 
 class Postgres:
@@ -190,6 +145,75 @@ class Postgres:
             if connection is not None:
                 self._give_back(connection, whole=whole)
         return attempt.attempted()
+
+    async def obey(
+        self, instructions: Sequence[Instruction], last_look: LastLook | None
+    ) -> Attempted:
+        """One attempt for one order, and what the tables hold afterwards.
+
+        What ``last_look`` raises propagates; then nothing was written.
+        """
+        (instruction,) = instructions
+        try:
+            told = orders.told_of(instruction, self._options.needs)
+            said = json_body(told.parameters)
+        except Unsendable as reason:
+            return unsent(reason, instructions)
+        if not told.erase and not told.states:
+            nobody = Outcome(Grade.GATED, detail="it names nobody whom this destination knows")
+            return Attempted((nobody,))
+        schema, delete = self._options.schema, self._options.delete_on_withdrawal
+        wrote = False
+
+        async def tell(connection: Connection) -> Reading:
+            nonlocal wrote
+            statement = await connection.prepare(orders.write(schema, told, delete=delete))
+            # The statement is prepared: between the look and the write nothing is waited for.
+            if last_look is not None:
+                try:
+                    last_look()
+                except Exception as reason:
+                    raise _Stopped(reason) from reason
+            wrote = True
+            await statement.fetch(*told.parameters)
+            return await orders.read_states(connection, schema, told)
+
+        found = await self._asked(tell)
+        outcome = found if isinstance(found, Outcome) else orders.outcome_of_reading(found)
+        if not wrote:
+            return Attempted((outcome,))
+        return Attempted((outcome,), digest_of(said))
+
+    async def read_back(self, instruction: Instruction, ref: str) -> Reading:
+        """What the tables hold of the person now."""
+        try:
+            told = orders.told_of(instruction, self._options.needs)
+        except Unsendable as reason:
+            return Reading(Found.UNKNOWN, detail=str(reason))
+        schema = self._options.schema
+        found = await self._asked(lambda c: orders.read_states(c, schema, told))
+        return Reading(Found.UNKNOWN, detail=found.detail) if isinstance(found, Outcome) else found
+
+    async def _asked(self, ask: Callable[[Connection], Awaitable[Reading]]) -> Reading | Outcome:
+        """What ``ask`` reads on a connection, or what came in between."""
+        connection: Connection | None = None
+        whole = False
+        try:
+            async with asyncio.timeout(self._options.timeout_s):
+                connection = await self._connection()
+                reading = await ask(connection)
+            whole = True
+            return reading
+        except _Stopped as stopped:
+            whole = True
+            raise stopped.reason from None
+        except _errors() as error:
+            if is_row_fault(error):  # an identifier that the database cannot say
+                return Outcome(Grade.FAILED_FINAL, detail=detail_of(error))
+            return outcome_of(error)
+        finally:
+            if connection is not None:
+                self._give_back(connection, whole=whole)
 
     async def _connection(self) -> Connection:
         while self._idle:

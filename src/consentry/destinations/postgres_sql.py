@@ -4,7 +4,8 @@
 latest denial and the latest grant ever delivered; its state follows from the two, so it
 does not depend on the order of delivery and a repetition changes nothing. As everywhere in
 this program a denial counts from when it was received, and a grant only if it was made
-after that.
+after that. `seq` is the place in the ledger of the latest order that wrote a row (see
+`postgres_orders`).
 
 `events_consented` is what analysts should be given: it joins the two at the moment of the
 query, so a row is gone from it as soon as the withdrawal arrives, before anything is
@@ -70,6 +71,7 @@ CREATE TABLE IF NOT EXISTS {schema}.consent_current (
   updated_at timestamptz GENERATED ALWAYS AS (GREATEST(denied_at, granted_at)) STORED,
   PRIMARY KEY (subject_kind, subject, category)
 );
+ALTER TABLE {schema}.consent_current ADD COLUMN IF NOT EXISTS seq bigint;
 """
 
 _VIEW = """

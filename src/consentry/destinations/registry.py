@@ -26,6 +26,7 @@ from consentry.destinations import (
     mixpanel,
     parquet,
     postgres,
+    postgres_orders,
     posthog,
     rudderstack,
     segment,
@@ -238,7 +239,9 @@ KINDS: dict[str, Kind] = {
         _over_http(klaviyo),
         _over_http(braze),
         _with_extra(
-            "asyncpg", "postgres", _silent(postgres.SPEC, postgres.Options, postgres.Postgres)
+            "asyncpg",
+            "postgres",
+            Kind(postgres.SPEC, postgres.Options, postgres.Postgres, postgres_orders.ORDERS),
         ),
         _with_extra("pyarrow", "parquet", _silent(parquet.SPEC, parquet.Options, parquet.Parquet)),
         _silent(console.SPEC, console.Options, console.Console),
