@@ -30,6 +30,8 @@ cookies = ["_ad*"]
 """
 FRAME = "<iframe width=300 height=200 data-consent='advertising' data-src='//b.test/video.html'></iframe>"
 IN_TIME_S = 1.0
+ROUNDS = 30
+"""So many questions to the server take about as long on a machine that has nothing else to do."""
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +126,13 @@ def signed_in(page: Page, user: str) -> None:
     page.eval(f"consentry.identify('{user}', '{token(user)}')")
 
 
+def round_s(page: Page) -> float:
+    """How long a page waits for the server now: a busy machine is slow at everything."""
+    started = time.monotonic()
+    page.eval(f"fetch('/v1/projects/{KEY}/policy', {{cache: 'no-store'}}).then((r) => r.text())")
+    return time.monotonic() - started
+
+
 def test_two_devices(shop: Site, browser: Browser, acme: Server) -> None:
     """A tab open on the laptop obeys a withdrawal made on the phone."""
     shop.pages["shop.test/"] = html(TRACKED)
@@ -137,10 +146,11 @@ def test_two_devices(shop: Site, browser: Browser, acme: Server) -> None:
         wait_for(lambda: [one.path for one in shop.asked].count("/v1/stream") >= 2, what="streams")
         wait_for(lambda: len(shop.choices()) == 2, what="choices")
         before = shop.to("shop.test").count("/")
+        busy_s = ROUNDS * round_s(here)
         started = time.monotonic()
         there.eval("consentry.withdraw(['advertising'])")
         here.wait("window.consentry && consentry.getCategories().advertising === false")
-        assert time.monotonic() - started < IN_TIME_S
+        assert time.monotonic() - started < max(IN_TIME_S, busy_s)
         wait_for(lambda: shop.to("shop.test").count("/") >= before + 1, what="loaded anew")
         here.wait("window.ran?.length === 1")
         said = kept(laptop)
