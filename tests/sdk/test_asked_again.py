@@ -87,6 +87,9 @@ def test_a_new_destination_is_asked_about_and_new_words_are_not(
     assert (evidence["language"], evidence["noticeKnown"]) == ("de", True)
     again = in_language(shop, visitor, "nl")
     assert not again.eval(f"!!{BANNER}"), "answered"
+    # The browser still has the document that the first page asked with.
+    kept_since = in_language(shop, visitor, "en")
+    assert not kept_since.eval(f"!!{BANNER}"), "what was kept is older than the answer"
 
     found = call(acme.base, "GET", "/v1/choices?by=version", key=ADMIN_KEY).json["rows"]
     counts = {row["version"]: (row["shown"], row["accepted"], row["changed"]) for row in found}

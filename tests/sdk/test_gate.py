@@ -205,3 +205,57 @@ def test_under_a_strict_content_security_policy(shop: Site, visitor: Visitor) ->
     assert page.eval("window.violations") == ["script-src-elem inline"]
     answer(page, NO)
     page.wait("!document.querySelector('img').src")
+
+
+TRUSTED = STRICT + "; require-trusted-types-for 'script'; trusted-types consentry consentry-guard"
+
+
+def test_under_trusted_types(shop: Site, visitor: Visitor) -> None:
+    """The loader, the gate, the controls and the guard; a plain text of the page is refused as ever."""
+    shop.policy = policy(tags=[tag("stats", ["analytics"], hosts=["t.test"])])
+    shop.headers["Content-Security-Policy"] = TRUSTED.replace("'nonce-abc'", "'nonce-abc' t.test")
+    mark = "nonce='abc' type='text/plain' data-consent='analytics'"
+    head = f"<script nonce='abc' src='/sdk/consentry-guard.js' data-key='{KEY}'></script>"
+    head += f"<script nonce='abc' src='/sdk/consentry.js' data-key='{KEY}'></script>"
+    shop.pages["shop.test/"] = html(
+        f"<script {mark}>{RAN}('inline')</script><script {mark} data-src='//t.test/1.js'></script>"
+        f"<template data-consent='analytics'><script nonce='abc'>{RAN}('template')</script>"
+        "<svg><script nonce='abc' href='//t.test/2.js'></script></svg></template>",
+        head,
+    )
+    page = visitor.open("http://shop.test/")
+    page.eval(READY)
+    page.wait("document.querySelector('[data-consentry=banner]')")
+    answer(page, YES)
+    page.wait("window.ran?.length === 4")
+    assert page.eval("window.ran") == ["inline", "/1.js", "template", "/2.js"]
+    assert page.eval("window.violations") == []
+    made = "trustedTypes.createPolicy('consentry', {}).name"
+    text = "document.body.insertAdjacentHTML('beforeend', '<b>')"
+    for source in (text, f"document.createElement('script').src = '/x.js' + {made}"):
+        caught = f"(() => {{ try {{ {source}; return 'done' }} catch (e) {{ return e.name }} }})()"
+        assert page.eval(caught) == "TypeError"
+
+
+SHADOW = "<div id=host><template shadowrootmode=open>{}</template></div>"
+
+
+def test_a_shadow_root_comes_back_and_what_ran_in_it_is_known(shop: Site, visitor: Visitor) -> None:
+    shop.policy = policy(tags=[tag("plain", ["analytics"], hosts=["t.test"])])
+    inside = f"<img src='//t.test/in.gif'><script>{RAN}('in')</script>"
+    inside += SHADOW.format("<img src='//t.test/deep.gif'>")
+    shop.pages["shop.test/"] = html(
+        f"<template data-consent=analytics>{SHADOW.format(inside)}<script>{RAN}('after')</script></template>"
+    )
+    page = visitor.open("http://shop.test/")
+    page.eval(READY)
+    assert shop.to("t.test") == []
+    answer(page, YES)
+    page.wait("window.ran?.length === 2")
+    assert page.eval("window.ran") == ["in", "after"]
+    wait_for(lambda: {"/in.gif", "/deep.gif"} <= set(shop.to("t.test")), what="both pictures")
+    page.eval("void (window.before = true)")
+    page.eval("consentry.withdraw()")
+    page.wait("!window.before && window.consentry")  # nothing undoes a script that ran
+    page.eval(READY)
+    assert not page.eval("document.querySelector('#host')")

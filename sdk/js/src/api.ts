@@ -36,7 +36,7 @@ export function createApi(files: string) {
     /** Call it once all of `categories` are granted, with the time of now; never if they are refused. */
     when(categories: string | string[], call: (at: Date) => void): boolean {
       const [at, ids] = [new Date(), [categories].flat()];
-      return core.hold(() => core.verdict(allGranted(ids, core.categories())), () => call(at));
+      return core.hold(() => core.verdict(allGranted(ids, core.categories()), ids), () => call(at));
     },
     /** Who is signed in, and the token that proves it; nothing for nobody. */
     identify: (userId?: string, token?: string | (() => string | Promise<string>)) => core.identify(userId, token),

@@ -4,18 +4,30 @@ import type { Asking, Categories, Policy, PolicyCategory } from "./types";
 
 export const open = (category: PolicyCategory) => !category.essential && !category.prohibited;
 
+const HOUR_S = 3600;
+
 export const noticeOf = ({ notice }: Policy) => `${notice.id}@${notice.version}`;
 
-/** Whether every category that can be refused was. */
+/** Whether every category that there was to refuse was. */
 const refused = (policy: Policy, answer: Answer) =>
-  !policy.categories.some((category) => open(category) && answer._granted.includes(category.id));
+  policy.categories.every(
+    (one) => !open(one) || answer._denied.includes(one.id) || (newer(policy, one, answer) && !answer._granted.includes(one.id)),
+  );
 
 /** `days` null: no limit. */
 const older = (answer: Answer, days: number | null, now: number) =>
   days !== null && now - answer._at >= days * DAY_S;
 
-/** Whether a category took another meaning after the answer. */
-const newer = ({ since }: PolicyCategory, answer: Answer) => Date.parse(since ?? "") > answer._at * 1000;
+/**
+ * Whether a category took another meaning after the answer.
+ *
+ * Who answered this very notice saw what it says; a clock may be an hour slow, and seconds are
+ * rounded down. Who answered an earlier one did not, whenever that was: a page may lie open.
+ */
+const newer = (policy: Policy, { id, since }: PolicyCategory, { _at: at, _notice: said }: Answer) => {
+  const is = noticeOf(policy);
+  return (said < is && policy.notice.changed.includes(id)) || Date.parse(since ?? "") > (at + (said === is ? HOUR_S : 0)) * 1000;
+};
 
 /**
  * What is in force for every category, at `now` in seconds.
@@ -35,7 +47,7 @@ export function inForce(
     const { id, essential, prohibited, default: silence } = category;
     if (essential) return true;
     if (prohibited || against.includes(id) || answer?._denied.includes(id)) return false;
-    const granted = !expired && answer._granted.includes(id) && !newer(category, answer);
+    const granted = !expired && answer._granted.includes(id) && !newer(policy, category, answer);
     // An explicit choice made after the signal was first seen here outweighs it.
     if (gpc && policy.gpc.covers.includes(id)) return granted && answer._gpcAt > 0 && answer._at >= answer._gpcAt;
     return granted || silence;
@@ -47,15 +59,14 @@ export function inForce(
 export function asking(policy: Policy, answer: Answer | null, now: number): Asking | null {
   const { required, grantDays, refusalDays, againAfterDays } = policy.ask;
   if (!required) return null;
-  if (!answer) return { why: "first", changed: [] };
+  const first: Asking = { why: "first", changed: [] };
+  if (!answer) return first;
   const no = refused(policy, answer);
   if (no && againAfterDays !== null && !older(answer, againAfterDays, now)) return null;
-  const said = [...answer._granted, ...answer._denied];
-  const unsaid = policy.categories.filter((one) => open(one) && (!said.includes(one.id) || newer(one, answer)));
-  const other = answer._notice !== noticeOf(policy);
-  if (other || unsaid.length) {
-    const named = [...unsaid.map(({ id }) => id), ...(other ? policy.notice.changed : [])];
-    return { why: "changed", changed: [...new Set(named)] };
-  }
+  const asked = policy.categories.filter(open);
+  const changed = asked.filter((one) => newer(policy, one, answer)).map(({ id }) => id);
+  if (changed.length || answer._notice !== noticeOf(policy)) return { why: "changed", changed };
+  // Only some were answered: the rest has not been asked about yet.
+  if (asked.some(({ id }) => ![...answer._granted, ...answer._denied].includes(id))) return first;
   return older(answer, no ? refusalDays : grantDays, now) ? { why: "expired", changed: [] } : null;
 }

@@ -1,5 +1,8 @@
 /** Deletes what refused tags stored, wherever a script can reach it. */
 import { cookies, setCookie } from "./cookie";
+import type { Core } from "./core";
+import { expire } from "./post";
+import { refusedNames } from "./tags";
 
 type Test = (name: string) => boolean;
 
@@ -15,8 +18,13 @@ function clearCookie(name: string): void {
   }
 }
 
-/** Cookies, both storages, databases. A server's HttpOnly cookies are the server's to expire. */
-export function clear(matches: Test): void {
+/** What refused tags stored: cookies, both storages, databases. `lost` are the categories refused just now. */
+export function forget(core: Core, lost: string[]): void {
+  clear(refusedNames(core.policy!.tags, core.categories()));
+  if (lost.length) expire(core, lost);
+}
+
+function clear(matches: Test): void {
   for (const [name] of cookies()) if (matches(name)) clearCookie(name);
   for (const kind of ["localStorage", "sessionStorage"] as const) {
     try {

@@ -4,10 +4,11 @@ import { type Answer, cookies, parse, readAnswer, serialise, writeAnswer } from 
 import { type Gate, type Names, type World, createGate } from "./gate";
 import type { More } from "./more";
 import { fetchPolicy } from "./policy";
-import { type Queue, createQueue } from "./queue";
+import { type Queue, createQueue, letterOf } from "./queue";
 import { type GoogleKeys, signalDefault, signalUpdate } from "./signals";
 import { createTabs } from "./tabs";
-import { refusedNames, storedNames } from "./tags";
+import { allGranted } from "./tags";
+import { types } from "./trusted";
 import type { Action, Asking, Categories, Policy, Surface, Tag, Ui } from "./types";
 import type { StartUi } from "./ui-entry";
 import { uuid } from "./uuid";
@@ -78,25 +79,26 @@ export class Core implements World {
     this.options = options;
     this._tell = createTabs((text) => this._take(parse(text, now())));
     this._gate = createGate(this);
-    this.policy = await fetchPolicy(this.url(`projects/${encodeURIComponent(options.key)}/policy`), options.language);
-    this._begin(this.policy);
-    const look = () => document.hidden || this._take(readAnswer(now()));
-    addEventListener("pageshow", look);
-    addEventListener("visibilitychange", look);
+    const get = (cache?: RequestCache) =>
+      fetchPolicy(this.url(`projects/${encodeURIComponent(options.key)}/policy`), options.language, cache);
+    const found = await get();
+    // The browser may have kept it since before what was answered; then whatever it says is old.
+    const said = readAnswer(now())?._notice;
+    this.policy = said && said !== noticeOf(found) ? await get("no-cache") : found;
+    this._begin();
+    // An answer elsewhere is written to the storage too, which is how a browser without channels hears of it.
+    for (const event of ["pageshow", "visibilitychange", "storage"]) addEventListener(event, () => this._take(readAnswer(now())));
     addEventListener("click", ({ target }) => {
       const opener = (target as Element).closest?.(OPENER);
       if (opener) void this.open(opener);
     });
   }
 
-  private _begin(policy: Policy): void {
+  private _begin(): void {
     this._answer = readAnswer(now());
     const segment = cookies().find(([name]) => name === "ajs_anonymous_id")?.[1].replace(/%22|"/g, "");
     this.id = this._answer?._id || this.options.anonymousId || segment || uuid();
-    if (this._answer && !this._answer._gpcAt !== !this.gpc()) {
-      this._answer = { ...this._answer, _gpcAt: this._signalAt() };
-      writeAnswer(this._answer, policy.cookie);
-    }
+    if (this._answer && !this._answer._gpcAt !== !this.gpc()) this._put({ ...this._answer, _gpcAt: this._signalAt() });
     this._enforce();
     this._arrived();
     if (this.queue.letters.length) this._flush();
@@ -139,9 +141,9 @@ export class Core implements World {
     this._gate._once(element);
   }
 
-  /** Whether something holds; null while that may still come. */
-  verdict(holds: boolean): boolean | null {
-    return holds || (this.answered() ? false : null);
+  /** Whether something holds; null while that may still come. A no to one of `ids` is one. */
+  verdict(holds: boolean, ids: string[] = []): boolean | null {
+    return holds || (this.answered() || ids.some((id) => this._answer?._denied.includes(id)) ? false : null);
   }
 
   /** Do it once the test says yes, drop it once it says no. A hundred can wait. */
@@ -165,24 +167,35 @@ export class Core implements World {
   }
 
   // -- an answer ----------------------------------------------------------------------------------
-  /** In force when this returns; sent when the server can be reached. A category left out stays as it is. */
+  /** In force when this returns; sent when the server can be reached. What is not named stays as it is, unasked too. */
   answer(choice: Categories, action: Action, surface: Surface): void {
     const policy = this.policy!;
-    const ids = policy.categories.filter(open).map(({ id }) => id);
-    const said = Object.fromEntries(ids.map((id) => [id, choice[id] ?? this._current[id] ?? false]));
-    const granted = ids.filter((id) => said[id]);
-    this._answer = {
+    const old = this._answer;
+    const named = policy.categories.filter((one) => open(one) && choice[one.id] != null).map(({ id }) => id);
+    if (!named.length && policy.categories.some(open)) return;
+    const granted = named.filter((id) => choice[id] === true);
+    const rest = (ids: string[] = []) => ids.filter((id) => !named.includes(id));
+    // The cookie has one time for all: an older grant that stays must not become younger.
+    const made = (still: string[]): Answer => ({
       _id: this.id,
-      _notice: noticeOf(policy),
-      _at: now(),
-      _granted: granted,
-      _denied: ids.filter((id) => !said[id]),
+      _notice: still.length ? old!._notice : noticeOf(policy),
+      _at: still.length ? old!._at : now(),
+      _granted: [...still, ...granted],
+      _denied: [...rest(old?._denied), ...named.filter((id) => !granted.includes(id))],
       _gpcAt: this._signalAt(),
-    };
+    });
+    const whole = made(rest(old?._granted));
+    const holds = inForce(policy, whole, this.gpc(), now());
+    // Where a grant of now would not hold with that time, the older ones go, and are asked about again.
+    this._put(allGranted(granted, holds) ? whole : made([]));
     this._against = this._against.filter((id) => !granted.includes(id));
-    writeAnswer(this._answer, policy.cookie);
-    this._send(said, action, surface);
+    this._send(Object.fromEntries(named.map((id) => [id, granted.includes(id)])), action, surface);
     this._enforce(true);
+  }
+
+  private _put(answer: Answer): void {
+    this._answer = answer;
+    writeAnswer(answer, this.policy!.cookie);
   }
 
   private _send(preferences: Categories, action: Action, surface: Surface): void {
@@ -201,7 +214,7 @@ export class Core implements World {
     // A repetition is sent as it was, sentAt included, so that its key holds.
     const subject = { anonymousId: this.id, userId: this.user?.id };
     const body = { subject, preferences, timestamp, sentAt: timestamp, evidence, writeKey: this.options.key };
-    this.queue.add(body, !!this.user);
+    this.queue.keep([...this.queue.letters, letterOf(body, !!this.user)]);
     this._flush();
   }
 
@@ -217,24 +230,22 @@ export class Core implements World {
 
   /** Another tab, or a page of this site that was open before, has another answer. */
   private _take(found: Answer | null): void {
-    const policy = this.policy;
-    if (!policy || JSON.stringify(found) === JSON.stringify(this._answer)) return;
+    if (!this.policy || JSON.stringify(found) === JSON.stringify(this._answer)) return;
     this._answer = found;
     if (found) {
       this.id = found._id;
-      writeAnswer(found, policy.cookie);
+      this._put(found);
     }
     this._enforce();
     if (!this.asking()) void this._ui?.then((ui) => ui.close());
   }
 
   private _refusedElsewhere(ids: string[]): void {
-    const refused = (id: string) => ids.includes(id);
     this._against = ids;
     if (this._answer) {
       const { _granted: granted, _denied: denied } = this._answer;
-      this._answer = { ...this._answer, _granted: granted.filter((id) => !refused(id)), _denied: [...denied, ...granted.filter(refused)] };
-      writeAnswer(this._answer, this.policy!.cookie);
+      const stays = (id: string) => !ids.includes(id);
+      this._put({ ...this._answer, _granted: granted.filter(stays), _denied: [...denied, ...granted.filter((id) => !stays(id))] });
     }
     this._enforce();
   }
@@ -257,18 +268,16 @@ export class Core implements World {
     }
     window.consentryGuard?.(tags, after);
     const deaf = this._gate._revoke() > 0 && this.options.reload !== false;
-    const refused = refusedNames(tags, after);
-    if (lost.length || storedNames().some(refused)) void this._forget(refused, lost, deaf);
+    // What a refused tag stored is deleted, also what it stored again since.
+    if (lost.length || tags.some((tag) => tag.cookies[0] && !allGranted(tag.categories, after))) void this._forget(lost, deaf);
     this._settle();
     if (started) document.dispatchEvent(new CustomEvent("consentry:change", { detail: { categories: this.categories() } }));
   }
 
   /** What refused tags stored is deleted; then the page is loaded anew where one of them cannot be stopped. */
-  private async _forget(refused: (name: string) => boolean, lost: string[], deaf: boolean): Promise<void> {
+  private async _forget(lost: string[], deaf: boolean): Promise<void> {
     try {
-      const { clear, expire } = await this.more();
-      clear(refused);
-      if (lost.length) expire(this, lost);
+      (await this.more()).forget(this, lost);
     } finally {
       if (deaf) location.reload();
     }
@@ -307,7 +316,7 @@ export class Core implements World {
     return (this._files[name] ??= new Promise((resolve, reject) => {
       const script = document.createElement("script");
       this._landed[name] = resolve;
-      script.src = `${this.options.files}consentry-${name}.js`;
+      script.src = types.createScriptURL(`${this.options.files}consentry-${name}.js`);
       script.nonce = this.options.nonce ?? "";
       // The next who needs it tries again.
       script.onerror = () => reject((this._files[name] = undefined));

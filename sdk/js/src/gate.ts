@@ -5,6 +5,7 @@
  * A name that stands for no category is never granted.
  */
 import { allGranted, hostOf, tagsOf } from "./tags";
+import { types } from "./trusted";
 import type { Categories, Policy, Tag } from "./types";
 import { sleep } from "./uuid";
 
@@ -59,6 +60,17 @@ const held = (element: HTMLElement, needs: string[], tags: Tag[]): Held => ({
 
 const advanced = (tags: Tag[]) => tags.length > 0 && tags.every(({ mode }) => mode === "advanced");
 
+/** A copy has no shadow roots, so it gets those that are open. Returns all of its scripts, in order. */
+function graft(from: ParentNode, to: ParentNode): HTMLScriptElement[] {
+  const copies = to.querySelectorAll<HTMLScriptElement>("*");
+  return [...from.querySelectorAll("*")].flatMap(({ shadowRoot: root }, n) => {
+    const copy = copies[n]!;
+    if (!root) return copy.localName === "script" ? copy : [];
+    if (!copy.shadowRoot) copy.attachShadow(root).append(...[...root.childNodes].map((node) => document.importNode(node, true)));
+    return graft(root, copy.shadowRoot!);
+  });
+}
+
 export function createGate(world: World): Gate {
   const loaded = new Map<Element, Held>();
   const seen = new WeakSet<Element>();
@@ -112,29 +124,32 @@ export function createGate(world: World): Gate {
     }
     const content = document.importNode(element.content, true);
     // Its scripts run one after the other, so they go in inert.
-    const scripts = [...content.querySelectorAll("script")].filter(({ type }) => !/json|plain/.test(type));
-    for (const script of scripts) {
+    const scripts = graft(element.content, content).filter(({ type }) => !/json|plain/.test(type));
+    const texts = scripts.map((script) => {
+      const text = script.textContent!;
       script.dataset.type = script.type;
-      script.type = "text/plain";
-    }
+      script.setAttribute("type", "text/plain");
+      script.replaceChildren(); // a copy's text is not trusted
+      return text;
+    });
     one._nodes = [...content.childNodes];
     element.after(content);
-    for (const script of scripts) await run(script, one);
+    for (const script of scripts) await run(script, one, texts.shift());
   }
 
-  /** Only a new element runs. It has the nonce of the old one, and no other. */
-  async function run(old: HTMLScriptElement, one: Held): Promise<void> {
+  /** Only a new element runs, and one of HTML, also for one of SVG. It has the nonce of the old one, and no other. */
+  async function run(old: HTMLScriptElement, one: Held, text = old.textContent!): Promise<void> {
     const script = document.createElement("script");
-    for (const { name, value } of old.attributes) if (!/^(type|src|nonce)$/.test(name)) script.setAttribute(name, value);
-    const src = old.dataset.src ?? old.getAttribute("src");
+    for (const { name, value } of old.attributes) if (!/^(type|src|nonce)$/.test(name)) script.setAttribute(name, types.createScript(value));
+    const src = old.dataset.src ?? old.getAttribute("src") ?? (old as unknown as SVGImageElement).href?.baseVal;
     script.type = old.dataset.type ?? "";
     script.nonce = old.nonce;
-    script.text = old.text;
+    script.text = types.createScript(text);
     script.async = old.hasAttribute("async");
     one._ran = true;
     one._nodes = one._nodes.map((node) => (node === old ? script : node));
     const ended = new Promise((resolve) => (script.onload = script.onerror = resolve));
-    if (src) script.src = src;
+    if (src) script.src = types.createScriptURL(src);
     old.replaceWith(script);
     if (src && !script.async) await Promise.race([ended, sleep(LONGEST_WAIT_MS)]);
   }
@@ -148,7 +163,7 @@ export function createGate(world: World): Gate {
         line = line.then(async () => {
           const one = element.isConnected && !loaded.has(element) && wanted(element);
           if (one) await load(one);
-        }, console.error);
+        }).catch(console.error);
       } else if (element.localName === "iframe" && inert(element) && !seen.has(element)) {
         const found = read(element);
         seen.add(element);

@@ -6,11 +6,11 @@ const PATIENCE_MS = 10_000;
 const LONGEST_WAIT_MS = 60_000;
 
 /** Asks until there is an answer; resolves late rather than wrongly. */
-export async function fetchPolicy(url: string, language?: string): Promise<Policy> {
+export async function fetchPolicy(url: string, language?: string, cache?: RequestCache): Promise<Policy> {
   for (let wait = 1000; ; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
     try {
       const headers: HeadersInit = language ? { "accept-language": language } : {};
-      const response = await fetch(url, { headers, signal: AbortSignal.timeout?.(PATIENCE_MS) });
+      const response = await fetch(url, { cache, headers, signal: AbortSignal.timeout?.(PATIENCE_MS) });
       const found: Policy = await response.json();
       const lists = [found.categories, found.tags, found.gpc.covers, found.notice.changed];
       if (!response.ok || !lists.every(Array.isArray) || !found.ask || !found.cookie) throw 0;

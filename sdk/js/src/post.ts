@@ -47,7 +47,7 @@ export async function flush(core: Core): Promise<void> {
     if (!next) {
       await sleep(100);
     } else if (await send(core, next)) {
-      core.queue.remove(next);
+      core.queue.keep(core.queue.letters.filter((other) => other !== next));
     } else {
       await sleep(wait);
       wait = Math.min(wait * 2, LONGEST_WAIT_MS);

@@ -9,24 +9,24 @@ export type Letter = [string, string, boolean];
 
 export interface Queue {
   letters: Letter[];
-  add(body: object, account: boolean): void;
-  remove(letter: Letter): void;
+  /** These letters wait now, and no others. */
+  keep(letters: Letter[]): void;
 }
+
+export const letterOf = (body: object, account: boolean): Letter => [uuid(), JSON.stringify(body), account];
 
 export function createQueue(): Queue {
   const queue: Queue = {
     letters: [],
-    add: (body, account) => keep([...queue.letters, [uuid(), JSON.stringify(body), account] as Letter].slice(-MOST)),
-    remove: (letter) => keep(queue.letters.filter((other) => other !== letter)),
+    keep(letters) {
+      queue.letters = letters.slice(-MOST);
+      try {
+        localStorage.setItem(KEPT, JSON.stringify(queue.letters));
+      } catch {
+        // It lives in memory, and goes when the page goes.
+      }
+    },
   };
-  function keep(letters: Letter[]): void {
-    queue.letters = letters;
-    try {
-      localStorage.setItem(KEPT, JSON.stringify(letters));
-    } catch {
-      // It lives in memory, and goes when the page goes.
-    }
-  }
   try {
     queue.letters = JSON.parse(localStorage.getItem(KEPT)!) ?? [];
   } catch {

@@ -5,6 +5,7 @@
  */
 import type { Core } from "./core";
 import { proof } from "./post";
+import { letterOf } from "./queue";
 import type { Topics } from "./types";
 
 interface Preference {
@@ -37,5 +38,6 @@ export async function heldTopics(core: Core): Promise<Topics | null> {
 /** To be called right after the answer to the categories, whose evidence is that of the topics too. */
 export function sendTopics({ queue }: Core, userId: string, topics: Topics): void {
   const [, answer] = queue.letters[queue.letters.length - 1]!;
-  queue.add({ ...JSON.parse(answer), subject: { userId }, preferences: {}, topics }, true);
+  const letter = letterOf({ ...JSON.parse(answer), subject: { userId }, preferences: {}, topics }, true);
+  queue.keep([...queue.letters, letter]);
 }
