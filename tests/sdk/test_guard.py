@@ -11,7 +11,7 @@ import pytest
 from tests.browser import Page, Visitor
 from tests.running import wait_for
 from tests.sdk.site import Site
-from tests.sdk.world import KEY, READY, YES, answer, html, policy, tag
+from tests.sdk.world import KEY, READY, YES, answer, cookie, had_answered, html, policy, tag
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
@@ -203,3 +203,79 @@ def test_what_a_refused_tag_stores_is_not_kept(shop: Site, visitor: Visitor) -> 
     page.wait("!document.cookie.includes('_ad1') && !localStorage._ad2")
     stopped: Any = page.eval("fetch('http://t.test/after').then(() => 'sent', () => 'stopped')")
     assert stopped == "stopped"
+
+
+EARLY = (
+    "<iframe name=there></iframe>"
+    "<form id=plain target=there method=post action='http://t.test/plain'><input name=action value=1>"
+    "<button>Send</button></form>"
+    "<form id=button target=there method=post action='/own'>"
+    "<button formaction='http://t.test/button'>Send</button></form>"
+    "<form id=called target=there method=post action='http://t.test/called'></form>"
+    "<div id=here></div>"
+    "<script>addEventListener('submit', ({target}) => (window.heard ??= []).push(target.id))</script>"
+)
+PING = "<a href='#x' ping='http://t.test/ping' id=link>x</a>"
+
+
+@pytest.mark.parametrize("agreed", [True, False], ids=["agreed", "refused"])
+def test_what_is_sent_before_the_policy_came_waits_for_it(
+    shop: Site, visitor: Visitor, agreed: bool
+) -> None:
+    """Forms by a button, by a button's own address and by a call; and what a link pings."""
+    shop.policy, shop.server = policy(tags=TAGS), "slow"
+    shop.pages["shop.test/"] = html(EARLY, GUARD + TAG)
+    had_answered(visitor, cookie(*(("advertising", "") if agreed else ("", "advertising"))))
+    page = visitor.open("http://shop.test/")
+    page.eval(f"void (document.querySelector('#here').innerHTML = {json.dumps(PING)})")
+    page.click("#plain button")
+    page.click("#plain button")  # impatient, and still sent once
+    page.click("#button button")
+    page.eval("document.querySelector('#called').submit()")
+    page.click("#link")
+    settled(page)
+    assert shop.to("t.test") == []
+    assert page.eval("window.heard") is None
+    shop.server = "ok"
+    page.eval(READY)
+    if agreed:
+        # One frame shows one of them: a form that comes next takes the place of the one before.
+        wait_for(lambda: {"/called", "/ping"} <= set(shop.to("t.test")), what="what waited")
+        posts = [one for one in shop.asked if one.path == "/ping" and one.method == "POST"]
+        assert [one.body for one in posts] == [b"PING"]
+        assert page.eval("window.heard") == ["plain", "button"]
+    settled(page)
+    assert shop.to("t.test").count("/plain") <= agreed
+    assert agreed or shop.to("t.test") == []
+
+
+def test_a_form_is_judged_by_where_it_goes(shop: Site, visitor: Visitor) -> None:
+    """Not by a field that is called action, nor by a button that has no address of its own."""
+    shop.policy = policy(tags=TAGS)
+    shop.pages["shop.test/"] = html(EARLY, GUARD + TAG)
+    page = visitor.open("http://shop.test/")
+    page.eval(READY)
+    for form in ("plain", "button"):
+        page.click(f"#{form} button")
+    page.eval("document.querySelector('#plain').requestSubmit()")
+    settled(page)
+    assert shop.to("t.test") == []
+    answer(page, YES)
+    page.click("#plain button")
+    wait_for(lambda: shop.to("t.test") == ["/plain"], what="the form")
+    page.click("#button button")
+    wait_for(lambda: shop.to("t.test") == ["/plain", "/button"], what="the button's own")
+
+
+def test_markup_of_the_page_that_pings_does_so_once_granted(shop: Site, visitor: Visitor) -> None:
+    shop.policy = policy(tags=TAGS)
+    shop.pages["shop.test/"] = html("<div id=here></div>", GUARD + TAG)
+    page = visitor.open("http://shop.test/")
+    page.eval(READY)
+    page.eval(f"void (document.querySelector('#here').innerHTML = {json.dumps(PING)})")
+    page.click("#link")
+    settled(page)
+    assert shop.to("t.test") == []
+    answer(page, YES)
+    page.click("#link")
+    wait_for(lambda: shop.to("t.test") == ["/ping"], what="a ping")

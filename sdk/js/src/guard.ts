@@ -3,8 +3,9 @@
  * nor deferred: `<script src="/sdk/consentry-guard.js" data-key="…" data-allow="cdn.example">`.
  *
  * A host that belongs to a tag is let through while the tag's categories are granted. Until the
- * policy is here, what goes to other hosts waits, unless `data-allow` names them; with
- * `data-unknown="deny"` a host that no tag names is refused for good. What is in the page's own
+ * policy is here, what goes to other hosts waits, unless `data-allow` names them: the cookie says
+ * who agreed to which category, but not which host belongs to it. With `data-unknown="deny"` a
+ * host that no tag names is refused for good. What is in the page's own
  * HTML was asked for by the browser before any script ran: that is for the gate and for CSP.
  */
 import { allGranted, hostMatches, refusedNames, tagsOf } from "./tags";
@@ -39,12 +40,13 @@ const { key = "", allow = "", unknown } = script.dataset;
 const api = (script.dataset.api ?? new URL(script.src).origin).replace(/\/$/, "");
 const always = [location.host, new URL(api).host, ...allow.split(/[\s,]+/).filter(Boolean)];
 const beacon = navigator.sendBeacon?.bind(navigator);
+const plainly = window.fetch.bind(window);
 
 let rules: { tags: Tag[]; categories: Categories } | null = null;
 let arrived!: () => void;
 const ruled = new Promise<void>((resolve) => (arrived = resolve));
 let refused: (name: string) => boolean = () => false;
-let held: [Element, string, string][] = [];
+let held: [Element, string, unknown][] = [];
 let leaks: { host: string; kind: string; category: string; count: number }[] = [];
 
 // -- the question ---------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ const kindOf = (element: Element) => ({ img: "image", iframe: "frame", link: "st
 function maySet(element: Element, name: string, value: unknown): boolean {
   if (!NAMES.test(name) || (name === "href" && PLAIN_LINK.test(element.localName))) return true;
   const may = verdictOf(value, name, kindOf(element));
-  if (!may) held = [...held, [element, name, String(value)] as [Element, string, string]].slice(-MOST);
+  if (!may) held = [...held, [element, name, value] as [Element, string, unknown]].slice(-MOST);
   return !!may;
 }
 
@@ -115,6 +117,22 @@ const styles = (css: string) =>
   String(css).replace(/(url\(\s*|@import\s*(?=["']))(["']?)([^"')\s;]+)/gi, (all, how, quote, url) =>
     verdict(url, "style") ? all : `${how}${quote}data:,`);
 
+// -- trusted types ------------------------------------------------------------------------------------
+const same = (text: string): Any => text;
+let types = { createHTML: same, createScriptURL: same };
+try {
+  types = (window as Any).trustedTypes.createPolicy("consentry-guard", types);
+} catch {
+  // The browser has none, or the page's policy does not name ours.
+}
+
+/** What came in trusted goes on trusted, and nothing else does. */
+const alike = (text: string, ...given: unknown[]): Any => {
+  if (given.length === 1 && String(given[0]) === text) return given[0];
+  const trusted = given.every((one) => Object.prototype.toString.call(one) === "[object TrustedHTML]");
+  return trusted ? types.createHTML(text) : text;
+};
+
 // -- the platform ---------------------------------------------------------------------------------
 const installed = new WeakSet<object>();
 
@@ -124,6 +142,8 @@ function install(realm: Realm): void {
   requests(realm);
   constructors(realm);
   elements(realm);
+  forms(realm);
+  pings(realm);
   markup(realm);
   stored(realm);
 }
@@ -205,16 +225,6 @@ function elements(realm: Realm): void {
   method(proto, "setAttributeNS", (original) => function (this: Any, space: Any, name: Any, value: Any) {
     if (maySet(this, String(name).replace(/^.*:/, "").toLowerCase(), value)) original.call(this, space, name, value);
   });
-  const forms = (realm as Any).HTMLFormElement.prototype;
-  for (const name of ["submit", "requestSubmit"]) {
-    method(forms, name, (original) => function (this: Any, ...args: Any[]) {
-      if (verdict(this.action, "form")) original.apply(this, args);
-    });
-  }
-  realm.document.addEventListener("submit", (event: Any) => {
-    const action = event.submitter?.formAction || event.target.action;
-    if (!verdict(action, "form")) event.preventDefault();
-  }, true);
   // A fresh frame has a platform of its own.
   for (const name of ["contentWindow", "contentDocument"]) {
     setter((realm as Any).HTMLIFrameElement.prototype, name, (set) => set, (get) => function (this: Any) {
@@ -230,27 +240,73 @@ function elements(realm: Realm): void {
   }
 }
 
+/** Where a form goes. Its fields may be called `action`, and a button's property is never empty. */
+const actionOf = (form: Element, button?: Element | null): string => {
+  const said = (element: Element, name: string) => Element.prototype.getAttribute.call(element, name);
+  return (button && said(button, "formaction")) ?? said(form, "action") ?? "";
+};
+
+/** A form that is sent too early waits; then it is sent as if it were now, or refused. */
+function forms(realm: Realm): void {
+  const proto = (realm as Any).HTMLFormElement.prototype;
+  const again = proto.requestSubmit;
+  const waiting = new WeakSet<object>();
+  for (const name of ["submit", "requestSubmit"]) {
+    method(proto, name, (original) => function (this: Any, ...args: Any[]) {
+      const may = () => verdict(actionOf(this, args[0]), "form");
+      const now = may();
+      if (now) original.apply(this, args);
+      if (now === null) void ruled.then(() => may() && original.apply(this, args));
+    });
+  }
+  const submitted = (event: Any) => {
+    const { target: form, submitter } = event;
+    const may = verdict(actionOf(form, submitter), "form");
+    if (may) return;
+    event.preventDefault();
+    if (may === false) return;
+    event.stopImmediatePropagation(); // the page hears of it once it is sent
+    if (waiting.has(form)) return;
+    waiting.add(form);
+    const send = () => waiting.delete(form) && again.call(form, submitter);
+    ruled.then(send).catch(() => {}); // the button may be gone
+  };
+  realm.document.addEventListener("submit", submitted, true);
+}
+
+/** A link goes on at once. What it would have pinged hears of it once it may, if the page is still there. */
+function pings(realm: Realm): void {
+  const clicked = (event: Any) => {
+    const link = rules ? null : event.target.closest?.("a,area");
+    const urls = link && (held.find(([element, name]) => element === link && name === "ping")?.[2] ?? link.getAttribute(`${HELD}ping`));
+    const send = (url: string) =>
+      verdict(url, "ping") && plainly(url, { method: "POST", body: "PING", mode: "no-cors", credentials: "include", keepalive: true }).catch(() => {});
+    if (urls) void ruled.then(() => event.defaultPrevented || String(urls).trim().split(/\s+/).forEach(send));
+  };
+  realm.document.addEventListener("click", clicked, true);
+}
+
 function markup(realm: Realm): void {
   const { Element: element, Document: page, Range: range, ShadowRoot: shadow, CSSStyleSheet: sheet } = realm as Any;
   for (const owner of [element.prototype, shadow.prototype]) {
     for (const name of ["innerHTML", "outerHTML"]) {
       setter(owner, name, (original) => function (this: Any, value: Any) {
-        original.call(this, this.localName === "style" ? styles(value) : cleaned(value ?? ""));
+        original.call(this, alike(this.localName === "style" ? styles(value) : cleaned(value ?? ""), value));
       });
     }
     method(owner, "setHTMLUnsafe", (original) => function (this: Any, value: Any, ...more: Any[]) {
-      return original.call(this, cleaned(value), ...more);
+      return original.call(this, alike(cleaned(value), value), ...more);
     });
   }
   method(element.prototype, "insertAdjacentHTML", (original) => function (this: Any, place: Any, value: Any) {
-    original.call(this, place, cleaned(value));
+    original.call(this, place, alike(cleaned(value), value));
   });
   method(range.prototype, "createContextualFragment", (original) => function (this: Any, value: Any) {
-    return original.call(this, cleaned(value));
+    return original.call(this, alike(cleaned(value), value));
   });
   for (const name of ["write", "writeln"]) {
     method(page.prototype, name, (original) => function (this: Any, ...parts: Any[]) {
-      original.call(this, cleaned(parts.join("")));
+      original.call(this, alike(cleaned(parts.join("")), ...parts));
     });
   }
   for (const name of ["insertRule", "replace", "replaceSync"]) {
@@ -305,15 +361,23 @@ window.consentryGuard = (tags, categories) => {
   arrived();
   const waiting = held;
   held = [];
-  for (const [element, name, value] of waiting) element.setAttribute(name, value);
-  for (const name of ["src", "srcset", "href", "data", "poster"]) {
+  for (const [element, name, value] of waiting) bringBack(element, name, value);
+  for (const name of ["src", "srcset", "href", "data", "poster", "ping"]) {
     for (const element of document.querySelectorAll(`[${HELD}${name}]`)) {
       const value = element.getAttribute(`${HELD}${name}`)!;
       if (!verdictOf(value, name, kindOf(element))) continue;
       element.removeAttribute(`${HELD}${name}`);
-      element.setAttribute(name, value);
+      bringBack(element, name, element.localName === "script" ? types.createScriptURL(value) : value);
     }
   }
 };
+
+function bringBack(element: Element, name: string, value: unknown): void {
+  try {
+    element.setAttribute(name, value as string);
+  } catch (error) {
+    console.error(error); // the page's policy of trusted types refuses it, as it would have
+  }
+}
 
 install(window as Realm);
