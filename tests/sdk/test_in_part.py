@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser import Browser, Visitor
 from tests.running import ADMIN_KEY, Server, call, wait_for
-from tests.sdk.chrome import Chrome, Visitor
 from tests.sdk.site import Site
 from tests.sdk.world import READY, answer, cookie, had_answered, html, kept, policy
 
@@ -71,7 +71,7 @@ def test_what_is_withdrawn_makes_no_other_grant_younger(shop: Site, visitor: Vis
 
 
 def test_a_yes_of_now_holds_where_the_time_of_older_ones_would_undo_it(
-    shop: Site, browser: Chrome
+    shop: Site, browser: Browser
 ) -> None:
     """The signal came between them. The older yes is let go and asked about again."""
     covers = {"covers": ["advertising"], "honoured": True, "show": True}
