@@ -25,7 +25,11 @@
     user,
     queue: {
       letters: [],
-      add: ({ subject, topics }, account) => window.heard.push(['topics', subject, topics, account]),
+      keep(letters) {
+        const [, body, account] = letters[letters.length - 1]
+        const { subject, topics } = JSON.parse(body)
+        window.heard.push(['topics', subject, topics, account])
+      },
     },
     once: (element) => window.heard.push(['once', element.id]),
     onChange(listener) {
