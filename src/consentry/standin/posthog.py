@@ -128,8 +128,8 @@ class PostHog:
 
 
 def _body(call: Call) -> Any:
-    """The body, which may be gzipped."""
-    if call.headers.get("content-encoding") != "gzip" and not call.raw.startswith(b"\x1f\x8b"):
+    """The body, which may be gzipped without a header that says so."""
+    if not call.raw.startswith(b"\x1f\x8b"):
         return call.body
     try:
         return msgspec.json.decode(gzip.decompress(call.raw))
