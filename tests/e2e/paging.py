@@ -157,6 +157,11 @@ class Form(HTMLParser):
         return [*self.hidden, *(("on", value) for value in chosen), ("do", do)]
 
 
+def confirmed(server: Server, path: str, headers: dict[str, str] | None = None) -> Answer:
+    """A confirmation link, opened and answered."""
+    return post(server, path, Form(get(server, path).body).filled("confirm"), headers)
+
+
 def title(answer: Answer) -> str:
     found = re.search(r"<h1>(.*?)</h1>", answer.body.decode(), re.DOTALL)
     assert found is not None

@@ -73,6 +73,11 @@ def effective(server: Server, subject: dict[str, str]) -> dict[str, bool]:
     return held
 
 
+def seen_on(server: Server, path: str) -> list[tuple[str, str]]:
+    """What a form carries of the page that it stands on."""
+    return [one for one in Form(get(server, path).body).hidden if one[0] == "seen"]
+
+
 def latest(server: Server, subject: dict[str, str]) -> Any:
     return lookup(server, subject, history=True)["history"][0]
 
@@ -278,9 +283,7 @@ def test_a_bound_link_shows_and_takes_what_it_is_bound_to(acme: Server) -> None:
     path = link(acme, who, "edit", categories=["analytics"])
     form = Form(get(acme, path).body)
     assert form.switches == ["analytics"]
-    claimed = (
-        [("shown", k) for k in EVERYTHING] + [("on", k) for k in EVERYTHING] + [("do", "save")]
-    )
+    claimed = [("shown", k) for k in EVERYTHING] + form.filled("save", list(EVERYTHING))
     post(acme, path, claimed)
     assert {k for k, on in effective(acme, who).items() if on} == {"analytics"}
     assert set(latest(acme, who)["after"]) == {"analytics"}
@@ -289,17 +292,16 @@ def test_a_bound_link_shows_and_takes_what_it_is_bound_to(acme: Server) -> None:
 def test_what_was_not_shown_stays_as_it_was(acme: Server) -> None:
     who = {"userId": fresh("user")}
     granted_all(acme, who)
-    post(acme, link(acme, who, "edit"), [("shown", "analytics"), ("do", "save")])
+    path = link(acme, who, "edit")
+    post(acme, path, [*seen_on(acme, path), ("shown", "analytics"), ("do", "save")])
     assert effective(acme, who) == {k: k != "analytics" for k in EVERYTHING}
 
 
 def test_ticking_what_was_not_shown_grants_nothing(acme: Server) -> None:
     who = {"userId": fresh("user")}
-    post(
-        acme,
-        link(acme, who, "edit"),
-        [("shown", "analytics"), ("on", "advertising"), ("do", "save")],
-    )
+    path = link(acme, who, "edit")
+    ticked = [("shown", "analytics"), ("on", "advertising"), ("do", "save")]
+    post(acme, path, [*seen_on(acme, path), *ticked])
     assert not any(effective(acme, who).values())
 
 

@@ -25,14 +25,24 @@ async def get_confirm(site: Site, request: Request) -> Reply:
     words = html.words_for(site, request, None if waiting is None else waiting.language)
     if waiting is None:
         return _refused(site, words, link)
+    return _ask(site, words, request, waiting)
+
+
+def _ask(site: Site, words: Words, request: Request, waiting: OptIn, status: int = 200) -> Reply:
     return html.page(
         site,
         words,
         "confirm",
+        status,
         title=words["page.confirm.title"],
         topic=_topic(site, words, waiting),
         action=f"{html.root_of(site)}/confirm?t={_token(request)}",
+        seen=_shown(site, words, waiting)[0],
     )
+
+
+def _shown(site: Site, words: Words, waiting: OptIn) -> tuple[str, str]:
+    return html.shown(site, words, "confirm", TEXTS, [_topic(site, words, waiting)])
 
 
 async def post_confirm(site: Site, request: Request) -> Reply:
@@ -45,11 +55,13 @@ async def post_confirm(site: Site, request: Request) -> Reply:
     )
     if waiting is None or fields.get("do") != "confirm":
         return _refused(site, words, Link.UNKNOWN if waiting is not None else link)
-    shown = html.shown(site, words, "confirm", TEXTS, [_topic(site, words, waiting)])
+    shown = _shown(site, words, waiting)
+    if fields.get("seen") != shown[0]:
+        return _ask(site, words, request, waiting, 409)  # it asks for something else now
     told = {
         "confirmNoticeHash": shown[0],
         "confirmLanguage": words.language,
-        "confirmedBy": answers.seen(site, request),
+        "confirmedBy": answers.network_and_family(site, request),
     }
     link, answered = await opt_in.confirm(
         site.world, token, now, told, shown, place=site.place_of(request)

@@ -17,22 +17,26 @@ _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}
 _REFUSED = ("400", "403", "405", "408", "409", "410", "413", "429", "500", "503")
 _LANGUAGE = {"name": "language", "in": "query", "schema": _TEXT}
 _TOKEN = {"name": "t", "in": "query", "schema": _TEXT, "description": "what stands in a link"}
+_SEEN = {"type": "string", "description": "the hash of what stood on the page"}
 
 _FIELDS: dict[str, dict[str, Any]] = {
     "/preferences": {
         "do": {"enum": ["save", "withdraw", "request"]},
         "shown": {"type": "array", "items": _TEXT},
         "on": {"type": "array", "items": _TEXT},
+        "was": {"type": "array", "items": _TEXT, "description": "which were on as it was shown"},
+        "seen": _SEEN,
         "email": _TEXT,
         "proof": _TEXT,
         "lang": _TEXT,
     },
     "/unsubscribe": {
         "do": {"enum": ["all", "messages"]},
+        "seen": _SEEN,
         "List-Unsubscribe": {"const": "One-Click", "description": "RFC 8058"},
         "lang": _TEXT,
     },
-    "/confirm": {"do": {"const": "confirm"}, "lang": _TEXT},
+    "/confirm": {"do": {"const": "confirm"}, "seen": _SEEN, "lang": _TEXT},
     FORMS: {
         "writeKey": _TEXT,
         "email": {"type": "string", "maxLength": LONGEST_ID},

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from consentry.core.choice import Answer
 from consentry.core.event import LONGEST_ID
 from consentry.core.moment import DAY, SECOND
+from consentry.core.preference import Found, Standing
 from consentry.core.record import Node, NodeKind
 from consentry.csp import cookie as cookies
 from consentry.flow.links import Link, LinkType
@@ -73,19 +73,21 @@ def _from_our_page(site: Site, request: Request) -> bool:
 
 
 def cookies_of(
-    site: Site, request: Request, one: Device, answer: Answer, version: str
+    site: Site, request: Request, one: Device, held: Standing, version: str
 ) -> list[str]:
     """The Set-Cookie headers, as the browser's own script would write the cookie.
 
-    Where it is shared by subdomains, one of this host alone would contradict it, and goes.
+    It holds what the person said, and nothing of what silence grants. Where it is shared by
+    subdomains, one of this host alone would contradict it, and goes.
     """
+    asked = site.world.policy.asked
     notice = site.config.notice
     value = cookies.write(
         one.id,
         notice=f"{notice.id}@{version}",
         at_s=site.world.clock.now() // SECOND,
-        granted=sorted(answer.granted),
-        denied=sorted(answer.denied),
+        granted=[c for c in asked if held.of(c).grant and not _refused(held.of(c))],
+        denied=[c for c in asked if held.of(c).block],
         signal_at_s=one.signal_at_s,
     )
     rest = "; Path=/; SameSite=Lax" + ("; Secure" if is_https(site, request) else "")
@@ -93,6 +95,10 @@ def cookies_of(
     if notice.cookie_domain is None:
         return [kept]
     return [f"{cookies.NAME}=; Max-Age=0{rest}", f"{kept}; Domain={notice.cookie_domain}"]
+
+
+def _refused(found: Found) -> bool:
+    return found.block is not None or found.signal is not None
 
 
 def is_https(site: Site, request: Request) -> bool:

@@ -114,7 +114,7 @@ async def _ask(
         ends_at=now + site.config.pages.confirm_hours * 3600 * SECOND,
         language=html.words_for(site, request, wanted).language,
         evidence=evidence,
-        notice=notice_in(body.evidence),
+        notice=notice_in(site, body.evidence, who.origin, form=True),
     )
     try:
         return await opt_in.ask(site.world, sign_up, site.config.pages.mails_a_day)

@@ -163,21 +163,32 @@ def root_of(site: Site) -> str:
 
 
 def shown(
-    site: Site, words: Words, page: str, prefixes: Iterable[str], items: list[Any]
+    site: Site, words: Words, page: str, prefixes: Iterable[str], items: list[Any], **more: Any
 ) -> tuple[str, str]:
-    """What stood on a page, as (SHA-256 in hex, canonical JSON): the evidence of what was asked."""
+    """What stood on a page, as (SHA-256 in hex, canonical JSON): the evidence of what was asked.
+
+    A form carries the hash. So it is known whether what it answers is what would be shown now.
+    """
     wanted = tuple(prefixes)
     canonical = msgspec.json.encode(
         {
             "notice": site.config.notice.id,
+            "controller": site.config.workspace,
+            "privacyUrl": site.config.notice.privacy_url,
             "page": page,
             "language": words.language,
             "texts": {k: t for k, t in words.texts.items() if k.startswith(wanted)},
             "items": items,
+            **more,
         },
         order="sorted",
     )
     return hashlib.sha256(canonical).hexdigest(), canonical.decode()
+
+
+def notice_version(site: Site) -> str:
+    """The edition of the notice that holds now."""
+    return site.world.notices.edition(site.world.clock.now()).version
 
 
 @cache

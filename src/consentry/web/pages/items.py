@@ -16,6 +16,7 @@ from consentry.core.rule import Rule
 from consentry.flow import describe
 from consentry.jurisdictions import rule_of
 from consentry.notice import category_description, category_name, topic_name
+from consentry.notice.rendered import destinations_of
 from consentry.web.pages.fields import Fields
 from consentry.web.pages.html import Words
 from consentry.web.site import Site
@@ -23,13 +24,20 @@ from consentry.web.site import Site
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One switch. ``place`` is unique on its page."""
+    """One switch. ``place`` is unique on its page.
+
+    ``said`` is whether it is on because the person said yes: elsewhere silence may turn it on.
+    ``destinations`` and ``tags`` are the names of who acts on a yes.
+    """
 
     key: str
     name: str
     note: str
     on: bool
     place: int
+    said: bool = False
+    destinations: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +65,21 @@ class Board:
         """For the archive of what was shown: without what was chosen."""
         of = {item.key: topic for topic, items in self.topics for item in items}
         return [
-            {"id": one.key, "topic": of.get(one.key), "name": one.name, "note": one.note}
-            for one in self.items
+            {
+                "id": one.key,
+                "topic": of.get(one.key),
+                "name": one.name,
+                "note": one.note,
+                "destinations": one.destinations,
+                "tags": one.tags,
+            }
+            for one in (*self.always, *self.items)
         ]
+
+    @property
+    def silent(self) -> bool:
+        """Whether something is on that nobody has said yes to."""
+        return any(item.on and not item.said for item in self.items)
 
 
 def board(
@@ -82,7 +102,17 @@ def board(
         name = category_name(site.config.notice, category, words.language)
         note = category_description(site.config.notice, category, words.language)
         found = held[category.id]
-        item = Item(category.id, name, note, found["effective"] == "granted", place)
+        on = found["effective"] == "granted"
+        item = Item(
+            category.id,
+            name,
+            note,
+            on,
+            place,
+            on and found["state"] == "granted",
+            destinations_of(policy, category.id),
+            tuple(tag.name for tag in site.config.tags if category.id in tag.categories),
+        )
         if category.essential:
             always.append(item)
         elif found["why"] != Why.PROHIBITED:
@@ -104,7 +134,7 @@ def _topics(
             key, place = topic_key(topic.id, channel), place + 1
             if bound is None or key in bound:
                 on = held[topic.id][channel]["effective"] == "granted"
-                items.append(Item(key, channel_name(words, channel), "", on, place))
+                items.append(Item(key, channel_name(words, channel), "", on, place, on))
         if items:
             found.append((name_of(site, words, topic), tuple(items)))
     return tuple(found)
@@ -138,17 +168,20 @@ def names_of(site: Site, words: Words, keys: Collection[str]) -> list[str]:
     return named
 
 
-def answer_of(fields: Fields, offered: Collection[str]) -> Answer:
+def answer_of(fields: Fields, offered: Board) -> Answer:
     """What a form says of the switches that it showed and that are still offered.
 
     One that it did not show was not asked about, so it stays as it is. Only ``do=save`` can turn
-    something on.
+    something on. What was off and is on now is a yes, and so is what stays on that the person had
+    agreed to. What was on because nobody had said anything, and stays on, says nothing.
     """
-    asked = frozenset(fields.all("shown")) & frozenset(offered)
+    asked = frozenset(fields.all("shown")) & offered.keys
     if fields.get("do") != "save":
         return Answer(frozenset(), asked)
-    granted = frozenset(fields.all("on")) & asked
-    return Answer(granted, asked - granted)
+    on = frozenset(fields.all("on")) & asked
+    turned_on = on - frozenset(fields.all("was"))
+    said = frozenset(item.key for item in offered.items if item.said)
+    return Answer(turned_on | (on & said), asked - on)
 
 
 def rule_at(site: Site, request: Request) -> Rule:

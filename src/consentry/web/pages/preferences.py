@@ -6,15 +6,18 @@ names. Without one, the page is the device's own: it reads the ``consentry`` coo
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 from starlette.requests import Request
 
+from consentry.core.choice import Answer
 from consentry.core.record import Node, NodeKind
 from consentry.flow.links import Expired, Link, LinkType
 from consentry.web.call import Reply
 from consentry.web.ingest import read_gpc
 from consentry.web.pages import answers, asked_for, device, html
+from consentry.web.pages.answers import Seen
 from consentry.web.pages.device import Device
 from consentry.web.pages.fields import Fields, read_fields
 from consentry.web.pages.html import Words
@@ -22,8 +25,25 @@ from consentry.web.pages.items import Board, answer_of, board, rule_at, subject_
 from consentry.web.problems import Problem
 from consentry.web.site import Site
 
-TEXTS = ("page.preferences.", "page.channel.", "action.save", "category.always")
+TEXTS = (
+    "page.preferences.",
+    "page.channel.",
+    "action.",
+    "category.always",
+    "category.details",
+    "category.destinations",
+    "category.tags",
+    "category.nobody",
+)
 _SAVING = ("save", "withdraw")
+
+
+class Done(StrEnum):
+    """What a page says of the form that was sent."""
+
+    NOTHING = ""
+    SAVED = "saved"
+    CHANGED = "changed"  # the page is another one now: what was turned on has to be looked at
 
 
 async def get_preferences(site: Site, request: Request) -> Reply:
@@ -50,13 +70,13 @@ async def post_preferences(site: Site, request: Request) -> Reply:
     link = _link(site, request)
     if not isinstance(link, Link):
         return _refused(site, words, link)
-    subject = link.subject
     offered = _board_of(site, words, request, link)
-    answer = answer_of(fields, offered.keys)
-    shown = html.shown(site, words, "preferences", TEXTS, offered.named())
-    told = answers.evidence(site, request, words, fields.get("do"), "preference_centre", shown)
-    await answers.record(site, request, subject, answer, told, shown, by_link=True)
-    return _show_subject(site, words, request, link, saved=True)
+    page = answers.seen_by(fields, _shown(site, words, offered))
+    answer = _answer(fields, offered, page)
+    if answer is not None:
+        told = answers.evidence(site, request, words, fields.get("do"), "preference_centre", page)
+        await answers.record(site, request, link.subject, answer, told, page, by_link=True)
+    return _show_subject(site, words, request, link, done=_done(fields, page))
 
 
 async def _save_device(site: Site, words: Words, request: Request, fields: Fields) -> Reply:
@@ -66,22 +86,40 @@ async def _save_device(site: Site, words: Words, request: Request, fields: Field
         return html.message(site, words, "error", 403)
     subject = (Node(NodeKind.DEVICE, proven.id),)
     offered = _device_board(site, words, request, proven)
-    answer = answer_of(fields, offered.keys)
-    shown = html.shown(site, words, "preferences", TEXTS, offered.named())
-    told = answers.evidence(site, request, words, fields.get("do"), "preference_centre", shown)
-    await answers.record(site, request, subject, answer, told, shown, by_link=False)
-    reply = _show_device(site, words, request, proven, saved=True)
-    for cookie in device.cookies_of(site, request, proven, answer, answers.notice_version(site)):
+    page = answers.seen_by(fields, _shown(site, words, offered))
+    answer = _answer(fields, offered, page)
+    if answer is None:
+        return _show_device(site, words, request, proven, done=_done(fields, page))
+    told = answers.evidence(site, request, words, fields.get("do"), "preference_centre", page)
+    await answers.record(site, request, subject, answer, told, page, by_link=False)
+    reply = _show_device(site, words, request, proven, done=_done(fields, page))
+    held = subject_standing(site, subject, alone=True)
+    version = html.notice_version(site)
+    for cookie in device.cookies_of(site, request, proven, held, version):
         reply.raw_headers.append((b"set-cookie", cookie.encode("latin-1")))
     return reply
 
 
+def _answer(fields: Fields, offered: Board, page: Seen) -> Answer | None:
+    """What is recorded; None where nothing was said. Of a page that has changed only the noes."""
+    answer = answer_of(fields, offered)
+    if not page.same:
+        answer = answer.refusals
+    return answer if answer.granted or answer.denied else None
+
+
+def _done(fields: Fields, page: Seen) -> Done:
+    if page.same or fields.get("do") == "withdraw":
+        return Done.SAVED
+    return Done.CHANGED
+
+
 # -- what is shown ----------------------------------------------------------------------------
 def _show_subject(
-    site: Site, words: Words, request: Request, link: Link, *, saved: bool = False
+    site: Site, words: Words, request: Request, link: Link, *, done: Done = Done.NOTHING
 ) -> Reply:
     action = f"{html.root_of(site)}/preferences?t={request.query_params['t']}"
-    return _page(site, words, _board_of(site, words, request, link), action, saved=saved)
+    return _page(site, words, _board_of(site, words, request, link), action, done=done)
 
 
 def _show_device(
@@ -90,7 +128,7 @@ def _show_device(
     request: Request,
     one: Device,
     *,
-    saved: bool = False,
+    done: Done = Done.NOTHING,
 ) -> Reply:
     # The browser's word on where a form comes from is asked for: see ``device.proven``.
     told = {"Referrer-Policy": "same-origin"}
@@ -99,7 +137,7 @@ def _show_device(
         words,
         _device_board(site, words, request, one),
         f"{html.root_of(site)}/preferences",
-        saved=saved,
+        done=done,
         proof=device.proof(site, one),
         mails=True,
         headers=told,
@@ -107,13 +145,24 @@ def _show_device(
 
 
 def _page(
-    site: Site, words: Words, shown: Board, action: str, *, proof: str = "", **more: Any
+    site: Site,
+    words: Words,
+    shown: Board,
+    action: str,
+    *,
+    done: Done,
+    proof: str = "",
+    **more: Any,
 ) -> Reply:
     return html.page(
         site,
         words,
         "preferences",
+        409 if done is Done.CHANGED else 200,
         title=words["page.preferences.title"],
+        done=done,
+        seen=_shown(site, words, shown)[0],
+        silent=shown.silent,
         categories=shown.categories,
         topics=shown.topics,
         always=shown.always,
@@ -123,6 +172,11 @@ def _page(
         proof=proof,
         **more,
     )
+
+
+def _shown(site: Site, words: Words, offered: Board) -> tuple[str, str]:
+    version = html.notice_version(site)
+    return html.shown(site, words, "preferences", TEXTS, offered.named(), version=version)
 
 
 def _board_of(site: Site, words: Words, request: Request, link: Link) -> Board:

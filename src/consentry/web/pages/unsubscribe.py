@@ -43,10 +43,11 @@ async def post_unsubscribe(site: Site, request: Request) -> Reply:
     answer = _answer(site, link, "all" if one_click else fields.get("do"))
     if answer is None:
         return _ask(site, words, request, link, status=400)
-    shown = html.shown(site, words, "unsubscribe", TEXTS, names_of(site, words, answer.denied))
-    told = answers.evidence(site, request, words, "withdraw", "link", shown)
+    # A mail program that posts by itself showed nothing of ours to anybody.
+    page = None if one_click else answers.seen_by(fields, _shown(site, words, link))
+    told = answers.evidence(site, request, words, "withdraw", "link", page)
     told["oneClick"] = one_click
-    await answers.record(site, request, link.subject, answer, told, shown, by_link=True)
+    await answers.record(site, request, link.subject, answer, told, page, by_link=True)
     return html.message(
         site, words, "unsubscribe", 200, tone="done", text="done", manage=not one_click
     )
@@ -60,6 +61,11 @@ def _answer(site: Site, link: Link, do: str) -> Answer | None:
     elif do != "all":
         return None
     return Answer(frozenset(), covered)
+
+
+def _shown(site: Site, words: Words, link: Link) -> tuple[str, str]:
+    named = names_of(site, words, _covered(site, link))
+    return html.shown(site, words, "unsubscribe", TEXTS, named)
 
 
 def _covered(site: Site, link: Link) -> frozenset[str]:
@@ -106,5 +112,6 @@ def _ask(site: Site, words: Words, request: Request, link: Link, status: int = 2
         messages=messages if len(messages) > 1 else [],
         uses=uses,
         buttons=buttons,
+        seen=_shown(site, words, link)[0],
         action=f"{html.root_of(site)}/unsubscribe?t={request.query_params['t']}",
     )
