@@ -35,6 +35,7 @@ class Mailbox:
     answer: str = "451 try again"
     tries: int = 0
     taken: list[EmailMessage] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)  # the same, byte for byte
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         self.tries += 1
@@ -43,6 +44,7 @@ class Mailbox:
             return self.answer
         parsed = email.message_from_bytes(envelope.content, policy=email.policy.default)
         assert isinstance(parsed, EmailMessage)
+        self.raw.append(envelope.content)
         self.taken.append(parsed)
         return "250 OK"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,17 @@ from tests.e2e.asking import (
     acme_with,
     choose,
     consentry,
+    dumped,
     fresh,
     lookup,
     message,
+    proof,
     send,
     state,
     update,
     withdraw,
 )
-from tests.running import ADMIN_KEY, WRITE_KEY, Answer, Server, StandIn, call
+from tests.running import ADMIN_KEY, BACKEND_KEY, WRITE_KEY, Answer, Server, StandIn, call
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
 PROXY = '[server]\ntrusted_proxies = ["127.0.0.1"]\n'
@@ -184,6 +187,67 @@ DOUBTFUL = {
         {"noticeKnown": True, "noticeContradicts": ["noticeId"]},
     ),
 }
+
+
+def test_a_text_that_looks_like_ours_was_not_shown_by_us(acme: Server) -> None:
+    """Whoever holds the public key, or a server's, writes what they like, and its hash fits."""
+    ours = acme.admin("GET", f"/v1/notices/{shown_to(acme)['noticeHash']}").json
+    forged = dumped({**ours, "texts": {**ours["texts"], "banner.title": "We take nothing."}})
+    digest = hashlib.sha256(forged.encode()).hexdigest()
+    told = {**shown_to(acme), "noticeText": forged, "noticeHash": digest}
+
+    def kept(evidence: dict[str, str], key: str = WRITE_KEY) -> Any:
+        subject = {"anonymousId": fresh("dev")}
+        assert choose(acme, subject, BOTH, key=key, evidence=evidence).status == 201
+        found = lookup(acme, subject, history=True)["history"][0]["evidence"]
+        return found["noticeKnown"], found.get("noticeBy")
+
+    assert kept(told) == (False, "sender")
+    assert acme.admin("GET", f"/v1/notices/{digest}").status == 404, "strangers archive nothing"
+    assert kept(told, BACKEND_KEY) == (False, "sender")
+    assert acme.admin("GET", f"/v1/notices/{digest}").body.decode() == forged
+    afterwards = {**shown_to(acme), "noticeHash": digest}
+    assert kept(afterwards) == (False, None)
+    whole = acme.admin("GET", f"/v1/notices/{shown_to(acme)['noticeHash']}").body.decode()
+    assert kept({**shown_to(acme), "noticeText": whole}) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("page", "kept"),
+    [
+        ("https://shop.example/reset/Zr8q1Ut0kenX", "https://shop.example/reset/*"),
+        ("https://shop.example/u/ann@example.com?x", "https://shop.example/u/*"),
+        ("https://ann:pw@shop.example/a%2Fb/cart", "https://shop.example/*/cart"),
+        ("/order/1234567", "/order/*"),
+    ],
+)
+def test_whatever_may_name_somebody_is_no_part_of_a_page(
+    acme: Server, page: str, kept: str
+) -> None:
+    device = fresh("dev")
+    subject = {"anonymousId": device}
+    assert choose(acme, subject, BOTH, key=WRITE_KEY, evidence={"page": page}).status == 201
+    assert latest(acme, device)["evidence"]["page"] == kept
+
+
+def test_a_signal_is_recorded_for_whoever_a_page_names(acme: Server) -> None:
+    """A backend's events carry no signal: the account has to be known to refuse."""
+    device, user = fresh("dev"), fresh("user")
+    before = counted(acme)
+    signalling = {**FROM_DE, "Sec-GPC": "1"}
+    named = {**signalling, **proof(user)}
+    assert noted(acme, "signal", headers=named, anonymousId=device).status == 200
+    for subject in ({"anonymousId": device}, {"userId": user}):
+        found = lookup(acme, subject)
+        assert list(found["signals"]) == ["gpc"]
+        assert found["preferences"]["advertising"]["why"] == "signal"
+    again = len(lookup(acme, {"userId": user}, history=True)["history"])
+    assert noted(acme, "signal", headers=named, anonymousId=device).status == 200
+    assert len(lookup(acme, {"userId": user}, history=True)["history"]) == again
+    unproven = fresh("user")
+    assert noted(acme, "signal", headers=signalling).status == 200
+    assert lookup(acme, {"userId": unproven})["signals"] == {}
+    assert counted(acme) == before, "it is no notice that was shown"
 
 
 @pytest.mark.parametrize("name", DOUBTFUL)

@@ -34,7 +34,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with stand_in() as vendors:
         made = Server(folder, free_port())
         text = CONFIG.format(stand_in=vendors.base, workspace="", website="", more="")
-        made.config.write_text(text + 'trusted_proxies = ["127.0.0.1"]\nmmdb = "places.mmdb"\n')
+        made.config.write_text(
+            text
+            + 'trusted_proxies = ["127.0.0.1"]\nmmdb = "places.mmdb"\nplace_from = "cloudflare"\n'
+        )
         made.start()
         try:
             yield made
@@ -61,15 +64,16 @@ US_CA = {"CF-IPCountry": "US", "CF-Region-Code": "CA"}
     ("headers", "states", "place", "rule"),
     [
         (US_CA, ALL, "US-CA", "us-ca"),
-        ({"CloudFront-Viewer-Country": "NZ"}, ALL, "NZ", "nz"),
-        ({"X-Vercel-IP-Country": "CH"}, {**NONE, "warehouse": "delivered"}, "CH", "ch"),
-        ({"Fastly-Geo-Country": "DE"}, NONE, "DE", "eea-de"),
+        ({"CF-IPCountry": "NZ"}, ALL, "NZ", "nz"),
+        ({"CF-IPCountry": "CH"}, {**NONE, "warehouse": "delivered"}, "CH", "ch"),
+        ({"CF-IPCountry": "DE"}, NONE, "DE", "eea-de"),
         ({"CF-IPCountry": "XX"}, NONE, "", "place unknown"),
-        ({"CF-IPCountry": "US", "X-Vercel-IP-Country": "DE"}, NONE, "", "place unknown"),
+        ({"X-Vercel-IP-Country": "NZ"}, NONE, "", "place unknown"),  # of no network that was named
+        ({"CF-IPCountry": "US", "X-Forwarded-For": "203.0.113.7"}, NONE, "", "place unknown"),
         ({"X-Forwarded-For": "198.51.100.7"}, ALL, "US-PA", "us-default"),
         ({"X-Forwarded-For": "203.0.113.7"}, NONE, "DE", "eea-de"),
         ({"X-Forwarded-For": "192.0.2.7"}, NONE, "", "place unknown"),
-        ({**US_CA, "X-Forwarded-For": "203.0.113.7"}, ALL, "US-CA", "us-ca"),
+        ({**US_CA, "X-Forwarded-For": "198.51.100.7"}, ALL, "US-CA", "us-ca"),
         ({}, NONE, "", "place unknown"),
     ],
 )

@@ -166,7 +166,8 @@ def test_the_notice_that_was_shown_is_archived_by_its_hash(acme: Server) -> None
     assert (archived.status, archived.body.decode()) == (200, text)
     kept = lookup(acme, subject, history=True)["history"][0]["evidence"]
     said = {name: value for name, value in evidence.items() if name != "noticeText"}
-    assert kept == {**said, "noticeKnown": True}
+    page = "https://shop.example/"
+    assert kept == {**said, "page": page, "noticeKnown": False, "noticeBy": "sender"}
     assert acme.admin("GET", f"/v1/notices/{'0' * 64}").status == 404
 
 

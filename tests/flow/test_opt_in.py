@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from consentry.config import Pages
+from consentry.core.choice import Answer
 from consentry.core.moment import DAY, SECOND
 from consentry.core.policy import Category, Policy, Topic
 from consentry.core.record import Node, NodeKind
@@ -17,7 +18,8 @@ from consentry.flow.configure import take_policy
 from consentry.flow.links import digest_of
 from consentry.flow.office import Office
 from consentry.flow.opt_in import Fate, Link, SignUp
-from consentry.flow.records import Origin
+from consentry.flow.record_choice import record_choice
+from consentry.flow.records import Origin, Said
 from consentry.flow.subjects import Subjects
 from consentry.flow.world import World
 from consentry.mail import Fate as MailFate
@@ -153,6 +155,30 @@ async def test_what_nobody_confirms_in_time_lapses(stage: Stage, swept: bool) ->
         await stage.postman.round()
         assert stage.types()[-1] == "lapsed"
         assert await stage.confirm(stage.tokens()[0]) is Link.ENDED
+
+
+@pytest.mark.parametrize(
+    ("refused", "link", "news"),
+    [
+        ((NEWS,), Link.ENDED, "denied"),
+        (("topic:news:sms",), Link.OPEN, "granted"),
+        (("analytics",), Link.OPEN, "granted"),
+    ],
+)
+async def test_a_no_of_the_address_ends_what_it_was_asked_before(
+    stage: Stage, refused: tuple[str, ...], link: Link, news: str
+) -> None:
+    await stage.ask()
+    await stage.postman.round()
+    now = stage.clock.now()
+    no = Said((ANN,), Answer(frozenset(), frozenset(refused)), now, now)
+    await record_choice(stage.world, no, Origin("", opt_in.LINK))
+
+    assert await stage.confirm(stage.tokens()[0]) is link
+    assert stage.news() == news
+    await stage.ask()  # who asks again later may confirm that
+    await stage.postman.round()
+    assert await stage.confirm(stage.tokens()[-1]) is Link.OPEN
 
 
 async def test_the_last_moment_counts(stage: Stage) -> None:

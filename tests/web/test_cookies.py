@@ -8,7 +8,8 @@ import json
 import pytest
 
 from consentry.config import Tag
-from consentry.web.cookies import _domains, refused_names
+from consentry.csp.values import domains
+from consentry.web.cookies import refused_names
 from tests.e2e.conftest import vendors
 from tests.running import WRITE_KEY, Server, StandIn
 from tests.sdk.test_whole import acme
@@ -37,19 +38,22 @@ def test_names(categories: set[str], names: list[str], expired: list[str]) -> No
 
 
 @pytest.mark.parametrize(
-    ("host", "domains"),
+    ("host", "above"),
     [
-        ("www.shop.test:80", ["www.shop.test", "shop.test"]),
+        ("www.shop.test", ["www.shop.test", "shop.test"]),
+        ("WWW.a_b.test", ["www.a_b.test", "a_b.test"]),
         ("shop.test", ["shop.test"]),
-        ("localhost:8000", []),
-        ("127.0.0.1:8000", []),
-        ("[::1]:8000", []),
+        ("localhost", []),
+        ("127.0.0.1", []),
+        ("[::1]", []),
+        ("shop.test:80", []),
+        ("", []),
         ("a b.test", []),
         ("x; Secure.test", []),
     ],
 )
-def test_domains(host: str, domains: list[str]) -> None:
-    assert _domains(host) == domains
+def test_domains(host: str, above: list[str]) -> None:
+    assert domains(host) == above
 
 
 @pytest.mark.parametrize(("key", "status"), [(WRITE_KEY, 200), ("wk_nobody", 401), (None, 401)])

@@ -105,13 +105,42 @@ def test_the_address_is_asked_where_no_header_knows(tmp_path: Path) -> None:
     by_address = Place("US", "CA", How.ADDRESS)
     assert found(both, {}) == by_address
     assert found(both, None) == by_address
-    assert found(both, {"cf-ipcountry": "US"}) == by_address, "the part of the same country"
-    assert found(both, {"cf-ipcountry": "DE"}) == DE
-    assert found(both, {"cf-ipcountry": "US", "cf-region-code": "PA"}).region == "PA"
-    assert found(both, {"cf-ipcountry": "T1"}) == UNKNOWN, "the address is that of an exit"
     assert found(both, {}, None) == UNKNOWN
     assert found(both, {}, "192.0.2.1") == UNKNOWN
     assert found(replace(both, place_from=CDNS["cloudflare"]), None) == by_address
+
+
+# What Cloudflare's headers say beside a file by which the address is in Fresno, California.
+BESIDE: dict[str, tuple[dict[str, str], Place]] = {
+    "the part of the same country": ({"cf-ipcountry": "US"}, Place("US", "CA", How.ADDRESS)),
+    "a part that it names": (
+        {"cf-ipcountry": "US", "cf-region-code": "PA"},
+        Place("US", "PA", How.HEADER),
+    ),
+    "another country": ({"cf-ipcountry": "DE"}, UNKNOWN),
+    "another country with a part": ({"cf-ipcountry": "DE", "cf-region-code": "BE"}, UNKNOWN),
+    "the exit of a network": ({"cf-ipcountry": "T1"}, UNKNOWN),
+}
+
+
+@pytest.mark.parametrize(("sent", "place"), BESIDE.values(), ids=BESIDE.keys())
+def test_header_and_file_have_to_agree(tmp_path: Path, sent: dict[str, str], place: Place) -> None:
+    file = tmp_path / "places.mmdb"
+    fresno = {"country": {"iso_code": "US"}, "subdivisions": [{"iso_code": "CA"}]}
+    file.write_bytes(mmdb({"203.0.113.0/24": fresno}))
+    both = replace(BEHIND, mmdb=str(file))
+
+    assert found(replace(both, place_from=CDNS["cloudflare"]), sent) == place
+    # A proxy of one's own hands on whatever the visitor says of itself.
+    assert found(both, sent) == Place("US", "CA", How.ADDRESS)
+
+
+def test_a_file_that_does_not_know_leaves_the_header(tmp_path: Path) -> None:
+    file = tmp_path / "places.mmdb"
+    file.write_bytes(mmdb({"203.0.113.0/24": {"country": {"iso_code": "US"}}}))
+    both = replace(BEHIND, mmdb=str(file), place_from=CDNS["cloudflare"])
+
+    assert found(both, {"cf-ipcountry": "DE"}, "192.0.2.1") == DE
 
 
 def test_a_file_that_stays_is_not_read_again(tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from consentry.flow.records import Origin, Said
 from consentry.flow.subjects import Subjects
 from consentry.flow.world import World
 from consentry.store.memory import MemoryStore
+from consentry.web.problems import Problem
 from consentry.web.site import Site
-from consentry.web.stream import events
+from consentry.web.strangers import network_key
+from consentry.web.stream import MOST_OF_ADDRESS, _make_room, events
 from tests.e2e.asking import proof
 from tests.running import TOKEN_SECRET
 from tests.store.makers import notary
@@ -146,3 +148,33 @@ async def test_who_left_is_forgotten(site: Site) -> None:
 
 def of_user(user: str) -> Origin:
     return Origin("website", "public", user)
+
+
+def crowd(site: Site, count: int) -> list[Node]:
+    """So many devices that are followed, as strangers can name them."""
+    return [Node(NodeKind.DEVICE, f"stranger-{n}") for n in range(count)]
+
+
+async def test_strangers_leave_room_for_who_has_proven_an_account(site: Site) -> None:
+    site.most_streams = 8
+    followed = [events(site, page(), (node,), PUBLIC) for node in crowd(site, 2)]
+    for one in followed:
+        await anext(one)
+
+    with pytest.raises(Problem) as refused:
+        _make_room(site, (DEV,), "")
+    assert refused.value.status == 503
+    _make_room(site, (DEV, ANN), "")
+    await followed[0].aclose()
+    _make_room(site, (DEV,), "")
+    await followed[1].aclose()
+    assert site.anonymous_streams == 0
+
+
+async def test_one_ipv6_network_is_one_address(site: Site) -> None:
+    site.streams[network_key("2001:db8:0:1::1")] = MOST_OF_ADDRESS
+
+    with pytest.raises(Problem) as refused:
+        _make_room(site, (DEV,), network_key("2001:db8:0:1:ffff::2"))
+    assert refused.value.status == 429
+    _make_room(site, (DEV,), network_key("2001:db8:0:2::1"))

@@ -118,11 +118,16 @@ def page_of(url: str) -> str:
 
     Only short words and short numbers stay: no ids, no names with digits, nothing escaped.
     """
-    segments = _authority_and_path(url)[1].split("/")[1:]
+    return shape_of(_authority_and_path(url)[1])
+
+
+def shape_of(path: str) -> str:
+    """As ``page_of``, of a path alone. A browser reads a backslash like a slash."""
+    segments = path.replace("\\", "/").split("/")
     shown = [segment if not segment or _PLAIN.fullmatch(segment) else OTHER for segment in segments]
-    if len(shown) > MOST_SEGMENTS:
-        shown = [*shown[:MOST_SEGMENTS], OTHER]
-    return "".join(f"/{segment}" for segment in shown)[:LONGEST_PATH]
+    if len(shown) > MOST_SEGMENTS + 1:
+        shown = [*shown[: MOST_SEGMENTS + 1], OTHER]
+    return "/".join(shown)[:LONGEST_PATH]
 
 
 def _authority_and_path(url: str) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from consentry.csp.policy import (
     reach,
     reported,
 )
-from consentry.csp.values import Rules, names_cookie
+from consentry.csp.values import Rules, domains, names_cookie
 
 GRANTED = "consentry-granted"
 """The normalised request header: sorted ids of the granted categories, or ``-``."""
@@ -40,7 +40,6 @@ _RUNS = re.compile(
     r"(?P<script>(?:text|application)/(?:x-)?(?:java|ecma)script))(?:\s*;.*)?",
     re.IGNORECASE,
 )
-_HOSTNAME = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 Headers = list[tuple[str, str]]
@@ -241,16 +240,8 @@ def _expiries(seen: Visit, jar: Jar) -> Headers:
         plain = f"{name}=; Max-Age=0; Path=/{secure}"
         found.append(("Set-Cookie", plain))
         if not name.startswith("__Host-"):
-            found += [("Set-Cookie", f"{plain}; Domain={domain}") for domain in _domains(seen.host)]
+            found += [("Set-Cookie", f"{plain}; Domain={domain}") for domain in domains(seen.host)]
     return found
-
-
-def _domains(host: str) -> list[str]:
-    """The host and what is above it, but for the last label; none of an address."""
-    labels = host.split(".")
-    if not _HOSTNAME.fullmatch(host) or labels[-1].isdigit():
-        return []
-    return [".".join(labels[n:]) for n in range(len(labels) - 1)]
 
 
 # -- headers ------------------------------------------------------------------------------------

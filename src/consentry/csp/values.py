@@ -22,6 +22,7 @@ _LABEL = "[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?")
 """A host-source of CSP 3, section 2.3.1, without scheme and path. No other text reaches a header."""
 LONGEST_HOST = 253
+_HOSTNAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 _POLICY = re.compile(r"[\x20-\x2b\x2d-\x7e]*")  # printable ASCII but the comma
 _REPORT = re.compile(r"[!#$%&'()*+./0-9:=?@A-Z_a-z~-]+")
 
@@ -140,6 +141,15 @@ def _check_report_url(url: str) -> None:
     absolute = parts.scheme in ("http", "https") and bool(parts.netloc)
     if not _REPORT.fullmatch(url) or not (relative or absolute):
         raise ValueError("report_url: an http or https URL or a path, without ; and ,")
+
+
+def domains(host: str) -> list[str]:
+    """The host, without a port, and what is above it but for the last label: where a browser may
+    accept a cookie of it. None of an address."""
+    labels = host.lower().split(".")
+    if not _HOSTNAME.fullmatch(host.lower()) or labels[-1].isdigit():
+        return []
+    return [".".join(labels[n:]) for n in range(len(labels) - 1)]
 
 
 def names_cookie(patterns: Iterable[str], name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The story of a notice that was shown or closed: counted, and no more is known of anybody."""
+"""The story of what a page notes: a notice that was shown or closed, and the browser's signal."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ from consentry.ports import Commit, Tally
 async def note(
     world: World,
     origin: Origin,
-    what: What,
+    what: What | None,
     surface: str | None,
     version: str | None,
     language: str | None,
-    device: Node | None = None,
+    nodes: tuple[Node, ...] = (),
     gpc: bool | None = None,
 ) -> tuple[tuple[Tally, ...], list[Record]]:
-    """Count it, and record an opt-out signal that a known device sends, or stopped sending.
+    """Count it, and record an opt-out signal that is sent, or no longer sent, for these nodes.
 
-    Who opens the preference centre was asked nothing, so that is no notice that was shown.
-    Raises StoreUnavailable when nothing was written.
+    ``what`` None counts nothing. ``nodes`` are the browser's own device, and the account that it
+    has proven. Who opens the preference centre was asked nothing, so that is no notice that was
+    shown. Raises StoreUnavailable when nothing was written.
     """
     now = world.clock.now()
     counted: tuple[Tally, ...] = ()
-    if surface != "preference_centre":
+    if what is not None and surface != "preference_centre":
         counted = (tally(world.notices, what, origin.place, now, version, language),)
     records: list[Record] = []
-    if device is not None and gpc is not None and not world.subjects.signal_known(device, GPC, gpc):
-        records.append(signal_record(world, GPC, gpc, device, origin, now))
+    if gpc is not None:
+        new = [one for one in nodes if not world.subjects.signal_known(one, GPC, gpc)]
+        records = [signal_record(world, GPC, gpc, one, origin, now) for one in new]
+    if not records and not counted:
+        return (), []
     befores = standings_before(world, records)
     with world.subjects.in_flight(records):
         asking = world.subjects.asking(world.policy, records) if befores else None

@@ -30,14 +30,11 @@ from consentry.ports import Store
 
 
 class Shown(NamedTuple):
-    """What a hash stands for: which notice, in which language and layout.
+    """What a hash stands for: which notice, in which language and layout."""
 
-    None where the text is another's.
-    """
-
-    id: str | None = None
-    language: str | None = None
-    layout: str | None = None
+    id: str
+    language: str
+    layout: str
 
 
 class Notices:
@@ -97,12 +94,21 @@ class Notices:
             [asked, *wanted] if asked else wanted, self.languages, self.notice.language
         )
 
+    def was_edition(self, digest: str, version: str | None, now: Moment) -> bool:
+        """Whether a text was ever shown as the edition of this name; None names none."""
+        if version is None:
+            return True
+        known = self.history.texts.get(digest)
+        if known is not None and version in known.versions:
+            return True
+        return digest in self._by_digest and version == self.edition(now).version
+
     def shown(self, store: Store, digest: str) -> Shown | None:
-        """What was archived under a hash; None if nothing was: nobody was shown it by us."""
+        """What was shown under a hash; None if a configuration record names no such text."""
         now = self._by_digest.get(digest)
         if now is not None:
             return Shown(self.notice.id, now.language, self.notice.layout)
-        text = store.notice(digest)
+        text = store.notice(digest) if digest in self.history.texts else None
         return None if text is None else _read(text)
 
 
@@ -117,11 +123,8 @@ def nothing_shown() -> Notices:
 
 
 def _read(text: str) -> Shown:
-    """What an archived text says of itself; a text that somebody else wrote says nothing."""
-    try:
-        found = msgspec.json.decode(text, type=_Archived)
-    except msgspec.MsgspecError:
-        return Shown()
+    """What a text says of itself that we have archived."""
+    found = msgspec.json.decode(text, type=_Archived)
     return Shown(found.notice, found.language, found.layout)
 
 

@@ -226,8 +226,13 @@ async def _record_lapse(world: World, opt_in: OptIn, now: Moment) -> bool:
 
 
 def _known(world: World, opt_in: OptIn) -> tuple[str, ...]:
-    """Those of its topics that there still are."""
-    return tuple(key for key in opt_in.keys if key in world.policy.category)
+    """Those of its topics that there still are, and that the address has not refused since."""
+    refused: set[str] = set()
+    for fact in world.subjects.facts(opt_in.node):
+        if fact.received_at >= opt_in.requested_at:
+            refused.update(fact.denied)
+    known = world.policy.category.keys() - refused
+    return tuple(key for key in opt_in.keys if key in known)
 
 
 def _end(opt_in_id: str) -> str:

@@ -11,6 +11,7 @@ import msgspec
 
 from consentry.core.choice import Answer, Asker, facts_of
 from consentry.core.event import Event
+from consentry.core.leak import shape_of
 from consentry.core.moment import Moment
 from consentry.core.policy import AccountChoices, Policy, Regime, strictest
 from consentry.core.preference import Found, Standing, Why
@@ -267,12 +268,14 @@ def links_of(event: Event, origin: Origin) -> list[tuple[Node, Node]]:
 
 
 def page_alone(address: str) -> str:
-    """A page's address without what may hold personal data: query, fragment, user and password."""
+    """A page's address without what may hold personal data: query, fragment, user and password,
+    and of its path whatever may name somebody (``core.leak.shape_of``)."""
     plain = _AFTER_THE_PATH.split(address, maxsplit=1)[0]
     # What is left after one was cut off may read like another.
     while (found := _AUTHORITY.match(plain)) is not None and "@" in found[2]:
         plain = found[1] + found[2].rpartition("@")[2] + plain[found.end() :]
-    return plain
+    site = "" if found is None else found[0]
+    return site + shape_of(plain[len(site) :])
 
 
 def contacts_of(event: Event) -> list[Node]:

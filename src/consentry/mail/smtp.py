@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ssl
 from datetime import UTC, datetime
-from email.headerregistry import Address
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, Policy
 from email.utils import format_datetime, parseaddr
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
@@ -17,6 +18,20 @@ from consentry.mail import Fate, Letter, Sent
 
 TIMEOUT_S = 30.0
 _PORTS = {SmtpTls.TLS: 465, SmtpTls.STARTTLS: 587, SmtpTls.NONE: 25}
+
+
+class _OneLine(UnstructuredHeader, BaseHeader):
+    """Mail programs read List-Unsubscribe as it stands (RFC 8058, 3.1): no word of it may be
+    encoded, and the URI in it cannot be folded. A line has at most 998 characters."""
+
+    def fold(self, *, policy: Policy[Any]) -> str:
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+LONGEST_LINE = 998  # characters (RFC 5322, 2.1.1)
+_HEADERS = HeaderRegistry()
+_HEADERS.map_to_type("list-unsubscribe", _OneLine)
+_POLICY = SMTP.clone(header_factory=_HEADERS)
 
 
 class SmtpSender:
@@ -73,7 +88,7 @@ class SmtpSender:
 def message_for(letter: Letter, sender: str, now: datetime) -> EmailMessage:
     """The mail. Raises ValueError for an address that no header can hold."""
     name, address = parseaddr(sender)
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=_POLICY)
     message["From"] = Address(name, addr_spec=address)
     message["To"] = Address(addr_spec=letter.to)
     message["Subject"] = letter.subject
@@ -81,8 +96,9 @@ def message_for(letter: Letter, sender: str, now: datetime) -> EmailMessage:
     message["Message-ID"] = f"<{letter.letter_id}@{address.partition('@')[2]}>"
     # A machine wrote it: no vacation notice shall answer (RFC 3834, 5).
     message["Auto-Submitted"] = "auto-generated"
-    if letter.unsubscribe is not None:
-        message["List-Unsubscribe"] = f"<{letter.unsubscribe}>"
+    link = f"<{letter.unsubscribe}>"
+    if letter.unsubscribe is not None and len("List-Unsubscribe: " + link) <= LONGEST_LINE:
+        message["List-Unsubscribe"] = link
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content(letter.text)
     return message

@@ -87,12 +87,13 @@ class Withdraw(Body):
 
 
 class Noted(Body):
-    """POST /v1/notices/noted: a notice was shown, or closed without an answer.
+    """POST /v1/notices/noted: a notice was shown, or closed without an answer; or a ``signal``.
 
-    ``anonymous_id`` only where the browser has one already: an opt-out signal is kept with it.
+    ``anonymous_id`` only where the browser has one already: an opt-out signal is kept with it,
+    and with the account that a subject token proves.
     """
 
-    what: Literal["shown", "closed"]
+    what: Literal["shown", "closed", "signal"]
     surface: Literal["banner", "preference_centre", "form", "link"] | None = None
     notice_id: Text | None = None
     notice_version: Text | None = None

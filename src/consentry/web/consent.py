@@ -160,7 +160,12 @@ async def _record(
     gpc = None if who.trusted else read_gpc(request)
     try:
         answered = await record_choice(
-            site.world, said, who.origin, once=once, notice=notice_in(evidence), gpc=gpc
+            site.world,
+            said,
+            who.origin,
+            once=once,
+            notice=notice_in(site, evidence, who.origin),
+            gpc=gpc,
         )
     except KeyReused:
         message = "this Idempotency-Key was used with another body; use a new key"

@@ -15,7 +15,7 @@ from msgspec import Meta
 from starlette.requests import Request
 
 from consentry.config import Tag
-from consentry.csp.values import names_cookie
+from consentry.csp.values import domains, names_cookie
 from consentry.web import bodies
 from consentry.web.call import Answer
 from consentry.web.consent import LARGEST_BODY, caller
@@ -24,8 +24,6 @@ from consentry.web.site import Site, read_body
 
 MOST = 50
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
-_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)+")
-_ADDRESS = re.compile(r"[0-9.]+")
 
 
 class Refused(bodies.Body):
@@ -42,8 +40,10 @@ async def post_cookies(site: Site, request: Request) -> Answer:
     caller(site, request, body.write_key)
     names = refused_names(site.config.tags, frozenset(body.categories), request.cookies)
     answer = json_response({"expired": names}, headers={"Cache-Control": "no-store"})
+    host = request.headers.get("host", "")
+    above = domains(host.rpartition(":")[0] if ":" in host else host)
     for name in names:
-        for domain in ("", *_domains(request.headers.get("host", ""))):
+        for domain in ("", *above):
             text = f"{name}=; Max-Age=0; Path=/{domain and f'; Domain={domain}'}"
             answer.raw_headers.append((b"set-cookie", text.encode()))
     return answer
@@ -65,12 +65,3 @@ def refused_names(
         and not names_cookie(kept, name)
     ]
     return sorted(found)[:MOST]
-
-
-def _domains(host: str) -> list[str]:
-    """The host and every domain above it that a browser may accept."""
-    name = host.rpartition(":")[0] if ":" in host else host
-    if not _HOST.fullmatch(name.lower()) or _ADDRESS.fullmatch(name):
-        return []
-    labels = name.lower().split(".")
-    return [".".join(labels[n:]) for n in range(len(labels) - 1)]

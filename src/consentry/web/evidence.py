@@ -12,7 +12,7 @@ import ipaddress
 from typing import Any
 
 from consentry.core.moment import Moment
-from consentry.flow.records import page_alone
+from consentry.flow.records import Origin, page_alone
 from consentry.web import bodies
 from consentry.web.browsers import family_of
 from consentry.web.call import Asked
@@ -46,9 +46,18 @@ def said_of(evidence: bodies.Evidence | None) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if value is not None}
 
 
-def notice_in(evidence: bodies.Evidence | None) -> tuple[str, str] | None:
-    """Hash and text of a notice that came with a choice."""
+def notice_in(
+    site: Site, evidence: bodies.Evidence | None, origin: Origin, *, form: bool = False
+) -> tuple[str, str] | None:
+    """Hash and text of a notice that came with a choice, where it is archived.
+
+    Everybody has the public key. So it archives texts of forms alone, and so many a day of one
+    source; a choice is never refused for its text.
+    """
     if evidence is None or evidence.notice_text is None:
+        return None
+    public = origin.trust == "public"
+    if public and not (form and site.foreign.takes(origin.source, site.world.clock.now())):
         return None
     return _hash(evidence.notice_text), evidence.notice_text
 
@@ -71,29 +80,28 @@ def _checked(
 ) -> dict[str, Any]:
     """Whether the server ever had shown what a person is said to have seen.
 
-    ``noticeKnown`` is False for a hash that nothing was archived under, ``noticeContradicts``
-    lists what does not fit to the text under it. Either is counted.
+    It did if a configuration record names that hash: what anybody sends is archived under its
+    hash too, however much it looks like ours. ``noticeBy`` is "sender" for a text that came with
+    the choice. ``noticeKnown`` is False for every hash that was not shown, ``noticeContradicts``
+    lists what does not fit to the text. What is known of neither is counted.
     """
     digest = kept.get("noticeHash")
     if digest is None:
         return {}
-    if evidence is not None and evidence.notice_text is not None:
-        return {"noticeKnown": True}
     notices = site.world.notices
     shown = notices.shown(site.world.store, digest)
     if shown is None:
+        if evidence is not None and evidence.notice_text is not None:
+            return {"noticeKnown": False, "noticeBy": "sender"}
         site.meters.unknown_notices.inc()
         return {"noticeKnown": False}
-    if shown.id is None:
-        return {"noticeKnown": True}
-    version = kept.get("noticeVersion")
     wrong = [
         name
         for name, right in (
             ("noticeId", kept.get("noticeId") in (None, shown.id)),
             ("language", kept.get("language") in (None, shown.language)),
             ("layout", kept.get("layout") in (None, shown.layout)),
-            ("noticeVersion", version is None or notices.is_edition(version, now)),
+            ("noticeVersion", notices.was_edition(digest, kept.get("noticeVersion"), now)),
         )
         if not right
     ]

@@ -25,23 +25,29 @@ _FIRST_DAY = "0001-01-01"
 
 
 async def post_noted(site: Site, request: Call) -> Reply:
-    """POST /v1/notices/noted: a notice was shown, or closed without an answer."""
+    """POST /v1/notices/noted: a notice was shown, or closed without an answer, or neither.
+
+    A page that knows who its visitor is sends ``signal`` where the browser sends one: a GET
+    records nothing, and what a backend sends of that person has to be decided by it too.
+    """
     body = bodies.read_bytes(await read_body(request, LARGEST_BODY, site.room), bodies.Noted)
     # Whoever floods this may not keep others from withdrawing.
     who = caller(site, request, body.write_key, EVENTS)
-    device = None
+    nodes: list[Node] = []
     if body.anonymous_id is not None:
-        device = Node(NodeKind.DEVICE, body.anonymous_id)
+        nodes.append(Node(NodeKind.DEVICE, body.anonymous_id))
+    if who.origin.proven_user is not None:
+        nodes.append(Node(NodeKind.ACCOUNT, who.origin.proven_user))
     gpc = None if who.trusted else read_gpc(request)
     try:
         counted, records = await note(
             site.world,
             who.origin,
-            What(body.what),
+            None if body.what == "signal" else What(body.what),
             body.surface,
             body.notice_version,
             body.language,
-            device,
+            tuple(nodes),
             gpc,
         )
     except StoreUnavailable:

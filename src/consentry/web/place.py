@@ -46,17 +46,25 @@ class Places:
 
     def find(self, headers: Headers | None, address: Callable[[], str | None]) -> Place:
         """The place of a visitor. ``headers`` are those of a trusted proxy, None of anybody else."""
-        spellings = CDNS.values() if self._stated is None else (self._stated,)
+        spellings: Iterable[Spelling] = CDNS.values()
+        if self._stated is not None:
+            spellings = (self._stated,)
+        elif self.file is not None:
+            # A proxy in front that is of no CDN hands on what the visitor wrote into its headers.
+            spellings = ()
         place = None if headers is None else place_in(headers, spellings)
-        if self.file is not None and (place is None or place.region is None):
+        found = NOBODY_LOOKED
+        if self.file is not None and (place is None or place.country is not None):
             named = address()
             found = UNKNOWN if named is None else self.file.place_of(named)
-            if place is None or place.country == found.country:
-                return found
         if place is None:
+            if self.file is not None:
+                return found
             # Headers that were promised and are not there were not written by the network.
             return NOBODY_LOOKED if self._stated is None else UNKNOWN
-        return place
+        if found.country is not None and found.country != place.country:
+            return UNKNOWN  # one of the two is wrong, and nobody knows which
+        return found if place.region is None and found.country is not None else place
 
 
 def place_in(headers: Headers, spellings: Iterable[Spelling]) -> Place | None:

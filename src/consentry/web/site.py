@@ -29,7 +29,7 @@ from consentry.web.call import Asked, Call
 from consentry.web.meters import Meters
 from consentry.web.place import Places
 from consentry.web.problems import Problem
-from consentry.web.strangers import Strangers
+from consentry.web.strangers import ForeignTexts, Strangers
 from consentry.web.strict_json import gunzip
 from consentry.worker import Worker
 
@@ -120,13 +120,15 @@ class Site:
     places: Places = field(default_factory=Places)
     most_streams: int = 1000
     heartbeat_s: float = 15.0  # of streams
-    streams: Counter[str] = field(default_factory=Counter)  # by address
+    streams: Counter[str] = field(default_factory=Counter)  # by network
+    anonymous_streams: int = 0
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # answers without end, end
     office: Office = field(default_factory=Office)
     post_soon: Callable[[], None] = lambda: None
     strangers: Strangers = field(default_factory=Strangers)
     # A page's forms are of one process: after a restart people load the page anew.
     forms: Links = field(default_factory=lambda: Links([Secret(secrets.token_urlsafe(32))]))
+    foreign: ForeignTexts = field(default_factory=ForeignTexts)
     at_work: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:

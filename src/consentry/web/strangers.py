@@ -1,13 +1,17 @@
-"""How often one address of the network may cause mails: whoever floods us floods others."""
+"""How often one address of the network may cause mails: whoever floods us floods others.
+
+And how many texts strangers may have archived: what is archived stays for ever.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from consentry.core.moment import DAY, Moment
 from consentry.web.problems import Problem
 
 MOST = 20
@@ -26,7 +30,7 @@ class Strangers:
 
     def check(self, address: str | None) -> None:
         """Count one. Raises Problem 429. Those of whom nothing is known share one count."""
-        key, now = _network(address), self.clock()
+        key, now = network_key(address), self.clock()
         since, count = self._seen.pop(key, (now, 0))
         if now - since >= WITHIN_S:
             since, count = now, 0
@@ -40,7 +44,29 @@ class Strangers:
             )
 
 
-def _network(address: str | None) -> str:
+MOST_TEXTS_A_DAY = 100
+"""Of one source: a form's text changes seldom."""
+
+
+@dataclass
+class ForeignTexts:
+    """Counts texts by source and day (UTC), in memory."""
+
+    most: int = MOST_TEXTS_A_DAY
+    _day: int = 0
+    _taken: Counter[str] = field(default_factory=Counter)
+
+    def takes(self, source: str, now: Moment) -> bool:
+        """Whether one more of this source is archived today; counts it."""
+        if now // DAY != self._day:
+            self._day = now // DAY
+            self._taken.clear()
+        self._taken[source] += 1
+        return self._taken[source] <= self.most
+
+
+def network_key(address: str | None) -> str:
+    """What one household has: an IPv4 address, or an IPv6 network; empty for what is neither."""
     try:
         ip = ipaddress.ip_address(address or "")
     except ValueError:

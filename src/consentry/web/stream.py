@@ -24,10 +24,12 @@ from consentry.web.call import Answer
 from consentry.web.consent import Caller, caller
 from consentry.web.problems import Problem
 from consentry.web.site import EVENTS, Site
+from consentry.web.strangers import network_key
 
 ANONYMOUS_ID = "consentry-anonymous-id"
 MOST_OF_ONE = 20  # streams of one device or account
-MOST_OF_ADDRESS = 200  # an office may be behind one
+MOST_OF_ADDRESS = 200  # an office may be behind one; of IPv6 a network counts as one
+MOST_ANONYMOUS = 0.25  # of all streams
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # or nginx would keep it until it has a page of it
@@ -40,7 +42,7 @@ async def get_stream(site: Site, request: Request) -> Answer:
     if who.trusted:
         raise Problem(403, "forbidden", "the stream is for pages: a server asks /v1/subjects")
     nodes = _followed(request, who)
-    _make_room(site, nodes, site.client_ip(request) or "")
+    _make_room(site, nodes, network_key(site.client_ip(request)))
     return StreamingResponse(
         events(site, request, nodes, who.origin), media_type="text/event-stream", headers=_HEADERS
     )
@@ -65,9 +67,15 @@ def _make_room(site: Site, nodes: tuple[Node, ...], address: str) -> None:
         raise Problem(429, "too_many_streams", "this subject is followed often enough")
     if site.streams[address] >= MOST_OF_ADDRESS:
         raise Problem(429, "too_many_streams", "this address follows enough already")
-    if followers.count >= site.most_streams:
+    # Anybody can follow a device: who has proven an account is not crowded out by those.
+    anonymous = site.anonymous_streams >= site.most_streams * MOST_ANONYMOUS
+    if followers.count >= site.most_streams or (anonymous and not _proven(nodes)):
         message = "too many streams at once"
         raise Problem(503, "overloaded", message, retry_after_s=30)
+
+
+def _proven(nodes: tuple[Node, ...]) -> bool:
+    return any(node.kind is NodeKind.ACCOUNT for node in nodes)
 
 
 async def events(
@@ -78,9 +86,10 @@ async def events(
     A comment now and then, so that a dead connection is noticed, and that what changes by the
     passing of time is looked for. Of several changes while nobody reads, the latest is told.
     """
-    address = site.client_ip(request) or ""
+    address, proven = network_key(site.client_ip(request)), _proven(nodes)
     ending = asyncio.create_task(site.closing.wait())
     site.streams[address] += 1
+    site.anonymous_streams += not proven
     told = b""
     try:
         with site.world.followers.follow(nodes) as changed:
@@ -92,6 +101,7 @@ async def events(
                 await _either(changed, ending, site.heartbeat_s)
     finally:
         site.streams[address] -= 1
+        site.anonymous_streams -= not proven
         if not site.streams[address]:
             del site.streams[address]
         ending.cancel()
