@@ -15,7 +15,7 @@ from typing import Any
 
 from consentry.core.delivery import Grade
 from consentry.core.order import Verb
-from consentry.destinations import braze, klaviyo
+from consentry.destinations import braze, hubspot, klaviyo, mailchimp
 from consentry.destinations.instruction import Found, Instruction
 from consentry.destinations.message import Message
 from consentry.secret import Secret
@@ -152,4 +152,77 @@ BRAZE = Vendor(
     },
 )
 
-VENDORS: dict[str, Vendor] = {"klaviyo": KLAVIYO, "braze": BRAZE}
+
+def hubspot_options(base: str = "https://api.hubapi.com", **more: Any) -> hubspot.Options:
+    given: dict[str, Any] = {"subscriptions": {"news:email": "39644612"}, "portal_id": "123"}
+    given["client_secret"] = (Secret("hubspot-client-secret"),)
+    return hubspot.Options(access_token=(Secret("pat-1"),), base_url=base, **given | more)
+
+
+HUBSPOT = Vendor(
+    hubspot,
+    hubspot_options,
+    {
+        "event": Case(None),
+        "withdrawal": Case(order(Verb.SUPPRESS), noop=Grade.NOOP, partial=Grade.FAILED_FINAL),
+        "topic withdrawn": Case(
+            order(Verb.SUPPRESS, NEWS),
+            before=(order(Verb.GRANT, NEWS),),
+            noop=Grade.NOOP,
+            partial=Grade.FAILED_FINAL,
+        ),
+        "topic granted": Case(
+            order(Verb.GRANT, NEWS),
+            before=(order(Verb.SUPPRESS, NEWS),),
+            noop=Grade.NOOP,
+            partial=Grade.FAILED_FINAL,
+        ),
+        "erasure": Case(order(Verb.ERASE), unread=Found.PENDING),
+    },
+)
+
+
+def mailchimp_options(base: str | None = "https://us1.example", **more: Any) -> Any:
+    given: dict[str, Any] = {"lists": {"news:email": "A1", "deals:email": "A0/I1"}}
+    given["webhook_secret"] = (Secret("mailchimp-secret"),)
+    return mailchimp.Options(
+        api_key=(Secret("key-us1"),), audience="A0", base_url=base, **given | more
+    )
+
+
+DEALS = (("deals", "email"),)
+JOINED = (order(Verb.GRANT, NEWS), order(Verb.GRANT, DEALS))
+MAILCHIMP = Vendor(
+    mailchimp,
+    mailchimp_options,
+    {
+        "event": Case(None, before=JOINED),
+        "withdrawal": Case(order(Verb.SUPPRESS), before=JOINED, noop=Grade.NOOP),
+        "grant that may lift": Case(
+            order(Verb.GRANT),
+            before=(*JOINED, order(Verb.SUPPRESS)),
+            noop=Grade.NOOP,
+            options={"resubscribe": True},
+        ),
+        "topic withdrawn": Case(order(Verb.SUPPRESS, NEWS), before=JOINED, noop=Grade.NOOP),
+        "topic granted": Case(
+            order(Verb.GRANT, NEWS),
+            before=(*JOINED, order(Verb.SUPPRESS, NEWS)),
+            noop=Grade.NOOP,
+        ),
+        "interest withdrawn": Case(order(Verb.SUPPRESS, DEALS), before=JOINED, noop=Grade.NOOP),
+        "interest granted": Case(
+            order(Verb.GRANT, DEALS),
+            before=(*JOINED, order(Verb.SUPPRESS, DEALS)),
+            noop=Grade.NOOP,
+        ),
+        "erasure": Case(order(Verb.ERASE), before=JOINED),
+    },
+)
+
+VENDORS: dict[str, Vendor] = {
+    "klaviyo": KLAVIYO,
+    "braze": BRAZE,
+    "hubspot": HUBSPOT,
+    "mailchimp": MAILCHIMP,
+}

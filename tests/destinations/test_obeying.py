@@ -104,6 +104,21 @@ async def test_a_part_without_an_answer_does_not_keep_the_others_back() -> None:
     assert outcome.detail.endswith("(1 of 2 parts)")
 
 
+async def test_an_answer_may_ask_for_another_request_which_then_counts() -> None:
+    client = OutboundClient(allow_private=True)
+    async with serving(answer(400), answer(200)) as server:
+        following = part(server.url, b"two")
+        first = Part(
+            Request("POST", server.url, (), b"one"),
+            usual,
+            then=lambda response: following if response.status == 400 else None,
+        )
+        attempted = await obey_all(client, [first], 1, None)
+        assert [request[-3:] for request in server.requests] == [b"one", b"two"]
+    await client.close()
+    assert attempted.outcomes[0].grade is Grade.ACCEPTED
+
+
 async def test_an_order_that_names_nobody_is_gated_and_sends_nothing() -> None:
     client = OutboundClient(allow_private=True)
     attempted = await obey_all(client, [], 2, None)

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from consentry.config import Config, ConfigError, read_config
 from consentry.core.delivery import Grade, Outcome
-from consentry.destinations import braze, ga4, klaviyo, rudderstack, segment, webhook
+from consentry.destinations import (
+    braze,
+    ga4,
+    hubspot,
+    klaviyo,
+    mailchimp,
+    rudderstack,
+    segment,
+    webhook,
+)
 from consentry.destinations.addresses import REFUSED, Target, TargetRefused, parse_target, refusal
 from consentry.destinations.http import LONGEST_RETRY_AFTER_S, retry_after_s
 from consentry.destinations.message import Message, Response
@@ -22,15 +31,20 @@ from tests.fuzz.parser import Parser, calls
 
 MESSAGES = (track("m1"), track("m2"))
 OutcomesOf = Callable[[Response, Sequence[Message]], tuple[Outcome, ...]]
+SPECS = {
+    module.SPEC.kind: module.SPEC
+    for module in (webhook, segment, rudderstack, ga4, braze, hubspot, klaviyo, mailchimp)
+}
 VENDORS: dict[str, OutcomesOf] = {
     "webhook": webhook.outcomes_of,
     "segment": segment.outcomes_of,
     "rudderstack": rudderstack.outcomes_of,
     "ga4": ga4.outcomes_of,
     "braze": braze.outcomes_of,
+    "hubspot": hubspot.outcomes_of,
     "klaviyo": klaviyo.outcomes_of,
+    "mailchimp": mailchimp.outcomes_of,
 }
-SPECS = {m.SPEC.kind: m.SPEC for m in (webhook, segment, rudderstack, ga4, braze, klaviyo)}
 PROOF = [Grade.CONFIRMED, Grade.JOB_DONE, Grade.ACCEPTED, Grade.SENT_UNVERIFIABLE]
 
 

@@ -44,16 +44,22 @@ _RANK = {grade: rank for rank, grade in enumerate(WORST_LAST)}
 _WORST_FOUND = (Found.EQUAL, Found.PENDING, Found.UNKNOWN, Found.DIFFERENT)
 
 
+def _nothing_more(_: Response) -> Part | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One request of an order and how its answer is read.
 
-    ``whose`` are the positions of the instructions that it is for; None: all of them.
+    ``whose`` are the positions of the instructions that it is for; None: all of them. ``then`` is
+    the request that an answer asks for, if it does; its own answer counts instead.
     """
 
     request: Request
     reads: Callable[[Response], Outcome]
     whose: tuple[int, ...] | None = None
+    then: Callable[[Response], Part | None] = _nothing_more
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +118,20 @@ async def _exchanged(
     sent: list[str],
     answered: list[str],
 ) -> Outcome:
-    try:
-        response = await client.send(part.request, last_look)
-    except TransportError as error:
-        if error.wrote:
-            sent.append(digest_of(part.request.body))
-        return outcome_of_error(error)
-    sent.append(digest_of(part.request.body))
-    if response.body:
-        answered.append(digest_of(response.body))
-    return part.reads(response)
+    while True:
+        try:
+            response = await client.send(part.request, last_look)
+        except TransportError as error:
+            if error.wrote:
+                sent.append(digest_of(part.request.body))
+            return outcome_of_error(error)
+        sent.append(digest_of(part.request.body))
+        if response.body:
+            answered.append(digest_of(response.body))
+        following = part.then(response)
+        if following is None:
+            return part.reads(response)
+        part = following
 
 
 def worst(outcomes: Sequence[Outcome]) -> Outcome:

@@ -21,7 +21,9 @@ from consentry.destinations import (
     console,
     datamanager,
     ga4,
+    hubspot,
     klaviyo,
+    mailchimp,
     meta,
     mixpanel,
     parquet,
@@ -238,6 +240,8 @@ KINDS: dict[str, Kind] = {
         _over_http(tiktok),
         _over_http(klaviyo),
         _over_http(braze),
+        _over_http(hubspot),
+        _over_http(mailchimp),
         _with_extra(
             "asyncpg",
             "postgres",

@@ -26,7 +26,9 @@ from consentry.standin.control import Journal, Mode, Moment, Plan, Refusal, Swit
 from consentry.standin.datamanager import DataManager
 from consentry.standin.ga4 import GA4
 from consentry.standin.google import Google
+from consentry.standin.hubspot import HubSpot
 from consentry.standin.klaviyo import Klaviyo
+from consentry.standin.mailchimp import Mailchimp
 from consentry.standin.meta import Meta
 from consentry.standin.mixpanel import Mixpanel
 from consentry.standin.posthog import PostHog
@@ -75,6 +77,8 @@ class StandIn:
             DataManager(),
             PostHog(),
             Twilio(),
+            HubSpot(),
+            Mailchimp(),
         )
         self._vendors = {vendor.name: vendor for vendor in vendors}
         self._switches = {name: Switch() for name in self._vendors}
