@@ -15,7 +15,7 @@ from typing import Any
 
 from consentry.core.delivery import Grade
 from consentry.core.order import Verb
-from consentry.destinations import braze, hubspot, klaviyo, mailchimp
+from consentry.destinations import braze, customerio, hubspot, klaviyo, mailchimp, sendgrid
 from consentry.destinations.instruction import Found, Instruction
 from consentry.destinations.message import Message
 from consentry.secret import Secret
@@ -220,7 +220,51 @@ MAILCHIMP = Vendor(
     },
 )
 
+
+def sendgrid_options(base: str = "https://api.sendgrid.com", **more: Any) -> sendgrid.Options:
+    given: dict[str, Any] = {"groups": {"news:email": "10"}}
+    return sendgrid.Options(api_key=(Secret("SG.1"),), base_url=base, **given | more)
+
+
+SENDGRID = Vendor(
+    sendgrid,
+    sendgrid_options,
+    {
+        "withdrawal": Case(order(Verb.SUPPRESS), noop=Grade.NOOP),
+        "grant that may lift": Case(
+            order(Verb.GRANT), before=(order(Verb.SUPPRESS),), options={"resubscribe": True}
+        ),
+        "topic withdrawn": Case(order(Verb.SUPPRESS, NEWS), noop=Grade.NOOP),
+        "topic granted": Case(order(Verb.GRANT, NEWS), before=(order(Verb.SUPPRESS, NEWS),)),
+    },
+)
+
+
+def customerio_options(base: str = "https://track.customer.io", **more: Any) -> Any:
+    given: dict[str, Any] = {"topics": {"news:email": "7", "news:push": "8"}}
+    given["signing_key"] = (Secret("cio-signing-key"),)
+    return customerio.Options(
+        site_id="site", api_key=(Secret("cio-key"),), base_url=base, **given | more
+    )
+
+
+CUSTOMERIO = Vendor(
+    customerio,
+    customerio_options,
+    {
+        "event": Case(None),
+        "withdrawal": Case(order(Verb.SUPPRESS)),
+        "grant that may lift": Case(order(Verb.GRANT), options={"resubscribe": True}),
+        "topic withdrawn": Case(order(Verb.SUPPRESS, NEWS)),
+        "topic granted": Case(order(Verb.GRANT, NEWS)),
+        "push topic withdrawn": Case(order(Verb.SUPPRESS, PUSH)),
+        "erasure": Case(order(Verb.ERASE)),
+    },
+)
+
 VENDORS: dict[str, Vendor] = {
+    "sendgrid": SENDGRID,
+    "customerio": CUSTOMERIO,
     "klaviyo": KLAVIYO,
     "braze": BRAZE,
     "hubspot": HUBSPOT,

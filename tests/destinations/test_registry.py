@@ -51,6 +51,8 @@ LEAST: dict[str, dict[str, Any]] = {
     "console": {},
     "braze": {"api_key": ["k"], "base_url": "http://127.0.0.1:1"},
     "klaviyo": {"api_key": ["k"], "base_url": "http://127.0.0.1:1"},
+    "sendgrid": {"api_key": ["k"], "base_url": "http://127.0.0.1:1"},
+    "customerio": {"site_id": "s", "api_key": ["k"], "base_url": "http://127.0.0.1:1"},
     "hubspot": {"access_token": ["t"], "portal_id": "1", "base_url": "http://127.0.0.1:1"},
     "mailchimp": {"api_key": ["k"], "audience": "A", "base_url": "http://127.0.0.1:1"},
 }
@@ -94,6 +96,8 @@ FOUND = {
     "console": Grade.SENT_UNVERIFIABLE,
     "braze": Grade.FAILED_RETRY,
     "klaviyo": Grade.FAILED_RETRY,
+    "sendgrid": Grade.FAILED_FINAL,  # it takes no events
+    "customerio": Grade.FAILED_FINAL,
     "hubspot": Grade.FAILED_FINAL,  # the event names no address
     "mailchimp": Grade.FAILED_FINAL,
 }

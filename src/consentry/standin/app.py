@@ -23,6 +23,7 @@ from aiohttp import ClientError, http_exceptions, web
 from consentry.standin.amplitude import Amplitude
 from consentry.standin.braze import Braze
 from consentry.standin.control import Journal, Mode, Moment, Plan, Refusal, Switch, plan_from
+from consentry.standin.customerio import CustomerIO
 from consentry.standin.datamanager import DataManager
 from consentry.standin.ga4 import GA4
 from consentry.standin.google import Google
@@ -34,6 +35,7 @@ from consentry.standin.mixpanel import Mixpanel
 from consentry.standin.posthog import PostHog
 from consentry.standin.rudderstack import RudderStack
 from consentry.standin.segment import Segment
+from consentry.standin.sendgrid import SendGrid
 from consentry.standin.tiktok import TikTok
 from consentry.standin.twilio import Twilio
 from consentry.standin.vendor import UNREADABLE, Call, Reply, Vendor
@@ -79,6 +81,8 @@ class StandIn:
             Twilio(),
             HubSpot(),
             Mailchimp(),
+            SendGrid(),
+            CustomerIO(),
         )
         self._vendors = {vendor.name: vendor for vendor in vendors}
         self._switches = {name: Switch() for name in self._vendors}

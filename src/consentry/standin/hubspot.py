@@ -145,8 +145,9 @@ class HubSpot:
         person = self._people.find(call, {"email": email})
         if person is None:
             return _error(404, "OBJECT_NOT_FOUND", "resource not found")
-        identity = self._people.id_of(call, person)
-        return Reply.json(200, {"id": identity, "properties": {"email": email}, "archived": False})
+        shown = {"id": self._people.id_of(call, person), "properties": {"email": email}}
+        times = {"createdAt": call.at, "updatedAt": call.at, "archived": False}
+        return Reply.json(200, shown | times)
 
     def _purge(self, call: Call) -> Reply:
         identity = text(call.body, "objectId")
