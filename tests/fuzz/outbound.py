@@ -13,12 +13,14 @@ from consentry.config import Config, ConfigError, read_config
 from consentry.core.delivery import Grade, Outcome
 from consentry.destinations import (
     braze,
+    customerio,
     ga4,
     hubspot,
     klaviyo,
     mailchimp,
     rudderstack,
     segment,
+    sendgrid,
     webhook,
 )
 from consentry.destinations.addresses import REFUSED, Target, TargetRefused, parse_target, refusal
@@ -33,7 +35,10 @@ MESSAGES = (track("m1"), track("m2"))
 OutcomesOf = Callable[[Response, Sequence[Message]], tuple[Outcome, ...]]
 SPECS = {
     module.SPEC.kind: module.SPEC
-    for module in (webhook, segment, rudderstack, ga4, braze, hubspot, klaviyo, mailchimp)
+    for module in (
+        *(webhook, segment, rudderstack, ga4, braze, hubspot),
+        *(klaviyo, mailchimp, sendgrid, customerio),
+    )
 }
 VENDORS: dict[str, OutcomesOf] = {
     "webhook": webhook.outcomes_of,
@@ -44,6 +49,8 @@ VENDORS: dict[str, OutcomesOf] = {
     "hubspot": hubspot.outcomes_of,
     "klaviyo": klaviyo.outcomes_of,
     "mailchimp": mailchimp.outcomes_of,
+    "sendgrid": sendgrid.outcomes_of,
+    "customerio": customerio.outcomes_of,
 }
 PROOF = [Grade.CONFIRMED, Grade.JOB_DONE, Grade.ACCEPTED, Grade.SENT_UNVERIFIABLE]
 

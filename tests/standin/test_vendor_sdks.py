@@ -21,12 +21,15 @@ from tests.running import StandIn, call, stand_in
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what the SDKs import is their own business
+    from customerio import CustomerIO
     from hubspot import HubSpot
     from hubspot.crm.contacts import PublicGdprDeleteInput
     from hubspot.events.send import BehavioralEventHttpCompletionRequest
     from klaviyo_api import KlaviyoAPI
     from openapi_client.api_arg_options import USE_DICTIONARY_FOR_RESPONSE_DATA
     from openapi_client.exceptions import BadRequestException, UnauthorizedException
+    from python_http_client.exceptions import NotFoundError
+    from sendgrid import SendGridAPIClient
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 NUMBERS = itertools.count(1)
@@ -208,3 +211,56 @@ def test_hubspots_sdk_speaks_of_subscriptions_in_plain_requests(running: StandIn
     read = api.api_request({"method": "GET", "path": everything, "base_url": base})
     assert [each["status"] for each in read.json()["results"]] == ["UNSUBSCRIBED"]
     assert json.loads(read.text)["status"] == "SUCCESS"
+
+
+# SendGrid
+
+
+def test_sendgrids_sdk_suppresses_reads_and_lifts(running: StandIn) -> None:
+    base, _ = place(running, "sendgrid")
+    asm = SendGridAPIClient("SG.1", host=base).client.asm
+    group = asm.groups._("10").suppressions
+    added = group.post(request_body={"recipient_emails": [EMAIL]})
+    assert (added.status_code, json.loads(added.body)) == (201, {"recipient_emails": [EMAIL]})
+    found = group.search.post(request_body={"recipient_emails": [EMAIL, "b@example.com"]})
+    assert json.loads(found.body) == [EMAIL]
+    everything = getattr(asm.suppressions, "global")
+    everything.post(request_body={"recipient_emails": [EMAIL]})
+    assert json.loads(everything._(EMAIL).get().body) == {"recipient_email": EMAIL}
+    assert everything._(EMAIL).delete().status_code == 204
+    assert json.loads(everything._(EMAIL).get().body) == {}
+    assert group._(EMAIL).delete().status_code == 204
+
+
+def test_sendgrids_sdk_finds_and_deletes_a_contact(running: StandIn) -> None:
+    base, _ = place(running, "sendgrid")
+    contacts = SendGridAPIClient("SG.1", host=base).client.marketing.contacts
+    assert contacts.put(request_body={"contacts": [{"email": EMAIL}]}).status_code == 202
+    found = json.loads(contacts.search.emails.post(request_body={"emails": [EMAIL]}).body)
+    identity = found["result"][EMAIL]["contact"]["id"]
+    deleted = contacts.delete(query_params={"ids": identity})
+    assert (deleted.status_code, list(json.loads(deleted.body))) == (202, ["job_id"])
+    with pytest.raises(NotFoundError):
+        contacts.search.emails.post(request_body={"emails": [EMAIL]})
+
+
+# Customer.io
+
+
+def test_customerios_sdk_tracks_deletes_and_suppresses(running: StandIn) -> None:
+    base, instance = place(running, "customerio")
+    api = CustomerIO("site", "key", retries=0)
+    api.base_url = f"{base}/api/v1"  # it speaks https to a host alone, and the stand-in does not
+    api.identify(id="alice", email=EMAIL, plan="gold")
+    api.track("alice", "Order Completed", {"value": 3})
+    alice = persons(running, "customerio", instance)["alice"]
+    assert (alice["traits"]["plan"], alice["eventCount"]) == ("gold", 1)
+    api.delete("alice")
+    api.track("alice", "Order Completed")
+    assert persons(running, "customerio", instance)["alice"]["eventCount"] == 1, "back again"
+    api.suppress("alice")
+    api.track("alice", "Order Completed")
+    assert persons(running, "customerio", instance)["alice"]["eventCount"] == 0
+    api.unsuppress("alice")
+    api.track("alice", "Order Completed")
+    assert persons(running, "customerio", instance)["alice"]["eventCount"] == 1
