@@ -241,7 +241,7 @@ SENDGRID = Vendor(
 
 
 def customerio_options(base: str = "https://track.customer.io", **more: Any) -> Any:
-    given: dict[str, Any] = {"topics": {"news:email": "7", "news:push": "8"}}
+    given: dict[str, Any] = {"topic_ids": {"news:email": "7", "news:push": "8"}}
     given["signing_key"] = (Secret("cio-signing-key"),)
     return customerio.Options(
         site_id="site", api_key=(Secret("cio-key"),), base_url=base, **given | more

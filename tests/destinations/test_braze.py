@@ -297,6 +297,10 @@ HEARD: dict[str, tuple[dict[str, Any], Heard | None]] = {
         told(STATE, external_user_id="alice", subscription_group_id="g-9"),
         None,
     ),
+    "a channel that is none here": (
+        told(GLOBAL, external_user_id="alice", channel="whatsapp", subscription_status="Unsubscribed"),
+        None,
+    ),
     "nobody": (told(GLOBAL, properties={"subscription_status": "Unsubscribed"}), None),
     "another event": (told("users.messages.email.Open", external_user_id="alice"), None),
 }  # fmt: skip

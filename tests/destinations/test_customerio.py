@@ -198,7 +198,7 @@ async def test_what_it_holds_after_each_order(running: StandIn, client: Outbound
     ("asked", "says"),
     [
         (order(Verb.GRANT), "resubscribe"),
-        (order(Verb.SUPPRESS, UNKNOWN_TOPIC), "topics"),
+        (order(Verb.SUPPRESS, UNKNOWN_TOPIC), "topic_ids"),
         (order(Verb.SUPPRESS, person=Person(phones=("+1",))), "nobody"),
     ],
 )
@@ -302,8 +302,8 @@ def test_without_a_key_nothing_is_believed() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"topics": {"news:email": "topic_7"}}, "topics"),
-        ({"topics": {"news:post": "7"}}, "topics"),
+        ({"topic_ids": {"news:email": "topic_7"}}, "topic_ids"),
+        ({"topic_ids": {"news:post": "7"}}, "topic_ids"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(changes: dict[str, Any], says: str) -> None:

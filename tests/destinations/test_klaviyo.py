@@ -21,6 +21,7 @@ from consentry.destinations import klaviyo
 from consentry.destinations.http import Unsendable
 from consentry.destinations.instruction import Found, Heard, InboundCall, Person, Unproven
 from consentry.destinations.klaviyo_orders import Holds, Known, order_parts, questions_for
+from consentry.destinations.klaviyo_wire import is_suppressed
 from consentry.destinations.message import Request
 from consentry.destinations.obeying import Part
 from consentry.destinations.transport import OutboundClient
@@ -324,6 +325,34 @@ async def test_a_job_that_is_not_done_is_pending(running: StandIn, client: Outbo
     assert reading.found is Found.DIFFERENT
 
 
+@pytest.mark.parametrize(
+    ("profile", "suppressed"),
+    [
+        ({}, True),  # asked for, and not there
+        ({"subscriptions": {"email": {"marketing": {"consent": "SUBSCRIBED"}}}}, False),
+        ({"subscriptions": {"email": {"marketing": {"consent": "UNSUBSCRIBED"}}}}, True),
+        (
+            {
+                "subscriptions": {
+                    "email": {"marketing": {"suppression": [{"reason": "SPAM_REPORT"}]}}
+                }
+            },
+            True,
+        ),
+        (
+            {
+                "subscriptions": {
+                    "email": {"marketing": {"suppression": [{"reason": "HARD_BOUNCE"}]}}
+                }
+            },
+            False,
+        ),
+    ],
+)
+def test_who_would_lose_an_opt_out_is_suppressed(profile: Any, suppressed: bool) -> None:
+    assert is_suppressed(profile) is suppressed
+
+
 # What it tells us
 
 
@@ -351,6 +380,7 @@ def test_an_unsubscription_there_is_heard() -> None:
         told("unsubscribed_from_sms_marketing", phone_number="+4915112345678"),
         told("subscribed_to_email_marketing", email=ALICES),
         told("opened_email", email=ALICES),
+        told("marked_email_as_spam", external_id="alice"),
         told("unsubscribed_from_email_marketing"),
     ]
     body = json.dumps({"data": items, "meta": {}}).encode()
@@ -362,6 +392,7 @@ def test_an_unsubscription_there_is_heard() -> None:
             (address, True, "unsubscribed_from_email_marketing", "email"),
             (number, True, "unsubscribed_from_sms_marketing", "sms"),
             (address, False, "subscribed_to_email_marketing", "email"),
+            (Node(NodeKind.ACCOUNT, "alice"), True, "marked_email_as_spam", "email"),
         )
     )
 

@@ -163,7 +163,7 @@ def _read(top: Table, kinds: Mapping[str, Kind]) -> Config:
     sources = tuple(read_source(table) for table in top.tables("source", MOST))
     server = read_server(top.table("server"))
     pairs = [
-        read_destination(table, kinds, known, server, {topic.id for topic in topics})
+        read_destination(table, kinds, known, server, {t.id: t.channels for t in topics})
         for table in top.tables("destination", MOST_DESTINATIONS)
     ]
     mappings = tuple(mapping for mapping, _ in pairs)

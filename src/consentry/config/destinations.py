@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Set
+from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -43,9 +44,12 @@ def read_destination(
     kinds: Mapping[str, Kind],
     categories: Set[str],
     server: Server,
-    topics: Set[str] = frozenset(),
+    topics: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> tuple[policy.Mapping, DestinationConfig | None]:
-    """One ``[[destination]]``. The second is None when its kind or options are wrong."""
+    """One ``[[destination]]``. The second is None when its kind or options are wrong.
+
+    ``topics`` are the channels of each topic by its id.
+    """
     name = read_name(table)
     if name == "All":
         table.error("name", '"All" means every destination in an event: choose another name')
@@ -78,12 +82,13 @@ def read_destination(
     table.finish()
     if options is None:
         return mapping, None
+    _check_ids(table, options, carried, topics)
     return mapping, DestinationConfig(
         name, kind_name, options, retry_hours or 4.0, concurrency, rate_limit, carried
     )
 
 
-def _topics(table: Table, known: Set[str]) -> tuple[str, ...]:
+def _topics(table: Table, known: Mapping[str, Any]) -> tuple[str, ...]:
     """Which topics it sends to people about; orders about others do not concern it."""
     carried = table.texts("topics")
     for index, identity in enumerate(carried):
@@ -93,6 +98,41 @@ def _topics(table: Table, known: Set[str]) -> tuple[str, ...]:
             fault = f"there is no topic {wrong}: {hint}"
             table.reading.notes.error((*table.at("topics"), index), fault)
     return carried
+
+
+def _check_ids(
+    table: Table,
+    options: msgspec.Struct,
+    carried: tuple[str, ...],
+    topics: Mapping[str, tuple[str, ...]],
+) -> None:
+    """Whether each topic has the system's own id, where a kind has a table of them.
+
+    The kind says so by two class variables of its options, ``TOPIC_IDS`` and ``CHANNELS``. What
+    has no id is gated when an order comes, so it is better said now.
+    """
+    option: str | None = getattr(options, "TOPIC_IDS", None)
+    if option is None:
+        return
+    ids: Mapping[str, str] = getattr(options, option)
+    reached: Set[str] = getattr(options, "CHANNELS", frozenset())
+    for topic in carried:
+        ways = [way for way in topics.get(topic, ()) if way in reached]
+        missing = [f'"{topic}:{way}"' for way in ways if f"{topic}:{way}" not in ids]
+        if not ways:
+            reach = ", ".join(sorted(reached))
+            table.error(
+                "topics", f'nobody is sent "{topic}" by {reach}, all that this kind reaches'
+            )
+        elif len(missing) == len(ways):
+            table.error(
+                "topics", f'"{topic}" has no id there: add {" or ".join(missing)} to {option}'
+            )
+        elif missing:
+            table.warning("topics", f"orders for {', '.join(missing)} are gated: no id in {option}")
+    for key in sorted(ids):
+        if key.rpartition(":")[0] not in carried:
+            table.warning(option, f'"{key}" has no effect: its topic is not in topics')
 
 
 def _exempt(table: Table) -> str | None:

@@ -121,7 +121,7 @@ def _by_position(
     refused = Outcome(Grade.FAILED_FINAL, outcome.status, "Braze did not take this one")
     if not errors:
         return (outcome,) * len(messages)
-    bad = {(e.get("input_array"), e.get("index")) for e in inbound.objects(errors)}
+    bad = [(e.get("input_array"), e.get("index")) for e in inbound.objects(errors)]
     counted = {"events": 0, "attributes": 0}
     found = []
     for message in messages:
@@ -192,7 +192,9 @@ def _heard(event: Mapping[str, Any], options: Options) -> Heard | None:
     else:
         topics = ()
         channel = _member(event, "channel").lower() or "email"
-        channels = (channel,) if channel in CHANNELS else ("email",)
+        if channel not in CHANNELS:
+            return None  # a channel that is no channel here
+        channels = (channel,)
     at = inbound.time_of(event.get("time"))
     said = f"{kind.rpartition('.')[2]} {status}".strip()
     return Heard(node, denied, said, inbound.text_of(event, "id"), at, topics, channels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from consentry.destinations.http import json_body
@@ -24,6 +26,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ``alias_label``: under which label people without an account are known.
     ``webhook_token``: the bearer token that a custom Currents connector sends.
     """
+
+    TOPIC_IDS: ClassVar[str] = "groups"
+    CHANNELS: ClassVar[frozenset[str]] = CHANNELS
 
     api_key: tuple[Secret, ...]
     base_url: str

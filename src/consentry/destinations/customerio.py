@@ -13,7 +13,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -67,15 +67,18 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Which Customer.io workspace receives.
 
     ``site_id`` and ``api_key`` of its Track API; the first key is used, others wait for rotation.
-    ``topics``: numbers of its subscription topics by "topic:channel": email, sms or push.
+    ``topic_ids``: numbers of its subscription topics by "topic:channel": email, sms or push.
     ``resubscribe``: whether a whole grant takes back ``unsubscribed``.
     ``signing_key``: of its reporting webhooks.
     ``base_url``: https://track-eu.customer.io for its European region.
     """
 
+    TOPIC_IDS: ClassVar[str] = "topic_ids"
+    CHANNELS: ClassVar[frozenset[str]] = ORDERS.channels
+
     site_id: str
     api_key: tuple[Secret, ...]
-    topics: dict[str, str] = {}
+    topic_ids: dict[str, str] = {}
     resubscribe: bool = False
     signing_key: tuple[Secret, ...] = ()
     base_url: str = "https://track.customer.io"
@@ -84,12 +87,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         check_base_url(self.base_url)
         check_secrets("api_key", self.api_key)
         check_secrets("signing_key", self.signing_key, needed=False)
-        check_topics("topics", self.topics, ORDERS.channels)
+        check_topics("topic_ids", self.topic_ids, ORDERS.channels)
         if not self.site_id.strip() or ":" in self.site_id:
             raise ValueError("site_id: must not be empty or hold a colon")
-        for key, identity in self.topics.items():
+        for key, identity in self.topic_ids.items():
             if not (identity.isascii() and identity.isdigit()):
-                raise ValueError(f'topics: "{key}" must be a number, as text')
+                raise ValueError(f'topic_ids: "{key}" must be a number, as text')
 
 
 def _request(options: Options, entity: Mapping[str, Any]) -> Request:
@@ -195,7 +198,7 @@ def order_parts(instructions: Sequence[Instruction], options: Options) -> list[P
         attributes["unsubscribed"] = withdrawn
     elif first.whole:
         parts.append(gated("a whole grant takes back no opt-out: resubscribe is off"))
-    named, missing = topic_ids(first, options.topics, "topics")
+    named, missing = topic_ids(first, options.topic_ids, "topic_ids")
     parts += missing
     for _, identity in named:  # the point keeps the other topics as they are
         attributes[f"cio_subscription_preferences.topics.topic_{identity}"] = not withdrawn
@@ -253,7 +256,7 @@ def hear(call: InboundCall, options: Options) -> tuple[Heard, ...]:
         return tuple(
             Heard(node, not flag, f"topic_{number}", f"{identity}-{number}", at, topics)
             for number, flag in _preferences(document)
-            if (topics := topics_of(number, options.topics))
+            if (topics := topics_of(number, options.topic_ids))
         )
     if what not in _SAYS:
         return ()

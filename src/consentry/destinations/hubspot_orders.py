@@ -140,12 +140,12 @@ def questions_for(instruction: Instruction, options: Options) -> list[Question]:
             asked.append(Question(request_to(options, "GET", path), partial(_reading, verb, None)))
         if named:
             request = request_to(options, "GET", f"{_V4}/{who}?channel=EMAIL")
-            ids = frozenset(int(identity) for _, identity in named)
+            ids = list(dict.fromkeys(int(identity) for _, identity in named))
             asked.append(Question(request, partial(_reading, verb, ids)))
     return asked
 
 
-def _reading(verb: Verb, ids: frozenset[int] | None, response: Response) -> Reading:
+def _reading(verb: Verb, ids: Sequence[int] | None, response: Response) -> Reading:
     """``ids`` are the subscriptions that count; None: the opt-out of all mail."""
 
     def read(document: Any) -> Reading | None:

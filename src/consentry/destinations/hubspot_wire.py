@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from consentry.destinations.http import json_body
@@ -31,6 +33,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ``legal_basis``, ``explanation``: what a change of a subscription is founded on.
     ``client_secret``: the app's, by which it signs what it tells us.
     """
+
+    TOPIC_IDS: ClassVar[str] = "subscriptions"
+    CHANNELS: ClassVar[frozenset[str]] = CHANNELS
 
     access_token: tuple[Secret, ...]
     portal_id: str

@@ -187,7 +187,8 @@ def _heard(item: Mapping[str, Any]) -> Heard | None:
             continue
         name = FIELDS[channel]
         make = inbound.email_node if channel == "email" else inbound.phone_node
-        if (node := make(attributes.get(name))) is not None:
+        node = make(attributes.get(name)) or inbound.account_node(attributes.get("external_id"))
+        if node is not None:
             at = inbound.time_of(inbound.text_of(payload, "data", "attributes", "datetime"))
             event_id = inbound.text_of(item, "external_id")
             return Heard(node, denied, topic, event_id, at, channels=(channel,))

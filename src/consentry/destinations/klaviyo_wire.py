@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import msgspec
 
 from consentry.destinations.http import json_body
-from consentry.destinations.inbound import objects
+from consentry.destinations.inbound import objects, text_of
 from consentry.destinations.instruction import Person
 from consentry.destinations.message import Request
 from consentry.destinations.obeying import check_topics
@@ -21,7 +21,7 @@ from consentry.secret import Secret
 CHANNELS = frozenset({"email", "sms"})
 FIELDS = {"email": "email", "sms": "phone_number"}
 PROFILES_MAX = 100  # of one job, and of one page
-_LIFTED = frozenset({"UNSUBSCRIBE", "SPAM_REPORT", "USER_SUPPRESSED"})
+_KEPT = frozenset({"INVALID_EMAIL", "HARD_BOUNCE"})  # what a subscription does not lift
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,6 +33,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ``webhook_secret``: what its system webhooks are signed with.
     ``revision``: the version of its interface, a date.
     """
+
+    TOPIC_IDS: ClassVar[str] = "lists"
+    CHANNELS: ClassVar[frozenset[str]] = CHANNELS
 
     api_key: tuple[Secret, ...]
     lists: dict[str, str] = {}
@@ -105,8 +108,8 @@ def is_suppressed(profile: Mapping[str, Any]) -> bool:
     for name in ("subscriptions", "email", "marketing"):
         marketing = marketing.get(name) if isinstance(marketing, Mapping) else None
     if not isinstance(marketing, Mapping):
-        return False  # it never was subscribed to anything, so it opted out of nothing
+        return True  # asked for, and not there: nobody knows
     if marketing.get("consent") == "UNSUBSCRIBED":
         return True
     held = objects(marketing.get("suppression"))
-    return any(suppression.get("reason") in _LIFTED for suppression in held)
+    return any(text_of(suppression, "reason") not in _KEPT for suppression in held)

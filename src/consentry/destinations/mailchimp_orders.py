@@ -208,7 +208,10 @@ def _reading(verb: Verb, interest: str, response: Response) -> Reading:
             return Reading(Found.PENDING, detail="Mailchimp has asked the person")
         silent = held in _SILENT
         if interest:
-            silent = silent or document.get("interests", {}).get(interest) is not True
+            held_interests = document.get("interests")
+            if not isinstance(held_interests, dict):
+                return None
+            silent = silent or held_interests.get(interest) is not True
         return compared(silent is (verb is Verb.SUPPRESS), said)
 
     return read_or_unknown(response, read, absent=compared(verb is not Verb.GRANT, "no member"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from typing import ClassVar
 from urllib.parse import quote
 
 import msgspec
@@ -27,6 +28,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ``webhook_secret``: the parameter ``secret`` in the URL that Mailchimp is given to call.
     ``base_url``: without it the API of the key's data centre.
     """
+
+    TOPIC_IDS: ClassVar[str] = "lists"
+    CHANNELS: ClassVar[frozenset[str]] = CHANNELS
 
     api_key: tuple[Secret, ...]
     audience: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as NotBase64
+from typing import ClassVar
 
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -28,6 +29,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ``verification_key``: the public keys of its signed event webhook, base64 as it shows them.
     ``base_url``: https://api.eu.sendgrid.com for its European region.
     """
+
+    TOPIC_IDS: ClassVar[str] = "groups"
+    CHANNELS: ClassVar[frozenset[str]] = CHANNELS
 
     api_key: tuple[Secret, ...]
     groups: dict[str, str] = {}
