@@ -62,6 +62,8 @@ BODIES = DOCUMENTS.map(lambda document: json.dumps(document).encode()) | st.bina
 STATUSES = st.sampled_from([200, 201, 202, 204, 207, 299, 302, 400, 401, 404, 409, 429, 500, 503])
 PROOF = {Grade.CONFIRMED, Grade.JOB_DONE, Grade.ACCEPTED, Grade.SENT_UNVERIFIABLE}
 
+FEW = max(25, settings().max_examples // 3)  # times some forty orders
+
 PARTS: dict[str, Callable[[Instruction, Any], Any]] = {
     "braze": lambda asked, options: braze_orders.order_parts([asked], options),
     "hubspot": lambda asked, options: hubspot_orders.order_parts([asked], options),
@@ -92,7 +94,7 @@ def asked_of(name: str, what: str) -> tuple[Instruction, Any]:
 
 
 @pytest.mark.parametrize(("name", "what"), ORDERS)
-@settings(max_examples=25)  # times forty orders
+@settings(max_examples=FEW)
 @given(status=STATUSES, body=BODIES)
 def test_whatever_is_answered_has_a_grade(name: str, what: str, status: int, body: bytes) -> None:
     response = Response(status, {}, body)
@@ -109,7 +111,7 @@ def test_whatever_is_answered_has_a_grade(name: str, what: str, status: int, bod
 
 
 @pytest.mark.parametrize(("name", "what"), [pair for pair in ORDERS if pair[0] in QUESTIONS])
-@settings(max_examples=25)  # times forty orders
+@settings(max_examples=FEW)
 @given(status=STATUSES, body=BODIES)
 def test_whatever_is_read_back_is_a_reading(name: str, what: str, status: int, body: bytes) -> None:
     for question in QUESTIONS[name](*asked_of(name, what)):
