@@ -187,6 +187,18 @@ def test_a_deletion_that_deleted_nobody_is_a_noop() -> None:
         assert outcome_of_deletion(Response(201, {}, body)).grade is Grade.FAILED_RETRY
 
 
+def test_braze_has_its_own_name_for_how_long_to_wait() -> None:
+    busy = Response(429, {"x-ratelimit-retry-after": "9"}, b"{}")
+    both = Response(429, {"x-ratelimit-retry-after": "9", "retry-after": "3"}, b"{}")
+    for read in (
+        outcome_of_message,
+        outcome_of_deletion,
+        lambda response: braze.outcomes_of(response, [track("m")])[0],
+    ):
+        assert (read(busy).grade, read(busy).retry_after_s) == (Grade.RATE_LIMITED, 9)
+        assert read(both).retry_after_s == 3
+
+
 # On the wire
 
 

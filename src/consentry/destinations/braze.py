@@ -18,7 +18,7 @@ from consentry.core.order import Verb
 from consentry.core.record import Node
 from consentry.destinations import inbound
 from consentry.destinations.braze_orders import obey, read_back
-from consentry.destinations.braze_wire import CHANNELS, Options, request_to
+from consentry.destinations.braze_wire import CHANNELS, Options, request_to, with_wait
 from consentry.destinations.contact import email_of, event_name, members, moment_of, phone_of
 from consentry.destinations.http import Unsendable, exchange, outcome_of_status, unsent
 from consentry.destinations.instruction import Heard, InboundCall, Orders
@@ -99,7 +99,7 @@ def _item(message: Message, options: Options) -> tuple[str, dict[str, Any]]:
 
 def outcomes_of(response: Response, messages: Sequence[Message]) -> tuple[Outcome, ...]:
     """Each message's own: those that ``errors`` names by position were not taken."""
-    outcome = outcome_of_status(response.status, response.headers)
+    outcome = outcome_of_status(response.status, with_wait(response).headers)
     if outcome.grade is not Grade.ACCEPTED:
         return (outcome,) * len(messages)
     document = json_of(response)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
-from consentry.destinations.braze_wire import NAMED_MAX, Options, request_to
+from consentry.destinations.braze_wire import NAMED_MAX, Options, request_to, with_wait
 from consentry.destinations.http import Unsendable, outcome_of_status, unsent
 from consentry.destinations.inbound import objects, text_of
 from consentry.destinations.instruction import Found, Instruction, Person, Reading
@@ -156,7 +156,7 @@ def outcome_of_message(response: Response) -> Outcome:
             return Outcome(Grade.NOOP, status, "nothing was processed")
         return outcome_of_status(status, response.headers)
 
-    return outcome_of_answer(response, read)
+    return outcome_of_answer(with_wait(response), read)
 
 
 def outcome_of_deletion(response: Response, *, further: bool = False) -> Outcome:
@@ -172,7 +172,7 @@ def outcome_of_deletion(response: Response, *, further: bool = False) -> Outcome
             return Outcome(Grade.ACCEPTED, response.status, f"deleted: {deleted}")
         return Outcome(Grade.NOOP, response.status, "Braze knows no such profile")
 
-    return outcome_of_answer(response, read)
+    return outcome_of_answer(with_wait(response), read)
 
 
 async def obey(

@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from consentry.destinations.http import json_body
-from consentry.destinations.message import Request
+from consentry.destinations.message import Request, Response
 from consentry.destinations.obeying import check_topics
 from consentry.destinations.options import check_base_url, check_secrets
 from consentry.secret import Secret
@@ -53,3 +53,11 @@ def request_to(options: Options, method: str, path: str, body: object = None) ->
     if body is None:
         return Request(method, url, headers, b"")
     return Request(method, url, (*headers, ("Content-Type", "application/json")), json_body(body))
+
+
+def with_wait(response: Response) -> Response:
+    """The answer with Braze's own name for ``Retry-After`` read as that one."""
+    own = response.headers.get("x-ratelimit-retry-after")
+    if own is None or "retry-after" in response.headers:
+        return response
+    return Response(response.status, {**response.headers, "retry-after": own}, response.body)
