@@ -105,6 +105,24 @@ async def test_over_25_numbers_are_several_requests_and_the_worst_counts() -> No
     assert failed == [1]
 
 
+@pytest.mark.parametrize(
+    ("verb", "changes"),
+    [
+        (Verb.GRANT, {"whole": True}),  # it would lift a STOP
+        (Verb.SUPPRESS, {"whole": False, "topics": (("news", "email"),)}),
+        (Verb.ERASE, {}),
+    ],
+)
+async def test_what_is_not_said(verb: Verb, changes: dict[str, Any]) -> None:
+    client = OutboundClient(allow_private=True)
+    async with serving(answer(201)) as server:
+        order = instruction(verb, **changes)
+        attempted = await twilio.obey(client, [order], options(server.url), None)
+        assert server.connections == 0
+    await client.close()
+    assert attempted.outcomes[0].grade is Grade.GATED
+
+
 # Heard
 
 

@@ -101,7 +101,7 @@ async def test_an_order(
         await vendor.module.obey(client, [instruction(told.after)], options, None)
     vendors.mode(name, mode)
 
-    order = instruction(verb)
+    order = instruction(verb, **told.order)
     through = impatient if mode == "slow" else client
     attempted = await vendor.module.obey(through, [order], options, None)
     (outcome,) = attempted.outcomes

@@ -57,6 +57,7 @@ class Told:
     grades: Mapping[str, Grade] = field(default_factory=dict)
     found: Mapping[str, Found] = field(default_factory=dict)
     shows: Callable[[dict[str, Any]], bool] | None = None  # of the person's state, when ok
+    order: Mapping[str, Any] = field(default_factory=dict)  # what is else of the instruction
     after: Verb | None = None  # what was ordered before, so that this one looks it up first
 
 
@@ -232,7 +233,12 @@ VENDORS = (
         {},
         {
             Verb.SUPPRESS: Told(ROWS, {}, suppressed),
-            Verb.GRANT: Told(ROWS, {}, lambda person: not person["suppressed"]),
+            Verb.GRANT: Told(
+                ROWS,
+                {},
+                lambda person: not person["suppressed"],
+                {"whole": False, "topics": (("news", "sms"),)},
+            ),
         },
         events=False,
     ),

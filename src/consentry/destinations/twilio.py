@@ -4,7 +4,8 @@ Sources: twilio-oai (twilio_accounts_v1), twilio.com/docs/messaging/features/con
 bulk-upsert-consents-api; the signature as twilio's own SDK checks it (request_validator.py).
 
 A 201 answers a request whose rows may all have failed: each row has a code of its own. Twilio's
-words are opt-in and opt-out. Somebody who answers STOP is heard through the webhook of incoming
+words are opt-in and opt-out. An opt-in lifts an earlier STOP, so nobody is opted in because a
+data category was granted again: only a topic that they chose does that. Somebody who answers STOP is heard through the webhook of incoming
 messages; Twilio stops by itself, and the other systems hear of it from here.
 """
 
@@ -48,8 +49,9 @@ ORDERS = Orders(
     verbs={Verb.SUPPRESS: Grade.ACCEPTED, Verb.GRANT: Grade.ACCEPTED},
     needs=frozenset({"phones"}),
     cannot=(
-        "Consent cannot be read back, and is kept for text messages alone. The API is a pilot "
-        "that Twilio opens on request."
+        "Consent is kept for a sender as a whole and cannot be read back: have one destination "
+        "for each. A grant of a data category opts nobody in. The API is a pilot that Twilio "
+        "opens on request."
     ),
     channels=frozenset({"sms"}),
     batch_max=25,
@@ -144,8 +146,13 @@ async def obey(
     last_look: LastLook | None,
 ) -> Attempted:
     """A row for every number; the worst of a person's numbers counts."""
-    if instructions[0].verb not in ORDERS.verbs:
+    first = instructions[0]  # they share verb, whole and topics
+    texts = first.whole or any(channel == "sms" for _, channel in first.topics)
+    if first.verb not in ORDERS.verbs or not texts:
         return untaken(instructions)
+    if first.verb is Verb.GRANT and first.whole:
+        kept = Outcome(Grade.GATED, detail="nobody is opted in who may have answered STOP")
+        return Attempted((kept,) * len(instructions))
     steps, settled = rows_each(
         list(rows_of(instructions, options)),
         MOST_ITEMS,
