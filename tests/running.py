@@ -165,6 +165,15 @@ class StandIn:
             for message_id in entry["ids"]["messageIds"]
         ]
 
+    def orders(self, instance: str, vendor: str = "webhook") -> list[dict[str, Any]]:
+        """What one instance was told of choices, in order, with repetitions."""
+        return [
+            entry["body"]
+            for entry in self.journal(vendor)
+            if entry["path"].startswith(f"/{vendor}/{instance}")
+            and entry["body"]["type"].startswith(("consent.", "subject."))
+        ]
+
     def mode(self, vendor: str, mode: str, **more: Any) -> None:
         answer = call(self.base, "POST", f"/_ctl/{vendor}", {"mode": mode, **more})
         assert answer.status == 200, answer.body

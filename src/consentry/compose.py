@@ -7,7 +7,7 @@ import contextlib
 import gc
 import os
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +27,15 @@ from consentry.flow import describe
 from consentry.flow.configure import take_policy
 from consentry.flow.deliver import Settled
 from consentry.flow.notices import Notices
+from consentry.flow.propagate import try_again
 from consentry.flow.subjects import Subjects
 from consentry.flow.world import World
 from consentry.ledger.entry import RecordType
 from consentry.ledger.notary import Notary
 from consentry.ledger.note import SigningKey
 from consentry.mail import Fate, Sent
+from consentry.orderers import Orderers
+from consentry.orders import Order
 from consentry.outbox import Mail
 from consentry.ports import Delivery, Progress, Store, StoreError, StoreUnavailable
 from consentry.postman import Postman, office_of
@@ -70,6 +73,7 @@ class Running:
     site: Site = field(init=False)
     workers: dict[str, Worker] = field(default_factory=dict)
     postman: Postman = field(init=False)
+    orderers: Orderers = field(init=False)
     _posting: asyncio.Task[None] | None = None
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _given: dict[str, Given] = field(default_factory=dict)
@@ -89,6 +93,13 @@ class Running:
                 failed = error
         if failed is not None:
             raise failed
+
+    async def try_orders(self, orders: Sequence[Order]) -> None:
+        """Orders that failed, tried again now. Raises StoreUnavailable."""
+        self.orderers.take_up(await try_again(self.world, orders))
+
+    def on_the_wire(self, order: Order) -> bool:
+        return self.orderers.flying(order)
 
     def notify(self) -> None:
         """Events became durable, or consent changed: workers look."""
@@ -115,6 +126,7 @@ class Running:
         except Exception:
             self._man(changed)
             raise
+        self.orderers.tell_what(config)
         self.world.regimes = _regimes(config)
         self.world.shadow = config.shadow
         self.config = config
@@ -122,6 +134,7 @@ class Running:
         self.world.followers.tell_all()
         self.site.office = self.postman.office = office_of(config, self.client)
         self._man(wanted)
+        await self.orderers.man(config)
         log.info("configuration_taken", policy=config.policy.version, shadow=config.shadow)
 
     async def _seat(self, config: Config) -> None:
@@ -141,16 +154,23 @@ class Running:
                 self._employ(name, *given)
 
     def _employ(self, name: str, given: DestinationConfig, mapping: Mapping) -> None:
-        options = given.options
-        if "needs" in options.__struct_fields__ and not getattr(options, "needs", ()):
-            # A warehouse filters by what the destination is mapped to, unless told otherwise.
-            options = msgspec.structs.replace(options, needs=mapping.categories)
-        connected: Connected = self.kinds[given.kind].connect(options, self.client)
+        connected = self._connect(given, mapping)
         pace = Pace(given.concurrency, given.rate_limit, given.backoff)
         worker = Worker(self.world, name, connected, pace, told=self._told, chance=self.chance)
         self.workers[name] = worker
         self._given[name] = (given, mapping)
         self._tasks[name] = asyncio.create_task(worker.run(), name=f"worker {name}")
+
+    def _connect(self, given: DestinationConfig, mapping: Mapping) -> Connected:
+        options = given.options
+        if "needs" in options.__struct_fields__ and not getattr(options, "needs", ()):
+            # A warehouse filters by what the destination is mapped to, unless told otherwise.
+            options = msgspec.structs.replace(options, needs=mapping.categories)
+        return self.kinds[given.kind].connect(options, self.client)
+
+    def connect_for_orders(self, given: DestinationConfig) -> Connected:
+        """A connection of its own: events do not keep orders waiting."""
+        return self._connect(given, self.config.policy.mapping[given.name])
 
     async def _dismiss(self, names: list[str]) -> None:
         """Stop workers together: none of them starts anything from here on."""
@@ -226,6 +246,7 @@ class Running:
         """Finish what is on the wire, write what it came to, let go of everything."""
         if self._posting is not None:
             await _settle_task(self._posting)
+        await self.orderers.stop()
         await _stop_all(self.workers.values(), self._tasks.values())
         self.workers.clear()
         self._tasks.clear()
@@ -258,11 +279,21 @@ async def begin(running: Running, ledger_key: str) -> None:
     running.postman = Postman(
         world, told=running.told_of_mail, lapsed=running.told_of_lapse, chance=running.chance
     )
-    running.site = Site(config, world, running, Meters(), ledger_key=ledger_key)
+    meters = Meters()
+    running.site = Site(config, world, running, meters, ledger_key=ledger_key)
+    running.orderers = Orderers(
+        world,
+        running.kinds,
+        running.connect_for_orders,
+        meters.orders,
+        running.client,
+        running.chance,
+    )
     world.notify = running.notify
     running.site.post_soon = running.postman.wake
     await running.take_config(config)
     running.begin_post()
+    running.orderers.begin()
 
 
 def open_store(config: Config, clock: Clock) -> tuple[Store, SigningKey]:

@@ -28,7 +28,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     it was not sent. ``acknowledged_at`` is when the choice was received. ``number`` and ``seq``
     are given by the store: the order's place among all orders, which is that of the ledger, and
     the place of its record. ``escalated`` counts how often somebody was told that it is open.
-    ``read_at`` is when the destination is asked again what it holds, None where it is not.
+    ``read_at`` is when the destination is asked again what it holds, None where it is not, and
+    ``reads`` how often it was. ``drift``: it held something else; ``again_of`` is the order that
+    this one repeats for that reason, ``agains`` how often that was done in a row.
     """
 
     order_id: str
@@ -54,6 +56,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     read_at: Moment | None = None
     reads: int = 0
     drift: bool = False
+    again_of: str | None = None
+    agains: int = 0
     number: int = -1
     seq: int = -1
 

@@ -86,7 +86,8 @@ class Tap:
             answer = _answered(near, far)
             status = int(answer.split(b" ", 2)[1])
         finally:
-            if event:  # else it was cut off before it named one
+            # Else it was cut off before it named one, or is no event but an order.
+            if event and not event.startswith("ord_"):
                 self._told(Send(event, destination, start, time.monotonic_ns(), status))
         return True
 

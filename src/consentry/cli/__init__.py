@@ -22,6 +22,7 @@ COMMANDS = {
     "deliveries": ("deliveries", "List and retry deliveries that wait."),
     "dead-letters": ("dead_letters", "List and replay deliveries that were given up."),
     "destinations": ("destinations", "Show every destination and how it is doing."),
+    "propagation": ("propagation", "Show what other systems were told, and try it again."),
     "leaks": ("leaks", "Say what pages tried to send without consent."),
     "jurisdictions": ("jurisdictions", "List the laws that are known, by place and date."),
     "ledger": ("ledger", "Verify and export the ledger."),

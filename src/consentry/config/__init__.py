@@ -20,7 +20,7 @@ from typing import Any
 from consentry.config import lines as config_lines
 from consentry.config.destinations import read_destination
 from consentry.config.notice import aged, read_notice
-from consentry.config.pages import read_pages, read_sms, read_smtp, warn_of_links
+from consentry.config.pages import read_alarm, read_pages, read_sms, read_smtp, warn_of_links
 from consentry.config.parts import (
     read_category,
     read_tag,
@@ -33,6 +33,7 @@ from consentry.config.server import read_retention, read_server, read_store
 from consentry.config.sources import read_source
 from consentry.config.table import Reading, Table
 from consentry.config.values import (
+    Alarm,
     Config,
     DestinationConfig,
     Enforcement,
@@ -55,6 +56,7 @@ from consentry.config.warnings import (
 from consentry.core.policy import Policy
 
 __all__ = [
+    "Alarm",
     "Config",
     "ConfigError",
     "DestinationConfig",
@@ -183,6 +185,7 @@ def _read(top: Table, kinds: Mapping[str, Kind]) -> Config:
         server=server,
         smtp=read_smtp(top.table("smtp")) if "smtp" in top.data else None,
         sms=read_sms(top.table("sms"), server) if "sms" in top.data else None,
+        alarm=read_alarm(top.table("propagation"), server) if "propagation" in top.data else None,
         pages=read_pages(top.table("pages")),
     )
     top.finish()

@@ -1,4 +1,4 @@
-"""Reads what pages, links and mails need: ``[pages]``, ``[smtp]``, ``[sms]``."""
+"""Reads what pages, links, mails and alarms need: ``[pages]``, ``[smtp]``, ``[sms]``, ``[propagation]``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from consentry.config.keys import warn_of_short
 from consentry.config.problem import Notes
 from consentry.config.server import url_with_password
 from consentry.config.table import Table
-from consentry.config.values import Pages, Server, Sms, Smtp, SmtpTls
+from consentry.config.values import Alarm, Pages, Server, Sms, Smtp, SmtpTls
 from consentry.secret import Secret
 
 SHORTEST_WITHDRAW_DAYS = 365  # an unsubscribe link must work long after the mail was sent
@@ -75,16 +75,25 @@ def read_smtp(table: Table) -> Smtp:
 
 def read_sms(table: Table, server: Server) -> Sms:
     """``[sms]``: an endpoint of yours that sends text messages, and the secrets we sign with."""
-    url = table.required("url")
+    return Sms(*_endpoint(table, server, "url"))
+
+
+def read_alarm(table: Table, server: Server) -> Alarm:
+    """``[propagation]``: an endpoint of yours that hears of orders nobody has followed."""
+    return Alarm(*_endpoint(table, server, "webhook_url"))
+
+
+def _endpoint(table: Table, server: Server, key: str) -> tuple[str, tuple[Secret, ...]]:
+    url = table.required(key)
     fault = url_fault(url, server) if url else None
     if fault:
-        table.error("url", fault)
+        table.error(key, fault)
     if table.raw("secret") is None:
         table.error("secret", 'missing: add secret = "env:NAME"; the endpoint checks our signature')
     secrets = table.secrets("secret")
     warn_of_short(table, "secret", secrets)
     table.finish()
-    return Sms(url, secrets)
+    return url, secrets
 
 
 def warn_of_links(notes: Notes, server: Server, pages: Pages, *, mails: bool) -> None:

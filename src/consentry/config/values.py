@@ -140,6 +140,14 @@ class Sms:
 
 
 @dataclass(frozen=True, slots=True)
+class Alarm:
+    """Where it is said that an order is open for long, by HTTP POST signed with ``secrets``."""
+
+    url: str
+    secrets: tuple[Secret, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Pages:
     """Links to the pages, and how long each kind of them works.
 
@@ -193,5 +201,6 @@ class Config:
     server: Server = Server()
     smtp: Smtp | None = None
     sms: Sms | None = None
+    alarm: Alarm | None = None
     pages: Pages = Pages()
     warnings: tuple[Problem, ...] = ()

@@ -274,9 +274,9 @@ def named_by(world: World, record: Record, subject: Key) -> Key:
     proven = {node for node in subject if trusted or _proves(record, node)}
     accounts = {node for node in proven if node.kind is NodeKind.ACCOUNT}
     if trusted:
-        for node in proven - accounts:
+        for node in sorted(proven - accounts):
             accounts |= {o for o in trusted_ends(world, node) if o.kind is NodeKind.ACCOUNT}
-    for node in accounts:
+    for node in sorted(accounts):
         proven.add(node)
         proven.update(o for o in trusted_ends(world, node) if o.kind is not NodeKind.ACCOUNT)
     return tuple(sorted(node for node in proven if node.kind in _MEMBERS))

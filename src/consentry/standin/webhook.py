@@ -48,7 +48,8 @@ class Webhook:
         return tail.strip("/"), "/"
 
     def ids(self, call: Call) -> Ids:
-        """The ids in the data; ``webhook-id`` stands in where there is no message id."""
+        """The ids in the data; ``webhook-id`` stands in where there is no message id, but for an
+        order, which is no message."""
         ids = Ids()
         for part in _parts(call.body):
             for suffix in ("", "s"):
@@ -57,7 +58,8 @@ class Webhook:
                     user=part.get("userId" + suffix),
                     anonymous=part.get("anonymousId" + suffix),
                 )
-        if not ids.message_ids:
+        order = any("orderId" in part for part in _parts(call.body))
+        if not ids.message_ids and not order:
             ids.add(message=call.headers.get("webhook-id"))
         return ids
 

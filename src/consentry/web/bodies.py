@@ -196,6 +196,22 @@ class Which(Body):
     message_ids: Annotated[list[str], Meta(max_length=10_000)] | None = None
 
 
+class WhichOrders(Body):
+    """POST /v1/propagation/retry: some orders, those of one destination, or all."""
+
+    destination: str | None = None
+    order_ids: Annotated[list[str], Meta(max_length=1_000)] | None = None
+
+
+class OrdersOf(Body):
+    """POST /v1/propagation/lookup: the orders about one identifier."""
+
+    subject: Subject
+    destination: str | None = None
+    state: str | None = None
+    cursor: str | None = None
+
+
 def read_bytes(body: bytes, type_: type[T]) -> T:
     """Parse a body. Raises Problem 400 naming the field."""
     return convert(read_checked(body), type_)

@@ -181,7 +181,8 @@ def _shown(site: Site, who: Caller, said: Said, answered: Answered) -> dict[str,
     """The reply without what this caller may not read.
 
     Anybody may say no for anybody, so the reply to it may not tell what that person chose. It
-    tells of the named identifiers that the caller may read, else only of what was said. So it
+    tells of the named identifiers that the caller may read, else only of what was said, and names
+    no order: how many there are says what stood before. So it
     is on a repetition too: the first request may have come with a token.
     """
     body = answered.body
@@ -198,6 +199,7 @@ def _shown(site: Site, who: Caller, said: Said, answered: Answered) -> dict[str,
         **body,
         "preferences": describe.preferences(policy, standing, at, regime, rule),
         "topics": describe.topics(policy, standing, at),
+        "orders": [],
     }
 
 

@@ -11,6 +11,7 @@ from consentry.core.decision import MOST_RULINGS, Ruling
 from consentry.flow.accept import Accepted
 from consentry.flow.deliver import Settled
 from consentry.ports import Tally
+from consentry.web.order_meters import OrderMeters
 
 
 class Meters:
@@ -103,6 +104,8 @@ class Meters:
             ["destination"],
             registry=self.registry,
         )
+
+        self.orders = OrderMeters(self.registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"consentry_{name}", text, labels, registry=self.registry)

@@ -10,6 +10,7 @@ from consentry.core.record import Node, NodeKind
 from consentry.flow import describe
 from consentry.flow.records import workspace_node
 from consentry.ports import StoreError
+from consentry.web import propagation
 from consentry.web.admin import oldest_s
 from consentry.web.call import Answer
 from consentry.web.problems import json_response
@@ -50,6 +51,11 @@ async def metrics(site: Site, request: Request) -> Answer:
         meters.waiting.labels(name).set(worker.lane.held)
         meters.paused.labels(name).set(worker.paused is not None)
         meters.stuck.labels(name).set(worker.stuck is not None)
+    for row in propagation.status(site):
+        meters.orders.open.labels(row["name"]).set(row["open"])
+        meters.orders.overdue.labels(row["name"]).set(row["overdue"])
+        meters.orders.drift.labels(row["name"]).set(row["drift"])
+        meters.orders.oldest.labels(row["name"]).set(row["oldestSeconds"])
     return Response(meters.exposition(), media_type="text/plain; version=0.0.4")
 
 

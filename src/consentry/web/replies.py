@@ -92,6 +92,26 @@ _ATTEMPT = _object(
         "responseDigest": _MAYBE,
     }
 )
+_ORDER = _object(
+    {
+        "orderId": _TEXT,
+        "recordId": _TEXT,
+        "destination": _TEXT,
+        "verb": {"enum": ["gate", "suppress", "erase", "grant"]},
+        "state": {"enum": ["waiting", "sending", "terminal", "superseded"]},
+        "grade": _MAYBE,
+        "detail": _TEXT,
+        "why": _MAYBE,
+        "topics": _list(_object({"topic": _TEXT, "channel": _TEXT})),
+        "acknowledgedAt": _TEXT,
+        "firstAttemptAt": _MAYBE,
+        "nextAt": _MAYBE,
+        "terminalAt": _MAYBE,
+        "supersededBy": _MAYBE,
+        "drift": _FLAG,
+        "attempts": _list(_ATTEMPT),
+    }
+)
 _RECORD = _object(
     {
         "recordId": _TEXT,
@@ -310,7 +330,27 @@ REPLIES: dict[str, Any] = {
         {"history": _list(_RECORD), "next": _MAYBE},
     ),
     "LinksReply": _object({"url": _TEXT, "expiresAt": _TEXT}, {"headers": _map(_TEXT)}),
-    "SuppressReply": _object({"recordId": _TEXT, "suppressed": _FLAG}),
+    "SuppressReply": _object({"recordId": _TEXT, "suppressed": _FLAG, "orders": _list(_TEXT)}),
+    "OrdersReply": _object({"orders": _list(_ORDER), "next": _MAYBE}),
+    "DriftReply": _object({"drift": _list(_ORDER)}),
+    "OrdersRetriedReply": _object({"retried": _COUNT}),
+    "PropagationReply": _object(
+        {
+            "destinations": _list(
+                _object(
+                    {
+                        "name": _TEXT,
+                        "kind": _MAYBE,
+                        "paused": _FLAG,
+                        "open": _COUNT,
+                        "overdue": _COUNT,
+                        "drift": _COUNT,
+                        "oldestSeconds": {"type": "number"},
+                    }
+                )
+            )
+        }
+    ),
     "DecisionsReply": _object(
         {
             "decidedAt": _TEXT,

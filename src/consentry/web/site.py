@@ -9,7 +9,7 @@ import ipaddress
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from consentry.flow.notices import Notices
 from consentry.flow.office import Office
 from consentry.flow.records import Origin
 from consentry.flow.world import World
+from consentry.orders import Order
 from consentry.ports import Delivery
 from consentry.secret import Secret
 from consentry.web.call import Asked, Call
@@ -55,6 +56,12 @@ class Crew(Protocol):
 
     async def requeue(self, rows: list[Delivery]) -> None:
         """Set rows to waiting again, durably, and hand them to their workers."""
+
+    async def try_orders(self, orders: Sequence[Order]) -> None:
+        """Set orders to waiting again, durably, and hand them to those who send them."""
+
+    def on_the_wire(self, order: Order) -> bool:
+        """Whether an order is being sent at this moment."""
 
 
 @dataclass

@@ -1,0 +1,209 @@
+"""The loop that looks after orders: what is open for long is said aloud, and systems that can be
+asked are asked again. One for a serving process; it sends no orders itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+from consentry.config import Alarm
+from consentry.core.moment import DAY, SECOND
+from consentry.destinations.http import TransportError, json_body
+from consentry.destinations.message import Request
+from consentry.destinations.transport import OutboundClient
+from consentry.destinations.webhook import signed_headers
+from consentry.flow import describe
+from consentry.flow.read_back import Read, read_back
+from consentry.flow.world import World
+from consentry.orderer import Orderer
+from consentry.orders import Order, Tried
+from consentry.ports import Commit, StoreError
+from consentry.web.order_meters import OrderMeters
+
+log = structlog.get_logger()
+STAGES = (15 * 60 * SECOND, DAY, 3 * DAY)
+LOOK_EVERY_S = 1.0
+ALARM_PAUSE_S = 30.0
+ALARM_TIMEOUT_S = 15.0
+MOST_ALARMS = 10_000
+AT_ONCE = 8
+
+
+class _Said(NamedTuple):
+    """What the workspace's own endpoint is to hear. ``identity`` is the same on every try."""
+
+    identity: str
+    body: bytes
+
+
+class Clerk:
+    """``orderers`` are those that serve now. ``alarm`` is replaced with the configuration."""
+
+    def __init__(
+        self,
+        world: World,
+        orderers: Mapping[str, Orderer],
+        meters: OrderMeters,
+        client: OutboundClient,
+        *,
+        look_every_s: float = LOOK_EVERY_S,
+    ) -> None:
+        self.alarm: Alarm | None = None
+        self._world = world
+        self._orderers = orderers
+        self._meters = meters
+        self._client = client
+        self._look_every_s = look_every_s
+        self._alarms: deque[_Said] = deque(maxlen=MOST_ALARMS)
+        self._alarm_at = 0.0
+
+    async def run(self) -> None:
+        """Until it is cancelled. Whatever fails is said and tried again."""
+        while True:
+            try:
+                await self.round()
+            except Exception as fault:
+                log.error("clerk_failed", error=type(fault).__name__)
+            await asyncio.sleep(self._look_every_s)
+
+    async def round(self) -> None:
+        """Whatever is due now."""
+        await self._remind()
+        await self._read_back()
+        await self._tell_alarms()
+
+    def hurry(self) -> None:
+        """Try alarms that were not heard again at the next round."""
+        self._alarm_at = 0.0
+
+    # -- what is open for long ------------------------------------------------------------------
+    async def _remind(self) -> None:
+        """The last stage first: whatever was down for days is said once, as what it is."""
+        now = self._world.clock.now()
+        for stage in range(len(STAGES), 0, -1):
+            late = self._world.store.orders.overdue(now - STAGES[stage - 1], stage)
+            if not late:
+                continue
+            said = [
+                msgspec.structs.replace(order, escalated=stage)
+                for order in late
+                if not self._is_busy(order)
+            ]
+            for order in said:
+                if (orderer := self._orderers.get(order.destination)) is not None:
+                    orderer.lane.mark(order)
+            await self._world.store.commit(Commit(tried=tuple(map(Tried, said))))
+            for order in said:
+                self._say("order_overdue", order, STAGES[stage - 1] // SECOND)
+
+    def _is_busy(self, order: Order) -> bool:
+        """What came of it is on its way to the disk: nobody else may write of it."""
+        orderer = self._orderers.get(order.destination)
+        return orderer is not None and orderer.lane.is_busy_with(order.number)
+
+    def failed(self, order: Order) -> None:
+        """An order failed for good: somebody has to look."""
+        self._say("order_failed", order, None)
+
+    def _say(self, what: str, order: Order, after_s: int | None) -> None:
+        self._meters.escalated.labels(order.destination, str(after_s or "failed")).inc()
+        facts: dict[str, Any] = {
+            "orderId": order.order_id,
+            "recordId": order.record_id,
+            "destination": order.destination,
+            "verb": order.verb.value,
+            "state": order.state.value,
+            "grade": order.grade,
+            "detail": order.detail,
+            "attempts": order.attempts,
+            "acknowledgedAt": describe.time(order.acknowledged_at),
+            "afterSeconds": after_s,
+        }
+        log.error(
+            what, destination=order.destination, order=order.order_id, verb=order.verb.value,
+            grade=order.grade, detail=order.detail, after_s=after_s,
+            message=f"look at it, then: consentry propagation retry --order {order.order_id}",
+        )  # fmt: skip
+        if self.alarm is None:
+            return
+        told = {"type": what.replace("_", "."), "timestamp": _now(), "data": facts}
+        self._alarms.append(_Said(f"{order.order_id}-{after_s or 'failed'}", json_body(told)))
+
+    async def _tell_alarms(self) -> None:
+        """One after another; where it fails, the same again later."""
+        loop = asyncio.get_running_loop()
+        while self._alarms and self.alarm is not None and loop.time() >= self._alarm_at:
+            said, alarm = self._alarms[0], self.alarm
+            headers = signed_headers(said.identity, said.body, alarm.secrets, datetime.now(UTC))
+            request = Request("POST", alarm.url, headers, said.body)
+            try:
+                answer = await self._client.send(request, timeout_s=ALARM_TIMEOUT_S)
+                failure = None if 200 <= answer.status < 300 else f"HTTP {answer.status}"
+            except TransportError as error:
+                failure = error.kind.value
+            if failure is not None:
+                log.error("alarm_not_told", detail=failure, waiting=len(self._alarms))
+                self._alarm_at = loop.time() + ALARM_PAUSE_S
+                return
+            self._alarms.popleft()
+
+    # -- asked again ------------------------------------------------------------------------------
+    async def _read_back(self) -> None:
+        now = self._world.clock.now()
+        due = self._world.store.orders.to_read(now, AT_ONCE)
+        found = await asyncio.gather(*map(self._read_one, due), return_exceptions=True)
+        for order, fault in zip(due, found, strict=True):
+            if isinstance(fault, StoreError):
+                raise fault
+            if isinstance(fault, Exception):
+                log.error(
+                    "read_back_failed", destination=order.destination, error=type(fault).__name__
+                )
+                later = msgspec.structs.replace(order, read_at=now + DAY)
+                await self._world.store.commit(Commit(tried=(Tried(later),)))
+
+    async def _read_one(self, order: Order) -> None:
+        orderer = self._orderers.get(order.destination)
+        if orderer is None or not orderer.orders.reads_back:
+            # It is not configured now; it may be again.
+            later = msgspec.structs.replace(order, read_at=self._world.clock.now() + DAY)
+            await self._world.store.commit(Commit(tried=(Tried(later),)))
+            return
+        read = await read_back(self._world, orderer.connected, order)
+        await self._world.store.commit(read.commit)
+        self._tell(order, read)
+
+    def _tell(self, before: Order, read: Read) -> None:
+        order = read.order
+        if read.again is not None:
+            self._world.owe()
+        if order.drift and not before.drift:
+            log.error(
+                "order_drift", destination=order.destination, order=order.order_id,
+                verb=order.verb.value, again=None if read.again is None else read.again.order_id,
+            )  # fmt: skip
+        if self._world.feed.watched and (order.grade != before.grade or order.drift):
+            self._world.feed.tell(
+                {
+                    "kind": "order",
+                    "destination": order.destination,
+                    "orderId": order.order_id,
+                    "recordId": order.record_id,
+                    "verb": order.verb.value,
+                    "state": order.state.value,
+                    "grade": order.grade,
+                    "detail": order.detail,
+                    "drift": order.drift,
+                    "at": _now(),
+                }
+            )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,226 @@
+"""The story of one attempt at orders: asked again, told, judged, and what becomes of each.
+
+An order is asked about before it is chosen, and once more before the first byte: a grant goes
+only if ``decide`` still allows, a refusal only if it still stands. An erasure always does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+
+from consentry.core.delivery import Attempt, Grade, Outcome
+from consentry.core.moment import SECOND, Moment
+from consentry.core.order import AFTER, OrderState, Verb
+from consentry.destinations.instruction import Instruction
+from consentry.destinations.message import Attempted, LastLookRefused
+from consentry.destinations.registry import Connected
+from consentry.flow import describe
+from consentry.flow.order_lane import BACKOFF, Left
+from consentry.flow.owed import Rights, person_of, rule_of_record
+from consentry.flow.records import outcome_record
+from consentry.flow.world import World
+from consentry.ledger.entry import Record
+from consentry.orders import Order, Tried
+from consentry.ports import Commit, StoreError, StoreUnavailable
+
+FIRST_READ_S = 60.0
+SUPERSEDED = "superseded"
+NO_LONGER = "it was no longer so when its turn came"
+_READABLE = frozenset({Grade.CONFIRMED, Grade.JOB_DONE, Grade.ACCEPTED, Grade.SENT_UNVERIFIABLE})
+
+
+class Ended(NamedTuple):
+    """What became of one order: as it stands now, the attempt, and the record of its end."""
+
+    order: Order
+    attempt: Attempt | None = None
+    outcome: Outcome | None = None
+    record: Record | None = None
+
+    @property
+    def tried(self) -> Tried:
+        return Tried(self.order, self.attempt)
+
+
+def holds(world: World, order: Order) -> bool:
+    """Whether an order still says what is so. Raises StoreError where nobody can say."""
+    if order.verb is Verb.ERASE:
+        return True
+    now = world.clock.now()
+    rights = _rights(world, order, now)
+    if order.whole:
+        allowed = rights.may_have(order.destination)
+        return allowed if order.verb is Verb.GRANT else not allowed
+    said = [rights.has(*pair) for pair in order.topics]
+    return all(said) if order.verb is Verb.GRANT else not any(said)
+
+
+def _rights(world: World, order: Order, now: Moment) -> Rights:
+    standing = world.subjects.standing(order.subject, world.policy, now)
+    return Rights(world, _record_of(world, order), standing, now)
+
+
+def _record_of(world: World, order: Order) -> Record:
+    entry = world.store.record(order.record_id)
+    if entry is None:
+        raise StoreError("an order's record is not in the ledger")
+    return entry.record
+
+
+def instruction_of(world: World, order: Order) -> Instruction:
+    """An order as a destination is handed it, with what holds now."""
+    record, now = _record_of(world, order), world.clock.now()
+    standing = world.subjects.standing(order.subject, world.policy, now)
+    rule = rule_of_record(record, now)
+    consent = describe.effective(
+        world.policy, standing, now, world.regimes.get(record.source), rule
+    )
+    return Instruction(
+        order_id=order.order_id,
+        record_id=order.record_id,
+        seq=order.seq,
+        verb=order.verb,
+        person=person_of(order.named),
+        whole=order.whole,
+        topics=order.topics,
+        consent=consent,
+        made_at=describe.time(record.made_at),
+        received_at=describe.time(order.acknowledged_at) or "",
+    )
+
+
+async def propagate(
+    world: World, connected: Connected, orders: Sequence[Order], *, chance: float, reads: bool
+) -> list[Ended]:
+    """One attempt for orders of one destination. Empty where one of them holds no longer.
+
+    ``chance`` in [0, 1) spreads retries; ``reads``: the destination can be asked afterwards.
+    Raises StoreError where the consent state cannot be read or written; then nothing was sent.
+    """
+    started = world.clock.now()
+    instructions = [instruction_of(world, order) for order in orders]
+    try:
+        attempted = await connected.obey(instructions, partial(_last_look, world, orders))
+    except LastLookRefused:
+        return []
+    return [
+        _ended(world, order, attempted, outcome, started, chance, reads)
+        for order, outcome in zip(orders, attempted.outcomes, strict=True)
+    ]
+
+
+def _last_look(world: World, orders: Sequence[Order]) -> None:
+    if not world.store.available:
+        raise StoreUnavailable("what came of it could not be recorded, so nothing is sent")
+    if world.shadow or not all(holds(world, order) for order in orders):
+        raise LastLookRefused
+
+
+def _ended(
+    world: World,
+    order: Order,
+    attempted: Attempted,
+    outcome: Outcome,
+    started: Moment,
+    chance: float,
+    reads: bool,
+) -> Ended:
+    ended = world.clock.now()
+    attempt = Attempt(
+        position=order.number,
+        started_at=started,
+        ended_at=ended,
+        grade=outcome.grade.value,
+        status=outcome.status,
+        crossed=not holds(world, order),  # another choice came while it was on the wire
+        request_digest=attempted.request_digest,
+        response_digest=attempted.response_digest,
+        detail=outcome.detail,
+    )
+    now = msgspec.structs.replace(
+        order,
+        attempts=order.attempts + 1,
+        grade=outcome.grade,
+        detail=outcome.detail,
+        first_attempt_at=order.first_attempt_at or started,
+    )
+    if AFTER[outcome.grade] is OrderState.WAITING:
+        wait_s = max(BACKOFF.delay_s(now.attempts, chance), outcome.retry_after_s or 0.0)
+        waits = msgspec.structs.replace(now, next_at=ended + int(wait_s * SECOND))
+        return Ended(waits, attempt, outcome)
+    read_at = None
+    if reads and outcome.grade in _READABLE:
+        read_at = ended + int(FIRST_READ_S * SECOND)
+    done = without_person(
+        msgspec.structs.replace(
+            now, state=OrderState.TERMINAL, terminal_at=ended, ref=outcome.ref, read_at=read_at
+        )
+    )
+    return Ended(done, attempt, outcome, record_of_end(world, done, attempt))
+
+
+def left_out(world: World, left: Left) -> Ended:
+    """An order that was not sent: a later one says it, or it is no longer so."""
+    now = world.clock.now()
+    order = msgspec.structs.replace(
+        left.order,
+        state=OrderState.SUPERSEDED,
+        superseded_by=left.by,
+        terminal_at=now,
+        why="" if left.by else NO_LONGER,
+    )
+    return Ended(order, record=record_of_end(world, order, None))
+
+
+async def try_again(world: World, orders: Sequence[Order]) -> list[Order]:
+    """Orders that failed for good or wait, to be tried now; durably. Raises StoreUnavailable."""
+    now = world.clock.now()
+    again = [
+        msgspec.structs.replace(
+            order, state=OrderState.WAITING, next_at=now, terminal_at=None, read_at=None
+        )
+        for order in orders
+    ]
+    await world.store.commit(Commit(tried=tuple(map(Tried, again))))
+    return again
+
+
+def without_person(order: Order) -> Order:
+    """An erasure keeps no identifier once nothing more is to be done for it.
+
+    One that failed for good has to be looked at, and may be tried again.
+    """
+    if order.verb is not Verb.ERASE or order.open or order.read_at is not None:
+        return order
+    if order.grade is Grade.FAILED_FINAL:
+        return order
+    return msgspec.structs.replace(order, subject=(), nodes=(), named=())
+
+
+def record_of_end(world: World, order: Order, attempt: Attempt | None, **more: Any) -> Record:
+    """The ledger's record of what an order came to."""
+    grade = SUPERSEDED if order.state is OrderState.SUPERSEDED else str(order.grade)
+    evidence: dict[str, Any] = {
+        "orderId": order.order_id,
+        "recordId": order.record_id,
+        "destination": order.destination,
+        "verb": order.verb.value,
+        "topics": [list(pair) for pair in order.topics],
+        "grade": grade,
+        "detail": order.detail,
+        "acknowledgedAt": describe.time(order.acknowledged_at),
+        "endedAt": describe.time(order.terminal_at),
+        **more,
+    }
+    if order.superseded_by is not None:
+        evidence["supersededBy"] = order.superseded_by
+    if attempt is not None:
+        evidence["status"] = attempt.status
+        evidence["startedAt"] = describe.time(attempt.started_at)
+        evidence["requestDigest"] = attempt.request_digest
+        evidence["responseDigest"] = attempt.response_digest
+    return outcome_record(world, world.clock.now(), evidence)
