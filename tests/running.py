@@ -300,10 +300,17 @@ class Server:
 
 @contextlib.contextmanager
 def server(
-    folder: Path, stand_in_base: str, *, workspace: str = "", website: str = "", more: str = ""
+    folder: Path,
+    stand_in_base: str,
+    *,
+    workspace: str = "",
+    website: str = "",
+    more: str = "",
+    **environment: str,
 ) -> Iterator[Server]:
-    """Start one with the usual configuration; stop it at the end."""
+    """Start one with the usual configuration, and more of an environment; stop it at the end."""
     running = Server(folder, free_port())
+    running.environment |= environment
     running.config.write_text(
         CONFIG.format(stand_in=stand_in_base, workspace=workspace, website=website, more=more)
     )

@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "HOOK_SECRET": "h" * 40,
     "CONSENTRY_LINK_SECRET": "l" * 40,
     "SMS_SECRET": "s" * 40,
+    "OPS_SECRET": "o" * 40,
     "SMTP_URL": "smtp://mail.example:587",
 }
 

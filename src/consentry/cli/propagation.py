@@ -10,7 +10,6 @@ from consentry.cli.listing import limit_option
 from consentry.cli.options import json_option, with_server, with_subject
 from consentry.cli.output import emit, say, table
 
-_ORDER = ("acknowledged", "destination", "verb", "state", "grade", "settled", "tries", "order")
 _STATUS = ("name", "kind", "open", "overdue", "drift", "oldest", "paused")
 
 
@@ -107,17 +106,25 @@ def _print(found: dict[str, Any], member: str, as_json: bool, nothing: str) -> N
     if not rows:
         say(nothing)
         return
-    table(_ORDER, map(_order_row, rows))
     for row in rows:
-        if row.get("why"):
-            say(f"{row['orderId']}: {row['why']}")
+        _say_order(row)
 
 
-def _order_row(row: dict[str, Any]) -> tuple[object, ...]:
+def _say_order(row: dict[str, Any]) -> None:
+    """One order: what was to be done, and below it what came of it."""
+    topics = ", ".join(f"{t['topic']} by {t['channel']}" for t in row.get("topics") or ())
+    about = f" ({topics})" if topics else ""
+    say(f"{row['acknowledgedAt']}  {row['destination']}: {row['verb']}{about}  {row['orderId']}")
     grade = ": ".join(str(row[name]) for name in ("grade", "detail") if row.get(name))
-    members = ("acknowledgedAt", "destination", "verb", "state")
+    ended = f" at {row['terminalAt']}" if row.get("terminalAt") else ""
     tries = len(row.get("attempts") or ())
-    return *map(row.get, members), grade, row.get("terminalAt"), tries, row.get("orderId")
+    say(f"    {row['state']}{ended}; {grade or 'not tried yet'}; tries: {tries}")
+    if row.get("supersededBy"):
+        say(f"    a later order took its place: {row['supersededBy']}")
+    if row.get("why"):
+        say(f"    {row['why']}")
+    if row.get("drift"):
+        say("    drift: asked again, it holds something else")
 
 
 def _status_row(row: dict[str, Any]) -> tuple[object, ...]:

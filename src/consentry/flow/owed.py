@@ -31,6 +31,7 @@ Key = tuple[Node, ...]
 MOST_RECORDS = 1_000
 """How many records of one identifier are read to learn which of its links are trusted."""
 
+EVERYBODY = "*"
 UNPROVEN = "the identifiers are not proven to be this person's: our own gate, and no further"
 UNKNOWN = "it knows people by other identifiers than these: our own gate, and no further"
 SHADOW = "the workspace only watches (shadow = true): nobody is told anything"
@@ -79,9 +80,10 @@ def orders_of(
 ) -> tuple[Order, ...]:
     """The orders that a request's records owe, in the order of its records.
 
-    ``asking`` knows what the request itself records. ``but`` is a destination that told us.
+    ``asking`` knows what the request itself records. ``but`` is a destination that told us, or
+    EVERYBODY where all know already.
     """
-    if asking is None or not befores:
+    if asking is None or not befores or but == EVERYBODY:
         return ()
     found: list[Order] = []
     for before in befores:

@@ -181,13 +181,16 @@ def _shown(site: Site, who: Caller, said: Said, answered: Answered) -> dict[str,
     """The reply without what this caller may not read.
 
     Anybody may say no for anybody, so the reply to it may not tell what that person chose. It
-    tells of the named identifiers that the caller may read, else only of what was said, and names
-    no order: how many there are says what stood before. So it
+    tells of the named identifiers that the caller may read, else only of what was said. To a
+    public key it names no order: how many there are says what stood before. So it
     is on a repetition too: the first request may have come with a token.
     """
     body = answered.body
     readable = who.readable(said.subject)
-    if who.trusted or (answered.alone and readable == said.subject):
+    if who.trusted:
+        return body
+    body = {**body, "orders": []}
+    if answered.alone and readable == said.subject:
         return body
     policy, at = site.world.policy, read_time(body["receivedAt"], "receivedAt")
     if readable:
@@ -199,7 +202,6 @@ def _shown(site: Site, who: Caller, said: Said, answered: Answered) -> dict[str,
         **body,
         "preferences": describe.preferences(policy, standing, at, regime, rule),
         "topics": describe.topics(policy, standing, at),
-        "orders": [],
     }
 
 

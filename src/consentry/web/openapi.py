@@ -46,7 +46,8 @@ _EVENTS = {"/v1/stream"}
 _POLICY = "/v1/projects/{write_key}/policy"
 _SCRIPTS = {"/sdk/{file}"}
 _OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/.well-known/gpc.json"}
-_OPEN |= {*_SCRIPTS, *described.OPEN}
+_INBOUND = "/v1/inbound/{destination}"  # proven by the vendor's signature, not by a key
+_OPEN |= {*_SCRIPTS, *described.OPEN, _INBOUND}
 _NUMBER = {"type": "string", "pattern": f"^[0-9]{{1,{LONGEST_NUMBER}}}$"}
 _PLACE = {"type": "string", "pattern": f"^[^:]+:[0-9]{{1,{LONGEST_NUMBER}}}$"}
 _NAME = {"type": "string"}
@@ -203,6 +204,8 @@ def _body(method: str, path: str) -> dict[str, Any] | None:
     if path in _BODIES:
         schema: dict[str, Any] = {"$ref": _REF.format(name=_BODIES[path].__name__)}
         return {"application/json": {"schema": schema}}
+    if path == _INBOUND:  # whatever the vendor sends
+        return {"application/json": {"schema": {}}, "application/x-www-form-urlencoded": {}}
     name = "Batch" if path in ("/v1/batch", "/v1/import", "/v1/b") else "Message"
     if path == "/v1/m":
         name = "Metrics"
@@ -271,6 +274,7 @@ def _reply(path: str) -> dict[str, Any]:
         "/v1/propagation/status": "PropagationReply",
         "/v1/propagation/drift": "DriftReply",
         "/v1/propagation/retry": "OrdersRetriedReply",
+        _INBOUND: "InboundReply",
         "/v1/dead-letters": "DeadLettersReply",
         "/v1/dead-letters/replay": "ReplayReply",
         "/v1/projects/{write_key}/settings": "SettingsReply",

@@ -333,6 +333,7 @@ REPLIES: dict[str, Any] = {
     "SuppressReply": _object({"recordId": _TEXT, "suppressed": _FLAG, "orders": _list(_TEXT)}),
     "OrdersReply": _object({"orders": _list(_ORDER), "next": _MAYBE}),
     "DriftReply": _object({"drift": _list(_ORDER)}),
+    "InboundReply": _object({}, {"taken": _COUNT, "status": _TEXT}),
     "OrdersRetriedReply": _object({"retried": _COUNT}),
     "PropagationReply": _object(
         {
