@@ -34,6 +34,8 @@ class Audit:
     owed: int
     withheld: int
     dead: int
+    orders: int
+    told: int
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {getattr(self, name)}" for name in self.__slots__)
@@ -43,6 +45,7 @@ def audit(here: Place, crowd: Crowd) -> Audit:
     """Drain, then compare what was told with what is stored and with what was sent."""
     here.resume()
     here.drain()
+    here.follow()
     with Asking(here.server) as asking:
         history = here.journal.history()
         events = acknowledged_events(history)
@@ -50,7 +53,9 @@ def audit(here: Place, crowd: Crowd) -> Audit:
         check_records(asking, crowd)
         check_subjects(asking, crowd, history)
         check_repeats(asking, crowd)
+        orders = asking.orders()
     here.collect()
+    check_orders(here, orders)
     assert here.server.stop() == 0
     verify(here.server)
     history = here.journal.history()  # with what was sent meanwhile
@@ -70,6 +75,8 @@ def audit(here: Place, crowd: Crowd) -> Audit:
         owed=len(must),
         withheld=states["withheld"],
         dead=states["dead"],
+        orders=len(orders),
+        told=len(here.told),
     )
 
 
@@ -107,6 +114,17 @@ class Asking:
         assert found["messageId"] == event
         return {delivery["destination"]: delivery for delivery in found["deliveries"]}
 
+    def orders(self) -> dict[str, dict[str, Any]]:
+        """Every order there is, by its id."""
+        found: dict[str, dict[str, Any]] = {}
+        more = ""
+        while True:
+            page = self.json(f"/v1/propagation/orders{more}")
+            found |= {order["orderId"]: order for order in page["orders"]}
+            if page["next"] is None:
+                return found
+            more = f"?cursor={page['next']}"
+
     def history(self, path: str) -> list[dict[str, Any]]:
         """All entries of a subject's history."""
         entries: list[dict[str, Any]] = []
@@ -123,6 +141,26 @@ def acknowledged_events(history: History) -> list[str]:
     """Message ids for which a client was told that they are durable."""
     answered = (one for one in history.operations if one.ok is not None)
     return [event.id for one in answered for event in one.events]
+
+
+def check_orders(here: Place, orders: dict[str, dict[str, Any]]) -> None:
+    """No order was lost, and for nobody did a later one start before an earlier one had ended."""
+    taken = {told.order for told in here.told if told.taken}
+    for order in orders.values():
+        if order["verb"] == "gate":
+            continue
+        assert order["state"] in ("terminal", "superseded"), order
+        if order["state"] == "terminal":
+            assert order["orderId"] in taken, f"said to be done, and never arrived: {order}"
+        elif order["supersededBy"] is not None:
+            assert order["supersededBy"] in orders, order
+    latest: dict[tuple[str, str], int] = {}
+    for told in here.told:
+        assert told.order in orders, f"told, and not on record: {told}"
+        for person in told.people:
+            before = latest.get((told.destination, person), -1)
+            assert before <= told.seq, f"out of order: {told} after {before}"
+            latest[told.destination, person] = told.seq
 
 
 def check_records(asking: Asking, crowd: Crowd) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from tests.crash.journal import Journal
 from tests.crash.people import NEEDS
@@ -24,6 +25,22 @@ def config(base: str) -> str:
     return text.replace(secret, f"{secret}timeout_s = {TIMEOUT_S}\n")
 
 
+class Told(NamedTuple):
+    """One attempt at an order, as the destination saw it. ``seq`` is the record's place."""
+
+    destination: str
+    order: str
+    seq: int
+    people: tuple[str, ...]
+    taken: bool
+
+
+def _told(destination: str, data: dict[str, Any], taken: bool) -> Told:
+    subject = data["subject"]
+    people = (*subject["anonymousIds"], *subject["userIds"])
+    return Told(destination, data["orderId"], data["seq"], people, taken)
+
+
 @dataclass(slots=True)
 class Place:
     """What runs. ``journal`` gets every send from the tap, and what clients write.
@@ -39,6 +56,7 @@ class Place:
     seen: int = 0
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     arrived: Counter[tuple[str, str]] = field(default_factory=Counter)
+    told: list[Told] = field(default_factory=list)
 
     def resume(self) -> None:
         """The destinations behave, and what waits is tried now."""
@@ -48,6 +66,18 @@ class Place:
     def drain(self, timeout_s: float = 60.0) -> None:
         """Wait until nothing waits for any destination any more."""
         wait_for(self._drained, timeout_s, what="the drain")
+
+    def follow(self, timeout_s: float = 60.0) -> None:
+        """Wait until no order is open any more."""
+        wait_for(self._followed, timeout_s, what="every order's end")
+
+    def _followed(self) -> bool:
+        listed = self.server.admin("GET", "/v1/propagation/status").json["destinations"]
+        if all(d["open"] == 0 for d in listed):
+            return True
+        self.vendors.mode("webhook", "ok")
+        assert self.server.admin("POST", "/v1/propagation/retry", {}).status == 200
+        return False
 
     def _drained(self) -> bool:
         listed = self.server.admin("GET", "/v1/destinations").json["destinations"]
@@ -63,6 +93,8 @@ class Place:
             self.seen = entry["n"]
             destination = entry["path"].rpartition("/")[2]
             taken = entry["status"] == 200 and entry["mode"] in ("ok", "slow")
+            if entry["body"] and entry["body"]["type"].startswith(("consent.w", "consent.g")):
+                self.told.append(_told(destination, entry["body"]["data"], taken))
             for event in entry["ids"]["messageIds"]:
                 self.requests[event, destination] += 1
                 self.arrived[event, destination] += taken

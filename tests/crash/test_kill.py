@@ -15,3 +15,5 @@ async def test_killed_again_and_again_every_promise_is_kept(tmp_path: Path) -> N
     assert found.acknowledged > 200
     assert found.owed > 100
     assert found.withheld > 50
+    assert found.orders > 100
+    assert found.told > 50

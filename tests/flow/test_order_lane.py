@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -180,6 +181,23 @@ def test_different_persons_go_side_by_side_and_one_in_order() -> None:
     assert lane.take(0, yes) == Turn()
     lane.settle(1)
     assert numbers(lane.take(0, yes)) == [2]
+
+
+def test_what_nobody_can_say_is_not_lost() -> None:
+    lane = lane_of(order(1, A), order(2, B), order(3, D), batch_max=3)
+    asked: list[int] = []
+
+    def unreadable(one: Order) -> bool:
+        asked.append(one.number)
+        if len(asked) > 1:
+            raise RuntimeError("the store cannot be read")
+        return True
+
+    for _ in range(2):
+        asked.clear()
+        with pytest.raises(RuntimeError):
+            lane.take(0, unreadable)
+    assert numbers(lane.take(0, yes)) == [1, 2, 3]
 
 
 def test_who_is_linked_is_one_person() -> None:

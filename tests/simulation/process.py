@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from consentry.clock import Clock
 from consentry.compose import Running, begin
@@ -16,9 +18,12 @@ from consentry.destinations.registry import Kind
 from consentry.flow.subjects import Subjects
 from consentry.flow.world import World
 from consentry.ports import StoreError
+from consentry.store.memory import MemoryStore
 from tests.simulation.destination import Hostile, Line
 from tests.simulation.policies import WORKSPACE, Options
 from tests.simulation.store import Disk
+
+_ORDERS: WeakKeyDictionary[MemoryStore, Iterator[int]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Process:
             self.clock,
             Policy(WORKSPACE),
             0,
-            new_id=lambda prefix: f"{prefix}_{chance.getrandbits(64):016x}",
+            new_id=lambda prefix: _new_id(prefix, chance, disk),
             new_salt=lambda: chance.randbytes(32),
         )
         self._kinds: dict[str, Any] = {
@@ -105,6 +110,13 @@ class Process:
             for task in sorted(left, key=_by_age):
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
+
+
+def _new_id(prefix: str, chance: random.Random, disk: Disk) -> str:
+    """By chance; an order's is its number on this disk, so that owing one moves no seed."""
+    if prefix == "ord":
+        return f"ord_{next(_ORDERS.setdefault(disk.kept, itertools.count()))}"
+    return f"{prefix}_{chance.getrandbits(64):016x}"
 
 
 def _by_age(task: asyncio.Task[Any]) -> tuple[int, str]:

@@ -179,32 +179,54 @@ class OrderLane:
     def take(self, now: Moment, holds: Holds) -> Turn:
         """What may start now. Those taken are on the wire; those left out are yet to be settled.
 
-        ``holds`` says whether an order still says what is so.
+        ``holds`` says whether an order still says what is so. What it raises propagates; then
+        nothing was taken.
         """
-        left = [one for number in sorted(self._look) if (one := self._needless(number, holds))]
-        self._look.clear()
+        left: list[Left] = []
         batch: list[Order] = []
-        unlike: list[tuple[Moment, int]] = []
+        passed: list[tuple[Moment, int]] = []
+        try:
+            for number in sorted(self._look):
+                if needless := self._needless(number, holds):
+                    left.append(needless)  # noqa: PERF401 - kept where the next one raises
+            self._look.clear()
+            self._fill(now, holds, batch, left, passed)
+        except BaseException:
+            for order in (*batch, *(one.order for one in left)):
+                self.again(order.number, order.next_at)
+            raise
+        finally:
+            for entry in passed:
+                heappush(self._due, entry)
+        return Turn(tuple(batch), tuple(left))
+
+    def _fill(
+        self,
+        now: Moment,
+        holds: Holds,
+        batch: list[Order],
+        left: list[Left],
+        passed: list[tuple[Moment, int]],
+    ) -> None:
+        """What is due, as long as it fits. ``passed`` is put back by the caller."""
         while now >= self._not_before and len(batch) < self._batch_max:
-            if not self._due or self._due[0][0] > now:
-                break
-            at, number = heappop(self._due)
-            if not self._is_true(at, number):
+            if not self._due or self._due[0][0] > now or len(passed) >= MOST_UNLIKE:
+                return
+            entry = heappop(self._due)
+            if not self._is_true(*entry):
                 continue
-            order = self._open[number]
-            needless = self._needless(number, holds)
+            order = self._open[entry[1]]
+            if batch and not _alike(batch[0], order):
+                passed.append(entry)
+                continue
+            passed.append(entry)  # for as long as nobody knows whether it holds
+            needless = self._needless(order.number, holds)
+            passed.pop()
             if needless is not None:
                 left.append(needless)
-            elif batch and not _alike(batch[0], order):
-                unlike.append((at, number))
             else:
                 self._fly(order)
                 batch.append(order)
-            if len(unlike) >= MOST_UNLIKE:
-                break
-        for entry in unlike:
-            heappush(self._due, entry)
-        return Turn(tuple(batch), tuple(left))
 
     def _is_true(self, at: Moment, number: int) -> bool:
         return self._due_at.get(number) == at and self._at_its_turn(number)
