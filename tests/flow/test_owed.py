@@ -17,6 +17,7 @@ from consentry.flow.owed import TAKES_NONE, UNKNOWN, UNPROVEN
 from consentry.flow.record_choice import answer_of, record_choice, suppress
 from consentry.flow.records import Origin, Said
 from consentry.flow.world import Tellable, World
+from consentry.ledger.entry import RecordType
 from consentry.orders import Order
 from tests.flow.stage import PUBLIC, SERVER, send, track, update, world
 
@@ -223,6 +224,15 @@ async def test_a_signal_is_a_no_to_what_it_covers() -> None:
     found = made.store.orders.find(DEVICE, "hook")
     assert [order.verb for order in found[:2]] == [Verb.SUPPRESS, Verb.GATE]
     assert found[0].order_id in body["orders"]
+
+
+async def test_an_import_tells_a_no_and_never_a_yes() -> None:
+    made = await asked()
+    now = made.clock.now()
+    for answers, told in (({"analytics": True}, []), ({"analytics": False}, ["gate", "suppress"])):
+        given = Said((ACCOUNT,), answer_of(answers, None), now, now)
+        body = (await record_choice(made, given, SERVER, type_=RecordType.IMPORT)).body
+        assert said(made.store.orders.of_record(body["recordId"]), "hook") == told
 
 
 async def test_whoever_told_us_is_told_nothing_back() -> None:

@@ -130,12 +130,19 @@ def _orders_of_one(world: World, before: Before, after: Standing, but: str | Non
             topics_denied=now.topics_denied(tellable, denied),
             topics_granted=now.topics_granted(tellable, was),
             word=_WORDS.get(record.type),
-            verbs=frozenset() if tellable.orders is None else frozenset(tellable.orders.verbs),
+            verbs=_verbs(record, tellable.orders),
             reached=told.reached_by(tellable.orders),
         )
         due = owed(change)
         made += [_order(world, record, name, one, told, tellable.orders, due) for one in due]
     return made
+
+
+def _verbs(record: Record, orders: Orders | None) -> frozenset[Verb]:
+    """What may be told. An import says what was agreed to elsewhere: it must not have people
+    signed up again, whom a system has dropped since."""
+    verbs = frozenset() if orders is None else frozenset(orders.verbs)
+    return verbs - {Verb.GRANT} if record.type is RecordType.IMPORT else verbs
 
 
 def _order(
