@@ -76,7 +76,7 @@ def schemathesis(
         env={**os.environ, "PYTHONPATH": str(ROOT), **hooks},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
