@@ -121,7 +121,8 @@ class Running:
         changed = {n: g for n, g in self._given.items() if g != wanted.get(n)}
         try:
             await self._dismiss(list(changed))
-            notices = Notices(config.notice, config.policy, config.tags)
+            reach = {one.name: one.reach for one in config.destinations}
+            notices = Notices(config.notice, config.policy, config.tags, reach=reach)
             await take_policy(self.world, config.policy, notices)
         except Exception:
             self._man(changed)

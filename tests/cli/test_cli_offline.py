@@ -148,6 +148,29 @@ def test_check_passes_with_warnings(tmp_path: Path) -> None:
     assert "admin-key-of-the-tests" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("css", "told"),
+    [
+        (":root { --consentry-accent: #0b5d3b }", None),
+        ("div > button:first-child { opacity: .15 }", "reaches into the notice"),
+        (None, "cannot be read"),
+    ],
+)
+def test_check_looks_at_the_theme_that_the_configuration_names(
+    tmp_path: Path, css: str | None, told: str | None
+) -> None:
+    file = tmp_path / "consentry.toml"
+    text = config_text(tmp_path / "consentry.db")
+    file.write_text(text + '\n[notice]\ntheme_css = "theme.css"\n')
+    if css is not None:
+        (tmp_path / "theme.css").write_text(css)
+
+    result = run("check", str(file))
+
+    assert result.exit_code == (0 if told is None else 1)
+    assert told is None or told in result.stdout
+
+
 def test_check_of_no_file_is_a_failed_check(tmp_path: Path) -> None:
     result = run("check", str(tmp_path / "missing.toml"))
     assert result.exit_code == 1

@@ -33,6 +33,7 @@ action.reject = "Nein, alles ablehnen"
 VALUES: dict[str, tuple[str, dict[str, Any]]] = {
     "nothing": ("", {}),
     "a version in quotes": ('version = "2026-11"', {"version": "2026-11"}),
+    "who asks": ('controller = "Acme GmbH, Wien"', {"controller": "Acme GmbH, Wien"}),
     "a path": ('privacy_url = "/privacy"', {"privacy_url": "/privacy"}),
     "a domain with its dot": (
         'cookie_domain = ".shop.example"',
@@ -153,6 +154,30 @@ DISHONEST = {
         "action.close",
         "reads like action.accept",
     ),
+    "accepting reads like a no": (
+        "en",
+        '"action.accept" = "Reject tracking"',
+        "action.accept",
+        "says no",
+    ),
+    "accepting says nothing": (
+        "de",
+        '"action.accept" = "Weiter"',
+        "action.accept",
+        "does not say yes",
+    ),
+    "a region's accepting": (
+        "fr-CA",
+        '"action.accept" = "Refuser le suivi"',
+        "action.accept",
+        "says no",
+    ),
+    "a no to be ashamed of": (
+        "en",
+        '"action.reject" = "No, I want a broken site"',
+        "action.reject",
+        "ashamed",
+    ),
     "a long story": (
         "en",
         f'"action.reject" = "No, {"really " * 6}not"',
@@ -173,6 +198,25 @@ DISHONEST = {
     ),
     "no such text": ("en", '"banner.titel" = "Hello"', "banner.titel", "no such text"),
 }
+
+
+@pytest.mark.parametrize(
+    ("language", "accept"),
+    [("en", "Yes, I agree"), ("de", "Ja, gern"), ("pl", "Zgadzam się"), ("fr-CA", "J’accepte")],
+)
+def test_a_plain_yes_is_taken(language: str, accept: str) -> None:
+    assert errors(f'{GOOD}[notice.texts.{language}]\n"action.accept" = "{accept}"\n') == ()
+
+
+def test_a_language_that_nobody_here_reads_is_said_to_be_unread() -> None:
+    words = '"action.accept" = "Godta alle"\n"action.reject" = "Avvis alle"\n'
+
+    found = read(f"{GOOD}[notice.texts.nb]\n{words}").warnings
+
+    assert [w.field for w in found if "not known here" in w.message] == [
+        'notice.texts.nb."action.accept"',
+        'notice.texts.nb."action.reject"',
+    ]
 
 
 @pytest.mark.parametrize("name", WRONG)

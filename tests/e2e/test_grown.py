@@ -123,6 +123,21 @@ def test_whatever_names_the_old_notice_is_enough(
     assert record["evidence"].get("outgrown") == outgrown
 
 
+def test_another_recipient_under_an_old_name_is_a_new_one(acme: Server) -> None:
+    old = fresh("old")
+    hook = ADS.format("crm").replace("console", "webhook")
+    hook += 'url = "http://{}:9/"\nsecret = "env:HOOK_SECRET"\n'
+    edited(acme, hook.format("127.0.0.1"))
+    page_says(acme, old, shown(acme))
+    version = policy(acme)["notice"]["version"]
+
+    acme.config.write_text(acme.config.read_text().replace("http://127.0.0.1:9", "http://[::1]:9"))
+    wait_for(lambda: policy(acme)["notice"]["version"] != version, what="the configuration")
+
+    assert why(acme, old, "crm") == ("withhold", "stale")
+    assert policy(acme)["notice"]["changed"] == ["advertising"]
+
+
 def test_a_no_to_an_old_notice_counts(acme: Server) -> None:
     device, before = fresh("tab"), shown(acme)
     grow(acme)

@@ -24,11 +24,12 @@ POLICY = Policy(
     categories=(Category("login", essential=True), Category("analytics"), Category("advertising")),
     mappings=(Mapping("warehouse", "webhook", ("analytics",)),),
 )
-PIXEL = Tag("pixel", ("advertising",))
+PIXEL = Tag("pixel", ("advertising",), ("ads.example",))
+REACH = {"warehouse": "hooks.example"}
 
 
 def asked(policy: Policy = POLICY, notice: Notice = NOTICE, *tags: Tag) -> Told:
-    return told_by(notice, policy, tags or (PIXEL,), {})
+    return told_by(notice, policy, tags or (PIXEL,), {}, REACH)
 
 
 def category(which: str, /, **changed: Any) -> Policy:
@@ -64,6 +65,20 @@ CHANGES: dict[str, tuple[Told, tuple[str, ...] | None]] = {
         ("analytics", "advertising"),
     ),
     "another tag": (asked(POLICY, NOTICE, PIXEL, Tag("heat", ("analytics",))), ("analytics",)),
+    "another kind under the same name": (
+        asked(mapped(replace(WAREHOUSE, kind="ga4"))),
+        ("analytics",),
+    ),
+    "another host under the same name": (
+        told_by(NOTICE, POLICY, (PIXEL,), {}, {"warehouse": "other.example"}),
+        ("analytics",),
+    ),
+    "another host of a tag": (
+        asked(POLICY, NOTICE, replace(PIXEL, hosts=("ads.example", "more.example"))),
+        ("advertising",),
+    ),
+    "a host of a tag less": (asked(POLICY, NOTICE, replace(PIXEL, hosts=())), None),
+    "hosts that nobody has noted": (told_by(NOTICE, POLICY, (PIXEL,), {}), None),
     "a raised version": (asked(notice=Notice(version="2")), ()),
     "another notice": (asked(notice=Notice(id="other")), ()),
     "a raised version and a new category": (
@@ -210,7 +225,7 @@ def test_the_same_again_changes_nothing(told: list[Told]) -> None:
 
 
 def test_what_is_told_is_kept_with_the_record_and_read_again() -> None:
-    told = told_by(NOTICE, POLICY, [PIXEL], {"en": "ab"})
+    told = told_by(NOTICE, POLICY, [PIXEL], {"en": "ab"}, REACH)
     evidence = msgspec.json.decode(msgspec.json.encode({"notice": msgspec.to_builtins(told)}))
 
     assert read_told(evidence) == told
@@ -230,8 +245,13 @@ def test_the_hash_is_of_all_that_is_shown_and_of_nothing_else() -> None:
         render(NOTICE, mapped(), [PIXEL], "de"),
         render(NOTICE, POLICY, [], "de"),
         render(Notice(layout=Layout.MODAL), POLICY, [PIXEL], "de"),
+        render(NOTICE, POLICY, [replace(PIXEL, hosts=("other.example",))], "de"),
+        render(Notice(privacy_url="/privacy"), POLICY, [PIXEL], "de"),
+        render(Notice(controller="Acme GmbH, Wien"), POLICY, [PIXEL], "de"),
+        render(NOTICE, replace(POLICY, workspace="another shop"), [PIXEL], "de"),
     ]
-    assert len({one.digest for one in [shown, *others]}) == 7
+    assert len({one.digest for one in [shown, *others]}) == len(others) + 1
+    assert '"controller":"shop"' in shown.canonical
 
 
 def test_a_category_is_named_in_the_language_of_who_is_asked() -> None:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consentry.notice import honesty, languages, negotiate, ranges, texts_in
+from consentry.core.policy import Category
+from consentry.notice import (
+    category_name,
+    honesty,
+    languages,
+    negotiate,
+    ranges,
+    texts_in,
+    topic_name,
+)
 from consentry.notice.languages import direction
 from consentry.notice.values import Notice
 
@@ -79,6 +88,38 @@ def test_own_words_come_first_and_a_language_may_be_added() -> None:
     assert texts_in("da", own)["action.reject"] == "Afvis alle"
     assert texts_in("da", own)["action.accept"] == "Accept all"
     assert "da" in languages(own)
+
+
+def test_a_region_says_what_is_its_own_and_its_language_the_rest() -> None:
+    own = {
+        "de": {"banner.title": "Dürfen wir?", "category.analytics.name": "Zählung"},
+        "de-AT": {"action.reject": "Alles ablehnen", "topic.news.name": "Neuigkeiten"},
+        "zh-Hant-TW": {"action.reject": "全部拒絕"},
+    }
+    notice = Notice(texts=own)
+    texts = texts_in("de-AT", own)
+
+    assert texts["action.reject"] == "Alles ablehnen"
+    assert texts["banner.title"] == "Dürfen wir?"
+    assert texts["action.accept"] == "Alle annehmen"
+    assert texts["language"] == "Deutsch"
+    assert category_name(notice, Category("analytics", "Statistics"), "de-AT") == "Zählung"
+    assert category_name(notice, Category("functional"), "de-AT") == "Funktional"
+    assert topic_name(notice, "news", "News", "de-AT") == "Neuigkeiten"
+    assert topic_name(notice, "news", "News", "de") == "News"
+    assert texts_in("zh-Hant-TW", own)["action.accept"] == "Accept all"
+    assert list(honesty.flaws(Notice(texts={"de-AT": {"banner.title": "Na?"}}), ())) == []
+    assert [f.key for f in honesty.flaws(Notice(texts={"zh": {"banner.title": "?"}}), ())] == [
+        ("texts", "zh", "action.reject")
+    ]
+
+
+def test_names_of_the_file_are_in_the_language_of_the_file_and_its_regions() -> None:
+    named = Category("analytics", "Auswertung")
+    notice = Notice(language="de", texts={"de-AT": {"action.reject": "Alles ablehnen"}})
+
+    assert category_name(notice, named, "de-AT") == "Auswertung"
+    assert category_name(notice, named, "fr") == "Statistiques"
 
 
 def test_arabic_runs_from_right_to_left() -> None:

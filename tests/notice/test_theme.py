@@ -22,6 +22,8 @@ GOOD = {
     "in words": "html { --consentry-background: white; --consentry-text: black }",
     "as light": ":root { --consentry-accent: hsl(150 80% 20%) }",
     "the rest of the site": "body { color: #999; background: #aaa } .ad { display: none }",
+    "what no element of the notice is": "table td, header.top, main > .x, #nav li.on, body.dark { color: #999 }",
+    "with a dark page": ":root[data-theme=dark], html.dark { --consentry-accent: #0b5d3b }",
     "a colour scheme": "@media (prefers-contrast: more) { :root { --consentry-text: #000 } }",
     "places": ":root { --consentry-reopen-inline: auto 1em; --consentry-layer: 5 }",
 }
@@ -40,6 +42,22 @@ BAD = {
     "another property": (":root{--consentry-text:var(--brand)}", 1, P + "text", "cannot be compared"),
     "no colour": (":root{--consentry-text:plain}", 1, P + "text", "cannot be compared"),
     "a smaller refusal": ("[data-consentry=reject] { font-size: 8px }", 1, "[data-consentry=reject]", "reaches into"),
+    "by where it stands": (
+        "section[aria-labelledby] div > button:first-child { opacity: .15 }", 1,
+        "section[aria-labelledby] div > button:first-child", "reaches into",
+    ),
+    "by the form it is in": (
+        "dialog form button:first-of-type{display:none}", 1, "dialog form button:first-of-type", "reaches into",
+    ),
+    "in a list of others": (".x, .y > button { opacity: 0 }", 1, ".x, .y > button", "reaches into"),
+    "everything": ("* { font-size: 6px }", 1, "*", "reaches into"),
+    "whatever is no link": (":not(a) { opacity: 0 }", 1, ":not(a)", "reaches into"),
+    "by what it has": ("[type=button] { opacity: 0 }", 1, "[type=button]", "reaches into"),
+    "one of several": (":is(.x, button) { opacity: 0 }", 1, ":is(.x, button)", "reaches into"),
+    "a property for one button": (
+        "p ~ button { --consentry-accent: #0b5d3b }", 1, "p ~ button", "reaches into",
+    ),
+    "nested by where it stands": (".x { & > button { opacity: 0 } }", 1, "& > button", "reaches into"),
     "nested": (".x{[data-consentry=reject]{opacity:0}}", 1, "[data-consentry=reject]", "reaches into"),
     "hidden": ("@media all{#consentry{display:none}}", 1, "#consentry", "reaches into"),
     "imported": ('@import "other.css";', 1, "@import", "not looked at"),

@@ -39,6 +39,8 @@ def command(file: str, at: Any, theme: str | None, as_json: bool) -> None:
     try:
         config = load_config(file)
         warnings = (*config.warnings, *_past_review(config, day(at)))
+        if theme is None and config.notice.theme_css is not None:
+            theme = str(Path(file).parent / config.notice.theme_css)
     except ConfigError as error:
         errors, warnings = error.problems, error.warnings
     if theme is not None:
@@ -85,6 +87,9 @@ def _flaws_of(theme: str) -> Iterator[Problem]:
 
     try:
         css = Path(theme).read_text("utf-8")
+    except OSError as error:
+        yield Problem("error", f"cannot be read: {error.strerror}", theme, None)
+        return
     except UnicodeDecodeError:
         yield Problem("error", "is not UTF-8: save it as UTF-8", theme, None)
         return

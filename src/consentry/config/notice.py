@@ -32,7 +32,9 @@ def read_notice(table: Table, categories: Sequence[Category], topics: Sequence[T
         language=_language(table, usual.language),
         layout=table.choice("layout", Layout, usual.layout),
         theme=table.choice("theme", Theme, usual.theme),
+        theme_css=table.text("theme_css"),
         privacy_url=_url(table),
+        controller=_controller(table),
         ask_again_days=table.number("ask_again_days", MOST_DAYS) or ASK_AGAIN_DAYS,
         grant_days=table.number("grant_days", MOST_DAYS),
         refusal_days=table.number("refusal_days", MOST_DAYS),
@@ -44,6 +46,8 @@ def read_notice(table: Table, categories: Sequence[Category], topics: Sequence[T
     table.finish()
     for flaw in honesty.flaws(notice, _names(categories, topics)):
         table.reading.notes.error((*table.path, *flaw.key), flaw.message)
+    for doubt in honesty.unread(notice):
+        table.reading.notes.warning((*table.path, *doubt.key), doubt.message)
     _refuse_the_essential_that_is_not(table, categories)
     _warn_of_the_unexplained(table, notice, categories)
     return notice
@@ -104,6 +108,14 @@ def _url(table: Table) -> str | None:
     except TargetRefused as refused:
         table.error("privacy_url", f"{refused}: write https://shop.example/privacy or /privacy")
         return None
+
+
+def _controller(table: Table) -> str:
+    name = table.text("controller") or ""
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        table.error("controller", f"must be one line of at most {LONGEST_NAME} characters")
+        return ""
+    return name
 
 
 def _domain(table: Table) -> str | None:

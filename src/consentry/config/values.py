@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -75,6 +76,15 @@ class DestinationConfig:
     concurrency: int = 8
     rate_limit: float | None = None
     topics: tuple[str, ...] = ()
+
+    @property
+    def reach(self) -> str:
+        """The host that it sends to, where an option that is no secret says it; else empty."""
+        for name in ("url", "base_url"):
+            url = getattr(self.options, name, None)
+            if isinstance(url, str):
+                return urlsplit(url).hostname or ""
+        return ""
 
     @property
     def backoff(self) -> Backoff:

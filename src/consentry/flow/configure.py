@@ -17,7 +17,7 @@ from consentry.flow.world import World
 from consentry.ledger.entry import LedgerRecord, Record
 from consentry.notice import Notice, as_told, history_of, told_by
 from consentry.notice.edition import History, Told, read_told
-from consentry.notice.values import Tagged
+from consentry.notice.values import PageTag
 from consentry.ports import Commit
 
 
@@ -98,7 +98,7 @@ def told_in(store: ReadsRecords, policy: Policy) -> list[tuple[Moment, Told]]:
 
 
 def history_in(
-    store: ReadsRecords, policy: Policy, notice: Notice, tags: Sequence[Tagged], now: Moment
+    store: ReadsRecords, policy: Policy, notice: Notice, tags: Sequence[PageTag], now: Moment
 ) -> History:
     """What a server with this store has told people, for who decides without one.
 

@@ -46,6 +46,7 @@ class Notices:
         policy: Policy,
         tags: Sequence[PageTag] = (),
         history: History | None = None,
+        reach: Mapping[str, str] | None = None,
     ) -> None:
         self.notice = notice
         self.policy = policy
@@ -53,13 +54,14 @@ class Notices:
         self.languages = languages(notice.texts) or (notice.language,)
         self.rendered = {tag: render(notice, policy, tags, tag) for tag in self.languages}
         texts = {tag: one.digest for tag, one in self.rendered.items()}
-        self.told = told_by(notice, policy, tags, texts)
+        self.reach = reach
+        self.told = told_by(notice, policy, tags, texts, reach)
         self.history = history or History()
         self._by_digest = {one.digest: one for one in self.rendered.values()}
 
     def after(self, history: History) -> Notices:
         """The same notice, after what was told before it and with it."""
-        return Notices(self.notice, self.policy, self.tags, history)
+        return Notices(self.notice, self.policy, self.tags, history, self.reach)
 
     def unarchived(self, store: Store) -> tuple[tuple[str, str], ...]:
         """Hash and text of what was never archived."""

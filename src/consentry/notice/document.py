@@ -14,7 +14,7 @@ from consentry.core.moment import DAY, format_rfc3339
 from consentry.core.policy import Category, Policy, Regime, strictest
 from consentry.jurisdictions import Place, Rule, regimes_of
 from consentry.notice.edition import Edition
-from consentry.notice.rendered import Rendered, ShownCategory
+from consentry.notice.rendered import Rendered, ShownCategory, controller_of
 from consentry.notice.values import Notice, PageTag
 
 NEVER_AGAIN_DAYS = 36_500
@@ -58,6 +58,7 @@ def document(
             "layout": notice.layout,
             "theme": notice.theme,
             "privacyUrl": notice.privacy_url,
+            "controller": controller_of(notice, policy),
             "changed": list(edition.changed),
         },
         "language": shown.language,

@@ -21,18 +21,26 @@ import msgspec
 from consentry.core.moment import SECOND, Moment
 from consentry.core.policy import Category, Policy
 from consentry.notice.rendered import destinations_of
-from consentry.notice.values import Notice, Tagged
+from consentry.notice.values import Notice, PageTag
 
 
 class Meaning(msgspec.Struct, frozen=True):
-    """What a yes to one category covers: a purpose, and who acts on it."""
+    """What a yes to one category covers: a purpose, and who acts on it.
+
+    ``via`` are the kinds and hosts behind those names; None where nobody has noted them. Another
+    vendor under an old name is somebody else.
+    """
 
     purpose: str
     covers: tuple[str, ...] = ()
+    via: tuple[str, ...] | None = None
 
     def grew_from(self, before: Meaning) -> bool:
         """Whether somebody who said yes before was not told of all this."""
-        return self.purpose != before.purpose or not set(self.covers) <= set(before.covers)
+        if self.purpose != before.purpose or not set(self.covers) <= set(before.covers):
+            return True
+        known = self.via is not None and before.via is not None
+        return known and not set(self.via or ()) <= set(before.via or ())
 
 
 class Shown(NamedTuple):
@@ -57,19 +65,44 @@ class Told(msgspec.Struct, frozen=True, rename="camel"):
     texts: dict[str, str] = {}
 
 
-def told_by(notice: Notice, policy: Policy, tags: Sequence[Tagged], texts: dict[str, str]) -> Told:
-    """What this configuration tells people."""
+def told_by(
+    notice: Notice,
+    policy: Policy,
+    tags: Sequence[PageTag],
+    texts: dict[str, str],
+    reach: Mapping[str, str] | None = None,
+) -> Told:
+    """What this configuration tells people.
+
+    ``reach`` are the hosts that destinations send to, by name; None where they are not known.
+    """
     meanings = {
-        category.id: Meaning(category.is_for or category.id, _covers(policy, tags, category.id))
+        category.id: Meaning(
+            category.is_for or category.id,
+            _covers(policy, tags, category.id),
+            None if reach is None else _via(policy, tags, category.id, reach),
+        )
         for category in policy.categories
         if category.enabled and not category.essential
     }
     return Told(notice.id, notice.version, meanings, texts)
 
 
-def _covers(policy: Policy, tags: Sequence[Tagged], category: str) -> tuple[str, ...]:
+def _covers(policy: Policy, tags: Sequence[PageTag], category: str) -> tuple[str, ...]:
     destinations = [f"destination:{name}" for name in destinations_of(policy, category)]
     return (*destinations, *(f"tag:{tag.name}" for tag in tags if category in tag.categories))
+
+
+def _via(
+    policy: Policy, tags: Sequence[PageTag], category: str, reach: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Who is behind the names: the kind and the host of a destination, the hosts of a tag."""
+    names = destinations_of(policy, category)
+    found = [f"destination:{n}:{policy.mapping[n].kind}:{reach.get(n, '')}" for n in names]
+    hosts = [
+        f"tag:{tag.name}:{host}" for tag in tags if category in tag.categories for host in tag.hosts
+    ]
+    return (*found, *hosts)
 
 
 def read_told(evidence: dict[str, Any]) -> Told | None:

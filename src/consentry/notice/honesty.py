@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from consentry.core.policy import Purpose, Regime
 from consentry.jurisdictions import rows
-from consentry.notice.languages import FALLBACK, Texts, shipped, texts_in
+from consentry.notice.languages import FALLBACK, Texts, shipped, texts_in, widest_first
 from consentry.notice.values import ASK_AGAIN_DAYS, Notice
 
 REJECT, ACCEPT = "action.reject", "action.accept"
@@ -38,6 +38,35 @@ _NO: dict[str, tuple[str, ...]] = {
     "pt": ("rejeit", "recus", "negar", "não"),
     "sv": ("avvis", "avböj", "neka", "nej", "inte"),
 }
+# Parts of words that say yes.
+_YES: dict[str, tuple[str, ...]] = {
+    "ar": ("قبول", "أقبل", "اقبل", "قبل", "موافق", "أوافق", "اسمح", "السماح", "نعم"),
+    "de": ("annehm", "akzept", "zustimm", "stimme", "einverstanden", "erlaub", "zulass", "ja"),
+    "el": ("αποδοχ", "αποδέχ", "συμφων", "επιτρ", "ναι"),
+    "en": ("accept", "agree", "allow", "consent", "enable", "yes", "ok"),
+    "es": ("acept", "acuerdo", "permit", "autoriz", "consient", "sí"),
+    "fr": ("accept", "autoris", "d'accord", "d’accord", "consen", "oui", "ok"),
+    "it": ("accett", "acconsent", "consent", "d'accordo", "autorizz", "permett", "sì", "ok"),
+    "nl": ("accept", "akkoord", "toesta", "toestem", "goedkeur", "ja"),
+    "pl": ("akcept", "zgadz", "zgoda", "wyraż", "zezw", "pozw", "tak"),
+    "pt": ("aceit", "concord", "permit", "autoriz", "consint", "sim"),
+    "sv": ("godkän", "accept", "tillåt", "samtyck", "ja"),
+}
+# Parts of words that make a no ashamed of itself (EDPB Guidelines 03/2022, emotional steering).
+_SHAMING: dict[str, tuple[str, ...]] = {
+    "ar": ("معطل", "أسوأ", "ممل", "أخسر", "سيئ"),
+    "de": ("kaputt", "schlecht", "langweil", "verzicht", "riskier", "unsicher", "egal", "dumm"),
+    "el": ("χαλασμ", "χειρότερ", "βαρετ", "χάσω", "ρισκάρ"),
+    "en": ("broken", "worse", "boring", "unsafe", "stupid", "bad", "hate", "lose", "miss", "risk",
+           "don't care", "don’t care", "do not care"),
+    "es": ("roto", "peor", "aburrid", "perder", "riesgo", "mala", "no me importa"),
+    "fr": ("cassé", "mauvais", "ennuyeu", "perdre", "risque", "dégradé", "m'en fiche"),
+    "it": ("rotto", "peggior", "noios", "perdere", "rischi", "non mi importa"),
+    "nl": ("kapot", "slecht", "saai", "verlies", "verliez", "risico", "niet schelen"),
+    "pl": ("zepsut", "gorsz", "nudn", "strac", "ryzyk", "nie obchodzi"),
+    "pt": ("quebrad", "estragad", "pior", "chato", "perder", "risco", "não me importo"),
+    "sv": ("trasig", "sämre", "tråkig", "förlora", "risk", "bryr mig inte"),
+}  # fmt: skip
 NEVER_ESSENTIAL = frozenset({Purpose.ADVERTISING, Purpose.SALE_OR_SHARE})
 """What no site needs in order to work (CJEU C-252/21, 4 July 2023)."""
 
@@ -87,13 +116,16 @@ def _flaws_of(
             yield key, "there is no such text: the keys are those of sdk/js/lang/en.json"
         else:
             yield from ((key, message) for message in _lost(key, text))
-    if language not in shipped() and REJECT not in own:
+    spoken = any(t in shipped() or REJECT in texts.get(t, {}) for t in widest_first(language))
+    if not spoken:
         yield REJECT, "missing: a language of your own needs its word for refusing"
     for key in _LABELS:
         if key in own:
             yield from ((key, message) for message in _label(key, every))
     if REJECT in own:
         yield from ((REJECT, message) for message in _refusal(own[REJECT], language))
+    if ACCEPT in own and own[ACCEPT].strip().casefold() != every.get(REJECT, "").strip().casefold():
+        yield from ((ACCEPT, message) for message in _acceptance(own[ACCEPT], language))
 
 
 def _lost(key: str, text: str) -> Iterator[str]:
@@ -128,6 +160,33 @@ def _refusal(text: str, language: str) -> Iterator[str]:
         yield f'does not say no: write it as plainly as "{_example(spoken)}"'
     if any(vague in said for vague in _VAGUE.get(spoken, ())):
         yield f'leaves open what is refused: write "{_example(spoken)}"'
+    if any(_says(said, word) for word in _SHAMING.get(spoken, ())):
+        yield f'makes people ashamed of saying no: write "{_example(spoken)}"'
+
+
+def _acceptance(text: str, language: str) -> Iterator[str]:
+    """A yes must say yes, and must not say no: else who means to refuse presses it."""
+    said = text.casefold()
+    spoken = language.partition("-")[0].lower()
+    example = texts_in(spoken, {}).get(ACCEPT, "Accept all")
+    if spoken not in _YES:
+        return
+    if any(_says(said, word) for word in _NO[spoken]):
+        yield f'says no: write it as plainly as "{example}"'
+    elif not any(_says(said, word) for word in _YES[spoken]):
+        yield f'does not say yes: write it as plainly as "{example}"'
+
+
+def unread(notice: Notice) -> Iterator[Flaw]:
+    """Words of buttons in languages of which nobody here knows how a no sounds."""
+    for language, own in notice.texts.items():
+        if language.partition("-")[0].lower() not in _NO:
+            for key in (ACCEPT, REJECT):
+                if key in own:
+                    message = (
+                        "is in a language whose words are not known here: let somebody read it"
+                    )
+                    yield Flaw(("texts", language, key), message)
 
 
 def _says(said: str, word: str) -> bool:

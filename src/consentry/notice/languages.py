@@ -36,11 +36,22 @@ def languages(own: Mapping[str, Texts]) -> tuple[str, ...]:
 
 
 def texts_in(language: str, own: Mapping[str, Texts]) -> Texts:
-    """Every text in one language: the workspace's own, else as shipped, else in English."""
+    """Every text in one language: the workspace's own, else as shipped, else in English.
+
+    What a language of a region does not say, the wider one says: ``de`` before ``de-AT``.
+    """
     basis = shipped()
-    return MappingProxyType(
-        {**basis.get(FALLBACK, {}), **basis.get(language, {}), **own.get(language, {})}
-    )
+    found = dict(basis.get(FALLBACK, {}))
+    for tag in widest_first(language):
+        found.update(basis.get(tag, {}))
+        found.update(own.get(tag, {}))
+    return MappingProxyType(found)
+
+
+def widest_first(language: str) -> list[str]:
+    """A tag with those that it is a part of: ``zh``, ``zh-Hant``, ``zh-Hant-TW``."""
+    parts = language.split("-")
+    return ["-".join(parts[: n + 1]) for n in range(len(parts))]
 
 
 def direction(texts: Texts) -> str:

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 import msgspec
 
 from consentry.core.policy import Category, Policy
-from consentry.notice.languages import Texts, direction, shipped, texts_in
-from consentry.notice.values import Notice, Tagged
+from consentry.notice.languages import Texts, direction, shipped, texts_in, widest_first
+from consentry.notice.values import Notice, PageTag
 
 # What the banner, the preference centre, placeholders and forms show. Pages and mail have more.
 IN_THE_PAGE = ("action.", "banner.", "gpc.", "centre.", "category.", "placeholder.", "form.")
@@ -59,7 +59,7 @@ class Rendered:
     digest: str
 
 
-def render(notice: Notice, policy: Policy, tags: Sequence[Tagged], language: str) -> Rendered:
+def render(notice: Notice, policy: Policy, tags: Sequence[PageTag], language: str) -> Rendered:
     """The notice in one language that there is (``languages.languages``)."""
     every = texts_in(language, notice.texts)
     here = IN_THE_PAGE + OF_TOPICS if policy.topics else IN_THE_PAGE
@@ -85,14 +85,22 @@ def render(notice: Notice, policy: Policy, tags: Sequence[Tagged], language: str
         "notice": notice.id,
         "language": language,
         "layout": notice.layout,
+        "controller": controller_of(notice, policy),
+        "privacyUrl": notice.privacy_url,
         "texts": texts,
         "categories": [asdict(one) for one in shown],
+        "hosts": {tag.name: tag.hosts for tag in tags if tag.categories},
     }
     if topics:
         archived["topics"] = [asdict(one) for one in topics]
     canonical = msgspec.json.encode(archived, order="sorted").decode()
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     return Rendered(language, direction(every), texts, shown, topics, canonical, digest)
+
+
+def controller_of(notice: Notice, policy: Policy) -> str:
+    """Who asks: as stated, else the name of the workspace."""
+    return notice.controller or policy.workspace
 
 
 def destinations_of(policy: Policy, category: str) -> tuple[str, ...]:
@@ -117,16 +125,23 @@ def category_description(notice: Notice, category: Category, language: str) -> s
 
 def _worded(notice: Notice, category: str, part: str, stated: str, language: str) -> str:
     key = f"category.{category}.{part}"
-    own = notice.texts.get(language, {}).get(key)
-    if own is not None:
+    tags = widest_first(language)
+    own = _narrowest(notice.texts, tags, key)
+    if own:
         return own
-    ours = shipped().get(language, {}).get(key, "")
-    return (stated or ours) if language == notice.language else (ours or stated)
+    ours = _narrowest(shipped(), tags, key)
+    return (stated or ours) if notice.language in tags else (ours or stated)
+
+
+def _narrowest(texts: Mapping[str, Texts], tags: Sequence[str], key: str) -> str:
+    """What the narrowest of these languages says; empty where none does."""
+    return next((text for tag in reversed(tags) if (text := texts.get(tag, {}).get(key))), "")
 
 
 def topic_name(notice: Notice, topic_id: str, name: str, language: str) -> str:
     """A topic's name in one language: the workspace's own word, else the configured name."""
-    return notice.texts.get(language, {}).get(f"topic.{topic_id}.name") or name or topic_id
+    own = _narrowest(notice.texts, widest_first(language), f"topic.{topic_id}.name")
+    return own or name or topic_id
 
 
 def texts_of(notice: Notice, language: str) -> Texts:

@@ -98,11 +98,59 @@ def _properties(
                 yield rule.name.removeprefix(PREFIX), _Value(rule.source_line, value, always)
         else:
             selector = tinycss2.serialize(rule.prelude).strip()
-            if "consentry" in selector.lower():
+            if "consentry" in selector.lower() or _may_reach(rule.prelude):
                 message = "reaches into the notice: set the properties on :root and nothing else"
                 found.append(ThemeFlaw(rule.source_line, selector, message))
             inner = _inside(rule)
             yield from _properties(inner, found, always and selector in _EVERYWHERE)
+
+
+# Every class and id of the notice begins with its name, so another one names none of its elements.
+_ELEMENTS = frozenset(
+    [
+        *("a", "button", "details", "dialog", "div", "fieldset", "form", "h1", "h2", "h3"),
+        *("iframe", "input", "label", "legend", "li", "nav", "ol", "p", "path", "section"),
+        *("small", "span", "strong", "summary", "svg", "ul"),
+    ]
+)
+
+
+def _may_reach(prelude: Sequence[Any]) -> bool:
+    """Whether an element of the notice may be what a selector is about, wherever it stands.
+
+    Only its last part counts: what stands before it may be anywhere around the notice.
+    """
+    last: list[Any] = []
+    parts: list[list[Any]] = []
+    for token in prelude:
+        if token.type == "literal" and token.value == ",":
+            parts.append(last)
+            last = []
+        elif token.type == "whitespace" or (token.type == "literal" and token.value in ">+~|"):
+            last = last and [*last, None]  # what follows begins a part of its own
+        else:
+            if last and last[-1] is None:
+                last = []
+            last.append(token)
+    parts.append(last)
+    return any(_names_ours([t for t in part if t is not None]) for part in parts)
+
+
+def _names_ours(compound: Sequence[Any]) -> bool:
+    """Whether one part of a selector, without combinators, fits an element of the notice."""
+    before = [None, *compound]
+    for token, behind in zip(compound, before, strict=False):
+        dotted = behind is not None and behind.type == "literal" and behind.value == "."
+        if token.type == "hash" or (token.type == "ident" and dotted):
+            return False
+    first = compound[0] if compound else None
+    if first is None:
+        return False
+    if first.type == "ident":
+        return str(first.lower_value) in _ELEMENTS
+    if first.type == "literal" and first.value == ":" and len(compound) > 1:
+        return compound[1].type != "ident" or str(compound[1].lower_value) != "root"
+    return True
 
 
 def _inside(rule: Any) -> Sequence[Any]:

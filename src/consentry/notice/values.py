@@ -39,7 +39,8 @@ class Notice:
     configuration are written in, and the one for whom no other fits. ``texts`` are the workspace's
     own, by language and key. Days: ``ask_again_days`` until a refusal is asked about again,
     ``grant_days`` and ``refusal_days`` for which an answer counts, None for no limit, and
-    ``cookie_days`` for which the browser keeps it. ``cookie_domain`` begins with a dot.
+    ``cookie_days`` for which the browser keeps it. ``cookie_domain`` begins with a dot. ``theme_css`` is a style
+    sheet of the site, which ``consentry check`` looks at. ``controller`` is who asks, where that is not the workspace by its name.
     """
 
     id: str = "default"
@@ -47,7 +48,9 @@ class Notice:
     language: str = "en"
     layout: Layout = Layout.BAR
     theme: Theme = Theme.AUTO
+    theme_css: str | None = None
     privacy_url: str | None = None
+    controller: str = ""
     ask_again_days: float = ASK_AGAIN_DAYS
     grant_days: float | None = None
     refusal_days: float | None = None

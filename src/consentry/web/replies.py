@@ -215,6 +215,7 @@ _NOTICE = _object(
         "layout": {"enum": ["bar", "box", "modal"]},
         "theme": {"enum": ["auto", "light", "dark"]},
         "privacyUrl": _MAYBE,
+        "controller": _TEXT,
         "changed": _list(_TEXT),
     }
 )
