@@ -47,26 +47,13 @@ class OrderMeters:
             ["destination", "after"],
             registry=registry,
         )
-        self.open = Gauge(
-            "consentry_orders_open", "Open orders", ["destination"], registry=registry
-        )
-        self.overdue = Gauge(
-            "consentry_orders_overdue",
-            "Orders open for more than 15 minutes",
-            ["destination"],
-            registry=registry,
-        )
-        self.oldest = Gauge(
-            "consentry_order_age_seconds",
-            "Age of the oldest open order",
-            ["destination"],
-            registry=registry,
-        )
-        self.drift = Gauge(
-            "consentry_orders_drift",
+        self.open = _gauge(registry, "orders_open", "Open orders")
+        self.overdue = _gauge(registry, "orders_overdue", "Orders open for more than 15 minutes")
+        self.oldest = _gauge(registry, "order_age_seconds", "Age of the oldest open order")
+        self.drift = _gauge(
+            registry,
+            "orders_drift",
             "Orders whose destination holds something else than it was told",
-            ["destination"],
-            registry=registry,
         )
 
     def count(self, ended: Ended) -> None:
@@ -86,3 +73,7 @@ class OrderMeters:
         if order.terminal_at is not None:
             took = order.terminal_at - order.acknowledged_at
             self.whole.labels(name).observe(took / _ONE_SECOND)
+
+
+def _gauge(registry: CollectorRegistry, name: str, text: str) -> Gauge:
+    return Gauge(f"consentry_{name}", text, ["destination"], registry=registry)
