@@ -42,7 +42,8 @@ class Asked:
 class Site:
     """``pages`` and ``scripts`` by ``host/path``. ``server`` is ok, dead or slow.
 
-    ``policy`` None: the server's own. ``added`` are headers for the server, as a CDN adds them. ``missing`` are paths that fail. ``replies`` are other answers of the server, by path.
+    ``policy`` None: the server's own. ``added`` are headers for the server, as a CDN adds them. ``missing`` are paths that fail, ``stalled`` those
+    that are never answered; ``between``: what stands before the server answers with this status. ``replies`` are other answers of the server, by path.
     """
 
     port: int
@@ -54,6 +55,8 @@ class Site:
     headers: dict[str, str] = field(default_factory=dict)
     added: dict[str, str] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
+    stalled: set[str] = field(default_factory=set)
+    between: dict[str, int] = field(default_factory=dict)
     server: str = "ok"
     asked: list[Asked] = field(default_factory=list)
 
@@ -64,6 +67,8 @@ class Site:
         self.headers.clear()
         self.added.clear()
         self.missing.clear()
+        self.stalled.clear()
+        self.between.clear()
         self.asked.clear()
         self.server, self.policy = "ok", None
 
@@ -99,6 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         asked = Asked(self.command, host, url.path, url.query, headers, body)
         self.site.asked.append(asked)
+        while url.path in self.site.stalled:
+            time.sleep(0.02)
         if url.path.startswith("/v1/"):
             self._server(asked)
         elif url.path in self.site.missing:
@@ -121,6 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
         elif asked.path.endswith("/policy") and self.site.policy is not None:
             self._json(self.site.policy)
+        elif asked.path in self.site.between:
+            status = self.site.between[asked.path]
+            self._answer(status, {"Content-Type": "text/html"}, b"<h1>No</h1>")
         elif asked.path in self.site.replies:
             self._json(self.site.replies[asked.path])
         else:

@@ -42,7 +42,7 @@ def test_always_on_a_placeholder_answers_for_what_it_names(
     assert page.eval(f"!!{BANNER}"), "the rest is still asked about"
     (told,) = wait_for(lambda: history(acme, said["id"]), what="a record")
     assert told["after"] == {"analytics": "granted"}
-    assert (told["evidence"]["action"], told["evidence"]["surface"]) == ("save", "form")
+    assert (told["evidence"]["action"], told["evidence"]["surface"]) == ("save", "placeholder")
 
     page.reload()
     page.wait(BANNER)
@@ -64,7 +64,7 @@ def test_what_is_withdrawn_makes_no_other_grant_younger(shop: Site, visitor: Vis
     page = visitor.open("http://shop.test/")
     page.wait("window.ran?.length === 1")
     before = kept(visitor)
-    page.eval("consentry.withdraw(['analytics'])")
+    page.eval("void consentry.withdraw(['analytics'])")
     after = wait_for(lambda: kept(visitor) if kept(visitor)["d"] else None, what="the cookie")
     assert (after["g"], after["d"], after["t"]) == ("advertising", "analytics", before["t"])
     assert wait_for(shop.choices, what="a choice")[0]["preferences"] == {"analytics": False}
@@ -112,6 +112,7 @@ def test_an_answer_that_names_nothing_to_answer_is_none(
     shop.policy = policy()
     shop.pages["shop.test/"] = html()
     page = visitor.open("http://shop.test/")
+    page.eval(READY)
     answer(page, choice)
     assert visitor.cookies() == []
     assert page.eval("!!consentry.getCategories().necessary")

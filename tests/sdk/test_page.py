@@ -60,7 +60,8 @@ def test_an_answer_is_in_force_kept_and_recorded(
     (record,) = choices(acme, said["id"])
     assert record["after"] == {"analytics": "granted", "advertising": "denied"}
     evidence = record["evidence"]
-    assert (evidence["noticeId"], evidence["noticeVersion"]) == ("main", "1")
+    assert evidence["surface"] == "api"
+    assert "noticeHash" not in evidence, "no notice of ours was shown"
     assert evidence["page"] == "http://shop.test/"
     page.reload()
     page.wait("window.ran?.length === 1")
@@ -141,7 +142,7 @@ def test_two_tabs(shop: Site, visitor: Visitor) -> None:
     answer(first, {"analytics": True})
     second.wait("window.ran?.length === 1")
     assert second.eval("heard") == [{"necessary": True, "analytics": True, "advertising": False}]
-    second.eval("consentry.withdraw(['analytics'])")
+    second.eval("void consentry.withdraw(['analytics'])")
     first.wait("consentry.getCategories().analytics === false")
     wait_for(lambda: len(shop.choices()) == 2, what="both answers")
     second.eval(READY)
@@ -156,7 +157,7 @@ def test_a_tab_without_channels_hears_of_it_by_the_storage(shop: Site, browser: 
         second.eval(READY)
         answer(first, {"analytics": True})
         second.wait("window.ran?.length === 1")
-        second.eval("consentry.withdraw(['analytics'])")
+        second.eval("void consentry.withdraw(['analytics'])")
         first.wait("consentry.getCategories().analytics === false")
 
 
@@ -209,7 +210,7 @@ GPC = {"covers": ["advertising"], "honoured": True, "show": True}
 def test_the_signal_refuses_and_an_answer_given_after_it_outweighs_it(
     shop: Site, browser: Browser
 ) -> None:
-    shop.policy = policy(gpc=GPC)
+    shop.policy = policy(gpc={**GPC, "honoured": False})  # its header is not seen by the server
     shop.pages["shop.test/"] = html(TRACKED)
     with browser.visitor() as visitor:
         had_answered(visitor, cookie("analytics,advertising", age_days=1))
@@ -349,7 +350,7 @@ def test_the_story_of_a_visitor_in_every_regime(shop: Site, visitor: Visitor, re
     visit(None, 1)
     visit("changed", 1, version="2")
     page = visit("expired", 1 if silent else 0, grantDays=0)
-    page.eval("consentry.withdraw()")
+    page.eval("void consentry.withdraw()")
     page.wait("window.consentry?.getCategories().analytics === false")
     visit(None, 0)
     visit(None, 0, version="2")  # whoever refused all is left alone

@@ -302,7 +302,7 @@ def test_a_placeholder_that_is_always_allowed_answers_for_its_category_alone(
 ) -> None:
     with ui.page(given(show="placeholder", needs=["functional"])) as page:
         page.click("always")
-        assert page.heard() == [["answer", {"functional": True}, "save", "form"]]
+        assert page.heard() == [["answer", {"functional": True}, "save", "placeholder"]]
         assert not page.has("placeholder")
 
 

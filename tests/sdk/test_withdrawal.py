@@ -38,8 +38,8 @@ Object.defineProperty(Document.prototype, "cookie", { ...cookie, set(text) {
   order.push(text.startsWith("consentry=") ? "persist" : "cookies");
   cookie.set.call(this, text);
 } });
-const post = BroadcastChannel.prototype.postMessage;
-BroadcastChannel.prototype.postMessage = function (text) { order.push("tabs"); post.call(this, text); };
+const set = Storage.prototype.setItem;
+Storage.prototype.setItem = function (name, text) { if (name.startsWith("consentry.queue.")) order.push("tabs"); set.call(this, name, text); };
 const real = window.fetch;
 window.fetch = (url, init) => { order.push("fetch " + url.replace(/.*\\/v1/, "/v1")); return real(url, init); };
 window.dataLayer = { push(item) { if (item[1] === "update") order.push("signals"); } };
@@ -62,7 +62,7 @@ def test_a_withdrawal_keeps_its_order(shop: Site, browser: Browser) -> None:
         page.eval("order.length = 0")
         page.eval("consentry.onChange(() => order.push('listener'))")
         page.eval("document.addEventListener('consentry:change', () => order.push('event'))")
-        page.eval("consentry.withdraw()")
+        page.eval("void consentry.withdraw()")
         page.wait(
             "order.includes('fetch /v1/consent/cookies') && order.includes('fetch /v1/consent')"
         )
@@ -100,7 +100,7 @@ def test_what_refused_tags_stored_is_deleted_everywhere(shop: Site, visitor: Vis
         "new Promise((done) => indexedDB.open('_stdb').onsuccess = ({target}) => "
         "(target.result.close(), done()))"
     )
-    page.eval("consentry.withdraw()")
+    page.eval("void consentry.withdraw()")
     page.wait("!document.cookie.includes('_st1')")
     page.wait("indexedDB.databases().then((found) => !found.length)")
     left = sorted(c["name"] for c in visitor.cookies())
@@ -132,7 +132,7 @@ def test_the_page_is_loaded_anew_where_a_tag_cannot_be_stopped(
     answer(page, {category: True})
     page.wait("window.ran?.length === 1")
     page.eval("void (window.before = true)")
-    page.eval("consentry.withdraw()")
+    page.eval("void consentry.withdraw()")
     if anew:
         page.wait("!window.before && window.consentry")
         page.eval(READY)

@@ -77,3 +77,43 @@ def test_who_may_ask(acme: Server, vendors: StandIn, key: str | None, status: in
             assert found == []
     finally:
         connection.close()
+
+
+NO = "v=1&id=d1&n=main%401&t=1&g=&d=analytics"
+SOME = "v=1&id=d1&n=main%401&t=1&g=analytics&d=advertising"
+RENEWED: list[tuple[str, list[str], str | None, bool]] = [
+    ("a refusal", [NO], "own", True),
+    ("something is granted, and may have been withdrawn since", [SOME], "own", False),
+    ("two", [NO, NO], "own", False),
+    ("unreadable", ["v=1&g="], "own", False),
+    ("none", [], "own", False),
+    ("of another device", [NO.replace("d1", "d2")], "own", False),
+    ("asked by another site", [NO], "http://other.test", False),
+    ("nobody says by whom", [NO], None, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("cookies", "origin", "renewed"), [case[1:] for case in RENEWED], ids=[c[0] for c in RENEWED]
+)
+def test_a_refusal_is_written_once_more(
+    acme: Server, cookies: list[str], origin: str | None, renewed: bool
+) -> None:
+    host = acme.base.removeprefix("http://")
+    headers = {"Cookie": "; ".join(f"consentry={value}" for value in cookies)}
+    if origin is not None:
+        headers["Origin"] = f"http://{host}" if origin == "own" else origin
+    body = {
+        "subject": {"anonymousId": "d1"},
+        "preferences": {"analytics": False},
+        "writeKey": WRITE_KEY,
+    }
+    connection = http.client.HTTPConnection(host)
+    connection.request("POST", "/v1/consent", json.dumps(body), headers)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    written = answer.headers.get_all("set-cookie") or []
+    assert bool(written) is renewed
+    if renewed:
+        assert written[0].startswith(f"consentry={NO}; Max-Age=")

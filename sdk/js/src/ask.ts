@@ -1,5 +1,5 @@
 /** What is in force, and whether to ask. Values in, values out: cases in tests/sdk/cases. */
-import { type Answer, DAY_S } from "./cookie";
+import { ALL, type Answer, DAY_S } from "./cookie";
 import type { Asking, Categories, Policy, PolicyCategory } from "./types";
 
 export const open = (category: PolicyCategory) => !category.essential && !category.prohibited;
@@ -8,11 +8,8 @@ const HOUR_S = 3600;
 
 export const noticeOf = ({ notice }: Policy) => `${notice.id}@${notice.version}`;
 
-/** Whether every category that there was to refuse was. */
-const refused = (policy: Policy, answer: Answer) =>
-  policy.categories.every(
-    (one) => !open(one) || answer._denied.includes(one.id) || (newer(policy, one, answer) && !answer._granted.includes(one.id)),
-  );
+/** Whether the person refused it. */
+export const no = ({ _denied }: Pick<Answer, "_denied">, id: string) => _denied.some((one) => one === id || one === ALL);
 
 /** `days` null: no limit. */
 const older = (answer: Answer, days: number | null, now: number) =>
@@ -26,7 +23,7 @@ const older = (answer: Answer, days: number | null, now: number) =>
  */
 const newer = (policy: Policy, { id, since }: PolicyCategory, { _at: at, _notice: said }: Answer) => {
   const is = noticeOf(policy);
-  return (said < is && policy.notice.changed.includes(id)) || Date.parse(since ?? "") > (at + (said === is ? HOUR_S : 0)) * 1000;
+  return (said !== is && policy.notice.changed.includes(id)) || Date.parse(since ?? "") > (at + (said === is ? HOUR_S : 0)) * 1000;
 };
 
 /**
@@ -46,27 +43,33 @@ export function inForce(
   const decide = (category: PolicyCategory) => {
     const { id, essential, prohibited, default: silence } = category;
     if (essential) return true;
-    if (prohibited || against.includes(id) || answer?._denied.includes(id)) return false;
+    if (prohibited || against.includes(id) || (answer && no(answer, id))) return false;
     const granted = !expired && answer._granted.includes(id) && !newer(policy, category, answer);
-    // An explicit choice made after the signal was first seen here outweighs it.
-    if (gpc && policy.gpc.covers.includes(id)) return granted && answer._gpcAt > 0 && answer._at >= answer._gpcAt;
+    // An explicit choice made after the signal was first seen here outweighs it; that it is gone says nothing.
+    const seen = answer?._gpcAt;
+    if ((gpc || seen) && policy.gpc.covers.includes(id)) return granted && !!seen && answer._at >= seen;
     return granted || silence;
   };
   return Object.fromEntries(policy.categories.map((category) => [category.id, decide(category)]));
 }
 
-/** Why the person is to be asked now; null where there is no reason, or not yet. */
+/** Why the person is to be asked now, and about what; null where there is no reason, or not yet. */
 export function asking(policy: Policy, answer: Answer | null, now: number): Asking | null {
   const { required, grantDays, refusalDays, againAfterDays } = policy.ask;
-  if (!required) return null;
-  const first: Asking = { why: "first", changed: [] };
-  if (!answer) return first;
-  const no = refused(policy, answer);
-  if (no && againAfterDays !== null && !older(answer, againAfterDays, now)) return null;
-  const asked = policy.categories.filter(open);
-  const changed = asked.filter((one) => newer(policy, one, answer)).map(({ id }) => id);
-  if (changed.length || answer._notice !== noticeOf(policy)) return { why: "changed", changed };
-  // Only some were answered: the rest has not been asked about yet.
-  if (asked.some(({ id }) => ![...answer._granted, ...answer._denied].includes(id))) return first;
-  return older(answer, no ? refusalDays : grantDays, now) ? { why: "expired", changed: [] } : null;
+  const known = answer?._at ? answer : null;
+  const refused = (id: string) => !!known && no(known, id);
+  // Whoever refused something is left alone about it for a while, whatever the reason to ask; and about what came later, if nothing was granted.
+  const waits = (one: PolicyCategory) => refused(one.id) || (!!known && !known._granted[0] && newer(policy, one, known));
+  const wait = !!known && againAfterDays !== null && !older(known, againAfterDays, now);
+  const asked = policy.categories.filter((one) => open(one) && !(wait && waits(one)));
+  if (!required || !asked.length) return null;
+  const ask = (why: Asking["why"], changed: string[] = []): Asking => ({ why, changed, categories: asked.map(({ id }) => id) });
+  if (!known) return ask("first");
+  const granted = (id: string) => known._granted.includes(id);
+  const changed = asked.filter((one) => newer(policy, one, known)).map(({ id }) => id);
+  if (changed.length || known._notice !== noticeOf(policy)) return ask("changed", changed);
+  // Only some were answered: the rest has not been asked about yet, unless silence is enough there.
+  if (asked.some((one) => !one.default && !granted(one.id) && !refused(one.id))) return ask("first");
+  const days = (id: string) => (refused(id) ? refusalDays : granted(id) ? grantDays : null);
+  return asked.some(({ id }) => older(known, days(id), now)) ? ask("expired") : null;
 }

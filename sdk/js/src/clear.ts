@@ -1,5 +1,5 @@
 /** Deletes what refused tags stored, wherever a script can reach it. */
-import { cookies, setCookie } from "./cookie";
+import { cookies, domains, setCookie } from "./cookie";
 import type { Core } from "./core";
 import { expire } from "./post";
 import { refusedNames } from "./tags";
@@ -8,12 +8,11 @@ type Test = (name: string) => boolean;
 
 /** Tries every domain and path that the cookie may belong to. */
 function clearCookie(name: string): void {
-  const labels = location.hostname.split(".");
   const steps = location.pathname.split("/");
-  for (const domain of ["", ...labels.map((_, n) => `;Domain=${labels.slice(n).join(".")}`)]) {
+  for (const domain of domains()) {
     for (let n = 1; n <= steps.length; n += 1) {
       const path = steps.slice(0, n).join("/");
-      for (const end of [path || "/", `${path}/`]) setCookie(`${name}=;Max-Age=0;Path=${end}${domain}`);
+      for (const end of [path || "/", `${path}/`]) setCookie(`${name}=;Max-Age=0;Path=${end}${domain && `;Domain=${domain}`}`);
     }
   }
 }

@@ -1,17 +1,16 @@
 /** The page's side of consent: the answer, what is in force, and everything that must follow it. */
-import { asking, inForce, noticeOf, open } from "./ask";
-import { type Answer, cookies, parse, readAnswer, serialise, writeAnswer } from "./cookie";
-import { type Gate, type Names, type World, createGate } from "./gate";
+import { asking, inForce, no, noticeOf, open } from "./ask";
+import { ALL, type Answer, UNTOLD, cookies, readAnswer, writeAnswer } from "./cookie";
+import { type Gate, type Names, createGate } from "./gate";
 import type { More } from "./more";
 import { fetchPolicy } from "./policy";
-import { type Queue, createQueue, letterOf } from "./queue";
+import { type Letter, keep, post } from "./queue";
 import { type GoogleKeys, signalDefault, signalUpdate } from "./signals";
-import { createTabs } from "./tabs";
 import { allGranted } from "./tags";
 import { types } from "./trusted";
-import type { Action, Asking, Categories, Policy, Surface, Tag, Ui } from "./types";
+import type { Action, Asking, Categories, Evidence, Policy, Tag, Ui } from "./types";
 import type { StartUi } from "./ui-entry";
-import { uuid } from "./uuid";
+import { sleep, uuid } from "./uuid";
 
 export interface Options {
   /** The source's public write key. */
@@ -39,32 +38,42 @@ type Listener = (categories: Categories, here: boolean) => void;
 
 declare global {
   interface Window {
-    consentryGuard?: (tags: Tag[], categories: Categories) => void;
+    /** `once` is let through whatever it asks for, until it is called again. */
+    consentryGuard?: (tags: Tag[], categories: Categories, once?: Element) => void;
   }
 }
 
 const MOST_HELD = 100;
 /** A page's own way back to what was answered. */
 const OPENER = "[data-consentry-open]";
+/** A policy document is asked for again after this, as browsers keep it. */
+const FRESH_MS = 300_000;
+/** How long a withdrawal waits for the file that deletes and sends. */
+const PATIENCE_MS = 2_000;
 const now = () => Math.floor(Date.now() / 1000);
-export class Core implements World {
+
+export class Core {
   readonly ready: Promise<void>;
-  readonly queue: Queue = createQueue();
+  readonly types = types;
   options!: Options;
   policy: Policy | null = null;
   id = "";
+  /** Choices that the storage did not take. */
+  readonly unsent: Record<string, string> = {};
+  /** Whether something was granted in this page. */
+  grantedHere = false;
   user: { id: string; token: Token } | null = null;
   _current: Categories = {};
-  private _answer: Answer | null = null;
+  _answer: Answer | null = null;
   private _against: string[] = [];
   private _gate!: Gate;
-  private _tell!: (text: string) => void;
   private _listeners = new Set<Listener>();
   private _held: [test: () => boolean | null, call: () => void][] = [];
   private _files: Record<string, Promise<unknown> | undefined> = {};
   private _landed: Record<string, (what: unknown) => void> = {};
   private _ui: Promise<Ui> | null = null;
   private _arrived!: () => void;
+  private _asked = 0;
 
   readonly url = (path: string): string => `${this.options.api}/v1/${path}`;
 
@@ -77,64 +86,71 @@ export class Core implements World {
   async start(options: Options): Promise<void> {
     if (this.options) return;
     this.options = options;
-    this._tell = createTabs((text) => this._take(parse(text, now())));
+    this._answer = readAnswer(now());
+    const segment = cookies().find(([name]) => name === "ajs_anonymous_id")?.[1].replace(/%22|"/g, "");
+    this.id = this._answer?._id || options.anonymousId || segment || uuid();
     this._gate = createGate(this);
-    const get = (cache?: RequestCache) =>
-      fetchPolicy(this.url(`projects/${encodeURIComponent(options.key)}/policy`), options.language, cache);
-    const found = await get();
-    // The browser may have kept it since before what was answered; then whatever it says is old.
-    const said = readAnswer(now())?._notice;
-    this.policy = said && said !== noticeOf(found) ? await get("no-cache") : found;
+    if (this._answer) void this.more(); // while the policy comes
+    await this._fetch();
     this._begin();
-    // An answer elsewhere is written to the storage too, which is how a browser without channels hears of it.
-    for (const event of ["pageshow", "visibilitychange", "storage"]) addEventListener(event, () => this._take(readAnswer(now())));
+    // An answer in another tab waits in the storage before it is sent, and so it is heard of.
+    for (const event of ["pageshow", "visibilitychange", "storage"]) addEventListener(event, () => this._look());
     addEventListener("click", ({ target }) => {
       const opener = (target as Element).closest?.(OPENER);
       if (opener) void this.open(opener);
     });
   }
 
+  private async _fetch(): Promise<void> {
+    const { key, language } = this.options;
+    const get = (cache?: RequestCache) => fetchPolicy(this.url(`projects/${encodeURIComponent(key)}/policy`), language, cache);
+    this._asked = Date.now();
+    const found = await get();
+    // The browser may have kept it since before what was answered; then whatever it says is old.
+    const said = readAnswer(now())?._notice;
+    this.policy = said && said !== noticeOf(found) ? await get("no-cache") : found;
+  }
+
   private _begin(): void {
-    this._answer = readAnswer(now());
-    const segment = cookies().find(([name]) => name === "ajs_anonymous_id")?.[1].replace(/%22|"/g, "");
-    this.id = this._answer?._id || this.options.anonymousId || segment || uuid();
-    if (this._answer && !this._answer._gpcAt !== !this.gpc()) this._put({ ...this._answer, _gpcAt: this._signalAt() });
+    const found = (this._answer = readAnswer(now()));
+    this.id = found?._id || this.id;
+    const seen = this.gpc() && found && !found._gpcAt;
+    if (seen) this._put({ ...found, _gpcAt: now() });
     this._enforce();
     this._arrived();
-    if (this.queue.letters.length) this._flush();
-    // Without a question there is still the way back, and a signal that is honoured, to be shown.
-    const show = () =>
-      (this.asking() || this.gpc() || !document.querySelector(OPENER)) &&
-      this._controls().then((ui) => this.asking() && ui.banner());
-    if (document.body) void show();
-    else addEventListener("DOMContentLoaded", show);
+    if (found) void this.more().then(({ begin }) => begin(this, !!seen));
+    if (found?._denied.includes(UNTOLD)) void this.withdraw(found._denied);
+    if (document.body) this._show();
+    else addEventListener("DOMContentLoaded", () => this._show());
+  }
+
+  /** Without a question there is still the way back, and a signal that is honoured, to be shown. */
+  private _show(): void {
+    if (this.asking() || this.gpc() || !document.querySelector(OPENER)) {
+      void this._controls().then((ui) => this.asking() && ui.banner());
+    }
   }
 
   asking(): Asking | null {
     return asking(this.policy!, this._answer, now());
   }
 
-  /** When the signal was first seen here; 0 where it is not sent. */
-  private _signalAt(): number {
-    return this.gpc() ? this._answer?._gpcAt || now() : 0;
-  }
-
   // -- what a page asks ---------------------------------------------------------------------------
-  categories(): Categories {
+  readonly categories = (): Categories => {
     return { ...this._current };
-  }
+  };
 
   answered(): boolean {
     return !!this.policy && !!this._answer && !this.asking();
   }
 
-  model(): "opt-in" | "opt-out" {
+  readonly model = (): "opt-in" | "opt-out" => {
     return this.policy && this.policy.regime !== "opt_in" ? "opt-out" : "opt-in";
-  }
+  };
 
-  /** Older browsers expose a text. */
+  /** As the browser says, or its requests do. Older browsers expose a text. */
   gpc(): boolean {
-    return /^(true|1)$/.test(String((navigator as { globalPrivacyControl?: unknown }).globalPrivacyControl));
+    return !!this.policy?.gpc.honoured || /^(true|1)$/.test(String((navigator as { globalPrivacyControl?: unknown }).globalPrivacyControl));
   }
 
   once(element: Element): void {
@@ -143,7 +159,7 @@ export class Core implements World {
 
   /** Whether something holds; null while that may still come. A no to one of `ids` is one. */
   verdict(holds: boolean, ids: string[] = []): boolean | null {
-    return holds || (this.answered() || ids.some((id) => this._answer?._denied.includes(id)) ? false : null);
+    return holds || (this.answered() || ids.some((id) => this._answer && no(this._answer, id)) ? false : null);
   }
 
   /** Do it once the test says yes, drop it once it says no. A hundred can wait. */
@@ -154,98 +170,118 @@ export class Core implements World {
     return !!verdict;
   }
 
-  onChange(listener: Listener): () => void {
+  readonly onChange = (listener: Listener): (() => void) => {
     this._listeners.add(listener);
     return () => this._listeners.delete(listener);
-  }
+  };
 
   /** Who is signed in, and what proves it; without it nobody is any more. */
-  identify(id?: string, token?: Token): void {
+  readonly identify = (id?: string, token?: Token): void => {
     this.user = id && token ? { id, token } : null;
-    const follow = async () => (await this.more()).follow(this, (ids) => this._refusedElsewhere(ids));
+    const follow = async () => (await this.more()).follow(this, (ids) => this._refused(ids));
     if (this.user) void this.ready.then(follow);
-  }
+  };
 
   // -- an answer ----------------------------------------------------------------------------------
   /** In force when this returns; sent when the server can be reached. What is not named stays as it is, unasked too. */
-  answer(choice: Categories, action: Action, surface: Surface): void {
+  answer(choice: Categories, action: Action, from?: Evidence): void {
     const policy = this.policy!;
     const old = this._answer;
-    const named = policy.categories.filter((one) => open(one) && choice[one.id] != null).map(({ id }) => id);
-    if (!named.length && policy.categories.some(open)) return;
+    const ids = policy.categories.filter(open).map(({ id }) => id);
+    const named = ids.filter((id) => choice[id] != null);
+    if (!named.length) return;
     const granted = named.filter((id) => choice[id] === true);
-    const rest = (ids: string[] = []) => ids.filter((id) => !named.includes(id));
+    const rest = (before: string[] = []) => before.filter((id) => id !== UNTOLD && !named.includes(id));
     // The cookie has one time for all: an older grant that stays must not become younger.
     const made = (still: string[]): Answer => ({
       _id: this.id,
       _notice: still.length ? old!._notice : noticeOf(policy),
       _at: still.length ? old!._at : now(),
       _granted: [...still, ...granted],
-      _denied: [...rest(old?._denied), ...named.filter((id) => !granted.includes(id))],
-      _gpcAt: this._signalAt(),
+      _denied: [...rest(old?._denied.includes(ALL) ? ids : old?._denied), ...named.filter((id) => !granted.includes(id))],
+      _gpcAt: old?._gpcAt || (this.gpc() ? now() : 0),
     });
     const whole = made(rest(old?._granted));
     const holds = inForce(policy, whole, this.gpc(), now());
     // Where a grant of now would not hold with that time, the older ones go, and are asked about again.
     this._put(allGranted(granted, holds) ? whole : made([]));
     this._against = this._against.filter((id) => !granted.includes(id));
-    this._send(Object.fromEntries(named.map((id) => [id, granted.includes(id)])), action, surface);
+    this.grantedHere ||= !!granted[0];
+    this.send({ preferences: Object.fromEntries(named.map((id) => [id, granted.includes(id)])) }, action, from);
     this._enforce(true);
   }
 
   private _put(answer: Answer): void {
     this._answer = answer;
-    writeAnswer(answer, this.policy!.cookie);
+    writeAnswer(answer, this.policy?.cookie ?? { domain: null, days: 365 });
   }
 
-  private _send(preferences: Categories, action: Action, surface: Surface): void {
-    const { notice, language } = this.policy!;
+  /** Write the cookie once more, to make it last. One that could not be read stays as it is. */
+  keep(): void {
+    if (this._answer?._at) this._put(this._answer);
+  }
+
+  /** Keep what was said until the server has it. */
+  send(said: object, action: Action, from?: Evidence): void {
     const timestamp = new Date().toISOString();
-    const evidence = {
-      action,
-      surface,
-      noticeId: notice.id,
-      noticeVersion: notice.version,
-      noticeHash: notice.hash,
-      language,
-      page: location.origin + location.pathname,
-      sdkVersion: VERSION,
-    };
+    const page = location.origin + location.pathname;
+    const evidence = { action, surface: "api", ...from, page, sdkVersion: VERSION };
     // A repetition is sent as it was, sentAt included, so that its key holds.
     const subject = { anonymousId: this.id, userId: this.user?.id };
-    const body = { subject, preferences, timestamp, sentAt: timestamp, evidence, writeKey: this.options.key };
-    this.queue.keep([...this.queue.letters, letterOf(body, !!this.user)]);
-    this._flush();
+    const body = { subject, ...said, timestamp, sentAt: timestamp, evidence, writeKey: this.options.key };
+    this._flush(keep(body, this.unsent));
   }
 
-  private _flush(): void {
-    void this.more().then(({ flush }) => flush(this));
+  /** Where the file that sends does not come, it is sent once from here, and again by a later page. */
+  private _flush(letter: Letter): void {
+    this._soon().then(({ flush }) => flush(this), () => post(this.url("consent"), letter)).catch(() => {});
   }
 
-  async withdraw(ids?: string[]): Promise<void> {
+  readonly withdraw = async (ids = [ALL], from?: Evidence): Promise<void> => {
+    if (this._early(ids)) return this.ready;
     await this.ready;
-    const named = ids ?? Object.keys(this._current);
-    this.answer(Object.fromEntries(named.map((id) => [id, false])), "withdraw", "preference_centre");
+    const named = Object.keys(this._current).filter((id) => no({ _denied: ids }, id));
+    this.answer(Object.fromEntries(named.map((id) => [id, false])), "withdraw", from);
+  };
+
+  /** A no before the policy is here is kept at once; the first page that has one tells the server. */
+  _early(ids: string[]): boolean {
+    if (this.policy || !this.options || !ids[0]) return false;
+    const old = this._answer;
+    const granted = old?._granted.filter((id) => !no({ _denied: ids }, id)) ?? [];
+    const denied = [...(old?._denied ?? []), ...ids, UNTOLD];
+    this._put({ _id: this.id, _notice: "", _at: now(), _gpcAt: 0, ...old, _granted: granted, _denied: denied });
+    return true;
   }
 
-  /** Another tab, or a page of this site that was open before, has another answer. */
-  private _take(found: Answer | null): void {
-    if (!this.policy || JSON.stringify(found) === JSON.stringify(this._answer)) return;
-    this._answer = found;
-    if (found) {
-      this.id = found._id;
-      this._put(found);
-    }
+  /** What the cookie says now: the answer may be of another tab, or may have expired. */
+  private _look(): void {
+    if (!this.policy) return;
+    const found = readAnswer(now());
+    const news = JSON.stringify(found) !== JSON.stringify(this._answer);
+    if (news) this._answer = found;
+    this.id = found?._id || this.id;
     this._enforce();
-    if (!this.asking()) void this._ui?.then((ui) => ui.close());
+    if (news && !this.asking()) void this._ui?.then((ui) => ui.close());
+    const other = news && !!found?._at && found._notice !== noticeOf(this.policy);
+    if (!document.hidden && (other || Date.now() - this._asked > FRESH_MS)) void this._renew(this.policy);
   }
 
-  private _refusedElsewhere(ids: string[]): void {
+  /** A page that lies open for long would act on an old policy. */
+  private async _renew({ notice }: Policy): Promise<void> {
+    await this._fetch();
+    if (this.policy!.notice.hash !== notice.hash) await this._ui?.then((ui) => ui.close());
+    this._enforce();
+    this._show();
+  }
+
+  /** Refused on another device. */
+  private _refused(ids: string[]): void {
     this._against = ids;
-    if (this._answer) {
-      const { _granted: granted, _denied: denied } = this._answer;
-      const stays = (id: string) => !ids.includes(id);
-      this._put({ ...this._answer, _granted: granted.filter(stays), _denied: [...denied, ...granted.filter((id) => !stays(id))] });
+    const old = this._answer;
+    const lost = old?._granted.filter((id) => ids.includes(id)) ?? [];
+    if (old && lost[0]) {
+      this._put({ ...old, _granted: old._granted.filter((id) => !ids.includes(id)), _denied: [...old._denied, ...lost] });
     }
     this._enforce();
   }
@@ -256,10 +292,9 @@ export class Core implements World {
     const before = this._current;
     const after = inForce(this.policy!, this._answer, this.gpc(), now(), this._against);
     this._current = after;
-    if (here) this._tell(serialise(this._answer!));
     const ids = Object.keys(after);
     const started = ids.some((id) => id in before); // to learn what held all along is no change
-    if (started && !here && ids.every((id) => before[id] === after[id])) return this._settle();
+    if (started && !here && ids.every((id) => before[id] === after[id])) return this._gate._revoke(), this._settle();
     const lost = ids.filter((id) => before[id] && !after[id]);
     signalUpdate(this.categories(), this.options.google);
     if (started) this._listeners.forEach((listener) => attempt(() => listener(this.categories(), here)));
@@ -277,7 +312,7 @@ export class Core implements World {
   /** What refused tags stored is deleted; then the page is loaded anew where one of them cannot be stopped. */
   private async _forget(lost: string[], deaf: boolean): Promise<void> {
     try {
-      (await this.more()).forget(this, lost);
+      (await this._soon()).forget(this, lost);
     } finally {
       if (deaf) location.reload();
     }
@@ -290,10 +325,10 @@ export class Core implements World {
   }
 
   // -- the other files ----------------------------------------------------------------------------
-  async open(opener?: Element | null): Promise<void> {
+  readonly open = async (opener?: Element | null): Promise<void> => {
     await this.ready;
     (await this._controls()).centre(opener);
-  }
+  };
 
   _placeholder(element: Element, needs: string[]): void {
     void this._controls().then((ui) => ui.placeholder(element, needs));
@@ -301,6 +336,11 @@ export class Core implements World {
 
   more(): Promise<More> {
     return this._file("more") as Promise<More>;
+  }
+
+  /** That file, or a failure if it does not come. */
+  private _soon(): Promise<More> {
+    return Promise.race([this.more(), sleep(PATIENCE_MS).then(() => Promise.reject())]);
   }
 
   private _controls(): Promise<Ui> {
@@ -324,9 +364,9 @@ export class Core implements World {
     }));
   }
 
-  land(name: string, what: unknown): void {
+  readonly land = (name: string, what: unknown): void => {
     this._landed[name]?.(what);
-  }
+  };
 }
 
 /** One listener that fails may not keep the rest from being told. */

@@ -4,35 +4,24 @@
  * It understands the marks of Consentry, Cookiebot, CookieYes, klaro, cookieconsent and orejime.
  * A name that stands for no category is never granted.
  */
+import type { Answer } from "./cookie";
+import type { Core } from "./core";
 import { allGranted, hostOf, tagsOf } from "./tags";
-import { types } from "./trusted";
-import type { Categories, Policy, Tag } from "./types";
-import { sleep } from "./uuid";
+import { type Loaded, SOURCES, sourceOf } from "./load";
+import type { Tag } from "./types";
 
 export type Names = Record<string, string | string[]>;
 
 /** By precedence; as `data-` attributes. */
 const MARKS = ["consent", "cookieconsent", "cookieyes", "cookiecategory", "category", "purpose", "name"];
 const FOUND = MARKS.map((mark) => `[data-${mark}]`).join();
-const SOURCES = ["src", "srcset", "href"];
-const LONGEST_WAIT_MS = 10_000;
 
-interface Held {
+interface Held extends Loaded {
   _element: HTMLElement;
   _needs: string[];
   _tags: Tag[];
-  /** What came out of a template. */
-  _nodes: ChildNode[];
-  _ran: boolean;
-}
-
-export interface World {
-  options: { map?: Names };
-  policy: Policy | null;
-  _current: Categories;
-  answered(): boolean;
-  /** Ask in the place of a frame. */
-  _placeholder(element: Element, needs: string[]): void;
+  /** Loaded once, without its categories being granted: the answer of that moment. It ends with the next one. */
+  _once?: Answer | null;
 }
 
 export interface Gate {
@@ -43,8 +32,6 @@ export interface Gate {
   _once(element: Element): void;
 }
 
-const sourceOf = ({ dataset }: HTMLElement, name: string) => dataset[name] ?? (name === "src" ? dataset.cookieblockSrc : undefined);
-
 /** Whether it is inert by itself; a mark on anything else does nothing. */
 const inert = (element: HTMLElement) =>
   element instanceof HTMLTemplateElement ||
@@ -54,24 +41,13 @@ const held = (element: HTMLElement, needs: string[], tags: Tag[]): Held => ({
   _element: element,
   _needs: needs,
   _tags: tags,
-  _nodes: [],
-  _ran: false,
+  nodes: [],
+  ran: false,
 });
 
 const advanced = (tags: Tag[]) => tags.length > 0 && tags.every(({ mode }) => mode === "advanced");
 
-/** A copy has no shadow roots, so it gets those that are open. Returns all of its scripts, in order. */
-function graft(from: ParentNode, to: ParentNode): HTMLScriptElement[] {
-  const copies = to.querySelectorAll<HTMLScriptElement>("*");
-  return [...from.querySelectorAll("*")].flatMap(({ shadowRoot: root }, n) => {
-    const copy = copies[n]!;
-    if (!root) return copy.localName === "script" ? copy : [];
-    if (!copy.shadowRoot) copy.attachShadow(root).append(...[...root.childNodes].map((node) => document.importNode(node, true)));
-    return graft(root, copy.shadowRoot!);
-  });
-}
-
-export function createGate(world: World): Gate {
+export function createGate(world: Core): Gate {
   const loaded = new Map<Element, Held>();
   const seen = new WeakSet<Element>();
   let line = Promise.resolve();
@@ -111,47 +87,15 @@ export function createGate(world: World): Gate {
     return held(element, _not ? [] : _needs, tags);
   }
 
-  async function load(one: Held): Promise<void> {
-    const element = one._element;
-    loaded.set(element, one);
-    if (element instanceof HTMLScriptElement) return run(element, one);
-    if (!(element instanceof HTMLTemplateElement)) {
-      for (const name of SOURCES) {
-        const value = sourceOf(element, name);
-        if (value) element.setAttribute(name, value);
-      }
-      return;
-    }
-    const content = document.importNode(element.content, true);
-    // Its scripts run one after the other, so they go in inert.
-    const scripts = graft(element.content, content).filter(({ type }) => !/json|plain/.test(type));
-    const texts = scripts.map((script) => {
-      const text = script.textContent!;
-      script.dataset.type = script.type;
-      script.setAttribute("type", "text/plain");
-      script.replaceChildren(); // a copy's text is not trusted
-      return text;
-    });
-    one._nodes = [...content.childNodes];
-    element.after(content);
-    for (const script of scripts) await run(script, one, texts.shift());
-  }
-
-  /** Only a new element runs, and one of HTML, also for one of SVG. It has the nonce of the old one, and no other. */
-  async function run(old: HTMLScriptElement, one: Held, text = old.textContent!): Promise<void> {
-    const script = document.createElement("script");
-    for (const { name, value } of old.attributes) if (!/^(type|src|nonce)$/.test(name)) script.setAttribute(name, types.createScript(value));
-    const src = old.dataset.src ?? old.getAttribute("src") ?? (old as unknown as SVGImageElement).href?.baseVal;
-    script.type = old.dataset.type ?? "";
-    script.nonce = old.nonce;
-    script.text = types.createScript(text);
-    script.async = old.hasAttribute("async");
-    one._ran = true;
-    one._nodes = one._nodes.map((node) => (node === old ? script : node));
-    const ended = new Promise((resolve) => (script.onload = script.onerror = resolve));
-    if (src) script.src = types.createScriptURL(src);
-    old.replaceWith(script);
-    if (src && !script.async) await Promise.race([ended, sleep(LONGEST_WAIT_MS)]);
+  /** Its turn comes later, and the question is put again then. */
+  function load(find: () => Held | null | false): void {
+    line = line.then(async () => {
+      const { load } = await world.more();
+      const one = find();
+      if (!one) return;
+      loaded.set(one._element, one);
+      await load(world, one._element, one);
+    }).catch(console.error);
   }
 
   function run_(): void {
@@ -159,11 +103,7 @@ export function createGate(world: World): Gate {
     for (const element of document.querySelectorAll<HTMLElement>(FOUND)) {
       if (loaded.has(element)) continue;
       if (wanted(element)) {
-        // Its turn comes later, and the question is put again then.
-        line = line.then(async () => {
-          const one = element.isConnected && !loaded.has(element) && wanted(element);
-          if (one) await load(one);
-        }).catch(console.error);
+        load(() => element.isConnected && !loaded.has(element) && wanted(element));
       } else if (element.localName === "iframe" && inert(element) && !seen.has(element)) {
         const found = read(element);
         seen.add(element);
@@ -174,11 +114,11 @@ export function createGate(world: World): Gate {
 
   function revoke(): number {
     let deaf = 0;
-    for (const { _element, _needs, _tags, _nodes, _ran } of [...loaded.values()]) {
-      if (allGranted(_needs, world._current) || advanced(_tags)) continue;
-      if (_ran && !(_tags.length && _tags.every((tag) => tag.revoke))) deaf += 1;
+    for (const { _element, _needs, _tags, nodes, ran, _once } of [...loaded.values()]) {
+      if (allGranted(_needs, world._current) || advanced(_tags) || _once === world._answer) continue;
+      if (ran && !(_tags.length && _tags.every((tag) => tag.revoke))) deaf += 1;
       if (_element instanceof HTMLScriptElement) continue; // it ran, and nothing undoes that
-      for (const node of _nodes) node.remove();
+      for (const node of nodes) node.remove();
       for (const name of SOURCES) if (sourceOf(_element, name)) _element.removeAttribute(name);
       loaded.delete(_element);
       seen.delete(_element);
@@ -195,7 +135,12 @@ export function createGate(world: World): Gate {
     _run: run_,
     _revoke: revoke,
     _once(element) {
-      void load(held(element as HTMLElement, [], []));
+      const _once = world._answer;
+      const needs = read(element as HTMLElement)?._needs ?? [""];
+      load(() => {
+        window.consentryGuard?.(world.policy!.tags, world._current, element);
+        return _once === world._answer && { ...held(element as HTMLElement, needs, []), _once };
+      });
     },
   };
 }

@@ -47,6 +47,8 @@ let arrived!: () => void;
 const ruled = new Promise<void>((resolve) => (arrived = resolve));
 let refused: (name: string) => boolean = () => false;
 let held: [Element, string, unknown][] = [];
+/** What a person asked to see once. */
+let once: Element | undefined;
 let leaks: { host: string; kind: string; category: string; count: number }[] = [];
 
 // -- the question ---------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ const kindOf = (element: Element) => ({ img: "image", iframe: "frame", link: "st
 
 /** Whether an attribute may be set; if not it is kept until it may. */
 function maySet(element: Element, name: string, value: unknown): boolean {
-  if (!NAMES.test(name) || (name === "href" && PLAIN_LINK.test(element.localName))) return true;
+  if (element === once || !NAMES.test(name) || (name === "href" && PLAIN_LINK.test(element.localName))) return true;
   const may = verdictOf(value, name, kindOf(element));
   if (!may) held = [...held, [element, name, value] as [Element, string, unknown]].slice(-MOST);
   return !!may;
@@ -355,7 +357,8 @@ new MutationObserver((changes) => {
 }).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["src", "srcset", "href", "data", "poster", "ping"] });
 
 /** Called by the loader whenever something is granted or refused. */
-window.consentryGuard = (tags, categories) => {
+window.consentryGuard = (tags, categories, shown) => {
+  once = shown;
   rules = { tags, categories };
   refused = refusedNames(tags, categories);
   arrived();

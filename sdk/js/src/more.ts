@@ -1,10 +1,11 @@
 /** What not every page needs: telling the server, deleting, analytics objects, a signed-in person's stream. */
 import { forget } from "./clear";
-import { flush } from "./post";
+import { load } from "./load";
+import { begin, flush } from "./post";
 import { rudderConsent, wrap } from "./segment";
 import { follow } from "./stream";
 
-const more = { flush, follow, forget, rudderConsent, wrap };
+const more = { begin, flush, follow, forget, load, rudderConsent, wrap };
 export type More = typeof more;
 
 window.consentry?.land("more", more);

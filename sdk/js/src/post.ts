@@ -1,57 +1,100 @@
 /** What is told to the server: answers until it has them, counts, and cookies that only it can delete. */
 import type { Core } from "./core";
-import type { Letter } from "./queue";
-import type { Surface } from "./types";
+import { cookies } from "./cookie";
+import { KEPT, type Letter, post } from "./queue";
+import type { Surface, Topics } from "./types";
 import { sleep } from "./uuid";
 
 const LONGEST_WAIT_MS = 60_000;
-const SIGN_IN_MS = 5000; // since the page began
+const PATIENCE_MS = 5_000;
+const SIGN_IN_MS = 5_000; // since the page began
+/** Beyond them the oldest are lost. */
+const MOST = 20;
 let busy = false;
 
-/** What proves who is signed in; null where nobody is. */
+function places({ unsent }: Core): Record<string, string>[] {
+  try {
+    return [unsent, localStorage];
+  } catch {
+    return [unsent];
+  }
+}
+
+/** What waits, of all tabs, oldest first. */
+export function letters(core: Core): Letter[] {
+  const found = places(core).flatMap((place) => Object.entries(place));
+  return found
+    .filter(([name]) => name.startsWith(KEPT))
+    .sort()
+    .map(([name, body]) => [name, name.split(".")[3]!, body]);
+}
+
+/** What proves who is signed in; null where nobody is, or nothing does. */
 export async function proof({ user, options }: Core): Promise<Record<string, string> | null> {
   if (!user) return null;
-  const token = typeof user.token === "function" ? await user.token() : user.token;
-  return { authorization: `Basic ${btoa(`${options.key}:`)}`, "consentry-subject-token": token };
+  try {
+    const asked = typeof user.token === "function" ? user.token() : user.token;
+    const token = await Promise.race([asked, sleep(PATIENCE_MS)]);
+    if (token) return { authorization: `Basic ${btoa(`${options.key}:`)}`, "consentry-subject-token": token };
+  } catch (error) {
+    console.warn("consentry: no subject token", error);
+  }
+  return null;
 }
 
 /**
  * A yes of an account alone is none without its proof, and a page that was just loaded says soon who is signed in.
  * Everything else goes first: no refusal waits for that.
  */
-function early({ user }: Core, [, body]: Letter): boolean {
-  const { subject, topics = {} } = JSON.parse(body);
-  const yes = Object.values<Record<string, boolean>>(topics).some((by) => Object.values(by).includes(true));
-  return !user && yes && !subject.anonymousId && performance.now() < SIGN_IN_MS;
+function early({ user }: Core, { subject, topics = {} }: Said): boolean {
+  const yes = Object.values(topics).some((by) => Object.values(by).includes(true));
+  return yes && !subject.anonymousId && (user ? user.id === subject.userId : performance.now() < SIGN_IN_MS);
 }
 
-/** Whether the server has it, or will never take it. */
-async function send(core: Core, [key, body, account]: Letter): Promise<boolean> {
+interface Said {
+  subject: { userId?: string; anonymousId?: string };
+  topics?: Topics;
+}
+
+/** Whether the server has it, or says itself that it will never take it. Others may stand in between, and say anything. */
+async function settled(response: Response): Promise<boolean> {
+  const { recordId, code } = await response.json();
+  const never = !!code && [400, 409, 413].includes(response.status);
+  if (never) console.error(`consentry: a choice was answered with ${response.status} ${code}`);
+  return never || (response.ok && !!recordId);
+}
+
+/** What nothing proves is sent as it is: a no counts all the same. */
+async function send(core: Core, letter: Letter): Promise<boolean> {
+  const url = core.url("consent");
   try {
-    const more = account && (await proof(core));
-    const headers = { "content-type": "application/json", "idempotency-key": key, ...more };
-    const { status } = await fetch(core.url("consent"), { method: "POST", body, keepalive: true, headers });
-    if (status >= 400) console.error(`consentry: a choice was answered with ${status}`);
-    return status < 500 && ![401, 408, 429].includes(status);
+    const said: Said = JSON.parse(letter[2]);
+    const { userId } = said.subject;
+    const proven = userId && userId === core.user?.id ? await proof(core) : null;
+    if (!proven && early(core, said)) return false;
+    const response = await post(url, letter, proven);
+    return await settled(proven && response.status === 401 ? await post(url, letter) : response);
   } catch {
     return false;
   }
 }
 
-/** Sends what waits, in order, for as long as it takes; but see `early`. */
+/** Sends what waits, in order, for as long as it takes. What cannot be sent holds up nothing else. */
 export async function flush(core: Core): Promise<void> {
   if (busy) return;
   busy = true;
-  for (let wait = 1000; core.queue.letters.length; ) {
-    const next = core.queue.letters.find((letter) => !early(core, letter));
-    if (!next) {
-      await sleep(100);
-    } else if (await send(core, next)) {
-      core.queue.keep(core.queue.letters.filter((other) => other !== next));
-    } else {
-      await sleep(wait);
-      wait = Math.min(wait * 2, LONGEST_WAIT_MS);
+  const drop = ([name]: Letter) => places(core).forEach((place) => delete place[name]);
+  for (let wait = 1000; letters(core).length; ) {
+    letters(core).slice(0, -MOST).forEach(drop);
+    for (const letter of letters(core)) {
+      if (!(await send(core, letter))) continue;
+      drop(letter);
+      wait = 1000;
+      core.keep(); // the reply may have brought a cookie that is older than the latest answer
     }
+    if (!letters(core).length) break;
+    await sleep(wait);
+    wait = Math.min(wait * 2, LONGEST_WAIT_MS);
   }
   busy = false;
 }
@@ -62,9 +105,46 @@ export function expire(core: Core, categories: string[]): void {
   fetch(core.url("consent/cookies"), { method: "POST", body, keepalive: true, credentials: "include" }).catch(() => {});
 }
 
-/** A count, nothing more: that something was shown, or closed without an answer. */
-export function noted({ policy, url, options }: Core, what: string, surface: Surface): void {
+/**
+ * As long as something is refused its cookie is made to last. Some browsers forget within a week what
+ * a script wrote, so the server writes it where it can: on its own name, where nothing is granted.
+ */
+function renew(core: Core): void {
+  const mine = cookies().filter(([name]) => name === "consentry").map(([, value]) => value);
+  if (new URL(core.url("")).origin !== location.origin || !/&g=(&|$)/.test(mine.join())) return core.keep();
+  const today = String(Math.floor(Date.now() / 86_400_000));
+  try {
+    if (localStorage["consentry.renewed"] === today) return;
+    localStorage["consentry.renewed"] = today;
+  } catch {
+    // Then it is asked for once a page.
+  }
+  expire(core, []);
+}
+
+/**
+ * A count, nothing more: that something was shown, or closed without an answer. Whom the browser
+ * knows already is named, so that an opt-out signal is kept with who sends it.
+ */
+export function noted({ policy, url, options, id }: Core, what: string, surface?: Surface): void {
   const { notice, language } = policy!;
+  const known = options.anonymousId || cookies().some(([name]) => /^(consentry|ajs_anonymous_id)$/.test(name));
   const seen = { what, surface, noticeId: notice.id, noticeVersion: notice.version, language };
-  navigator.sendBeacon?.(url("notices/noted"), JSON.stringify({ writeKey: options.key, ...seen }));
+  const body = { writeKey: options.key, ...seen, anonymousId: known ? id : undefined };
+  navigator.sendBeacon?.(url("notices/noted"), JSON.stringify(body));
+}
+
+/** Whose requests carry the signal is told with the proof of who that is: then it holds for the account too. */
+export async function signalled(core: Core): Promise<void> {
+  const headers = await proof(core);
+  if (!core.gpc() || !headers) return;
+  const body = JSON.stringify({ writeKey: core.options.key, what: "signal", anonymousId: core.id });
+  await fetch(core.url("notices/noted"), { method: "POST", body, headers }).catch(() => {});
+}
+
+/** What a page does for somebody who has answered. `seen`: the browser's signal is new here, and is told. */
+export function begin(core: Core, seen: boolean): void {
+  void flush(core);
+  if (seen) noted(core, "signal");
+  if (Object.values(core.categories()).includes(false)) renew(core);
 }

@@ -1,36 +1,34 @@
-/** Answers that the server does not have yet. Each has a key, so that it is recorded once however often it is sent. */
+/**
+ * Answers that the server does not have yet: each under a name of its own in the storage, so that no
+ * tab overwrites what another one keeps there. The other tabs hear of it, and look at the cookie.
+ */
 import { uuid } from "./uuid";
 
-const KEPT = "consentry.queue";
-const MOST = 20;
+export const KEPT = "consentry.queue.";
 
-/** Key, body as it was first written, and whether it speaks for an account. */
-export type Letter = [string, string, boolean];
+/** Where it is kept, its `Idempotency-Key`, and the body as it was first written. */
+export type Letter = [name: string, key: string, body: string];
 
-export interface Queue {
-  letters: Letter[];
-  /** These letters wait now, and no others. */
-  keep(letters: Letter[]): void;
-}
+let written = 0;
 
-export const letterOf = (body: object, account: boolean): Letter => [uuid(), JSON.stringify(body), account];
-
-export function createQueue(): Queue {
-  const queue: Queue = {
-    letters: [],
-    keep(letters) {
-      queue.letters = letters.slice(-MOST);
-      try {
-        localStorage.setItem(KEPT, JSON.stringify(queue.letters));
-      } catch {
-        // It lives in memory, and goes when the page goes.
-      }
-    },
-  };
+/** `unsent` takes what the storage does not: it lives as long as the page. */
+export function keep(content: object, unsent: Record<string, string>): Letter {
+  const key = uuid();
+  const name = `${KEPT}${Date.now() + written++}.${key}`; // in this order they are sent
+  const body = JSON.stringify(content);
   try {
-    queue.letters = JSON.parse(localStorage.getItem(KEPT)!) ?? [];
+    localStorage.setItem(name, body);
   } catch {
-    // Blocked, or unreadable: what was there is lost.
+    unsent[name] = body;
   }
-  return queue;
+  return [name, key, body];
 }
+
+/** Recorded once, however often it is sent: it has a key. */
+export const post = (url: string, [, key, body]: Letter, more?: object | null) =>
+  fetch(url, {
+    method: "POST",
+    body,
+    keepalive: true,
+    headers: { "content-type": "application/json", "idempotency-key": key, ...more },
+  });

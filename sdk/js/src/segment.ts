@@ -99,7 +99,7 @@ function segmentWay(core: Core, sdk: Any, settings: WrapperSettings, held: Hold)
   sdk.addSourceMiddleware(({ payload, next }: Any) => {
     const { context, event } = payload.obj;
     context.consent = { ...context.consent, categoryPreferences: core.categories() };
-    if (core.model() === "opt-in" && !some(core) && event !== UPDATED) return null;
+    if (!some(core) && event !== UPDATED) return null;
     return next(payload);
   });
   sdk.addDestinationMiddleware("*", ({ integration, payload, next }: Any) => {

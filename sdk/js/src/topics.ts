@@ -4,9 +4,8 @@
  * signed in, and of nobody else.
  */
 import type { Core } from "./core";
-import { proof } from "./post";
-import { letterOf } from "./queue";
-import type { Topics } from "./types";
+import { letters, proof } from "./post";
+import type { Action, Evidence, Topics } from "./types";
 
 interface Preference {
   effective: string;
@@ -14,7 +13,7 @@ interface Preference {
 
 /** What holds, and over it what was said here and is still on its way; null where it cannot be known. */
 export async function heldTopics(core: Core): Promise<Topics | null> {
-  const { policy, queue, user } = core;
+  const { policy, user } = core;
   if (!user || !policy!.topics.length) return null;
   try {
     const headers = { "content-type": "application/json", ...(await proof(core)) };
@@ -25,7 +24,7 @@ export async function heldTopics(core: Core): Promise<Topics | null> {
     const held: Topics = {};
     for (const { id, channels } of policy!.topics)
       held[id] = Object.fromEntries(channels.map((name) => [name, found[id]?.[name]?.effective === "granted"]));
-    for (const [, letter] of queue.letters) {
+    for (const [, , letter] of letters(core)) {
       const { subject, topics = {} }: { subject: { userId?: string }; topics?: Topics } = JSON.parse(letter);
       if (subject.userId === user.id) for (const id in topics) held[id] = { ...held[id], ...topics[id] };
     }
@@ -35,9 +34,7 @@ export async function heldTopics(core: Core): Promise<Topics | null> {
   }
 }
 
-/** To be called right after the answer to the categories, whose evidence is that of the topics too. */
-export function sendTopics({ queue }: Core, userId: string, topics: Topics): void {
-  const [, answer] = queue.letters[queue.letters.length - 1]!;
-  const letter = letterOf({ ...JSON.parse(answer), subject: { userId }, preferences: {}, topics }, true);
-  queue.keep([...queue.letters, letter]);
+/** The evidence is that of the answer to the categories, which was given by the same press. */
+export function sendTopics(core: Core, userId: string, topics: Topics, action: Action, evidence: Evidence): void {
+  core.send({ subject: { userId }, preferences: {}, topics }, action, evidence);
 }

@@ -60,13 +60,28 @@ export interface Policy {
   cookie: { domain: string | null; days: number };
 }
 
-export type Action = "accept_all" | "reject_all" | "save" | "withdraw" | "gpc";
-export type Surface = "banner" | "preference_centre" | "form";
+export type Action = "accept_all" | "reject_all" | "save" | "withdraw";
+export type Surface = "banner" | "preference_centre" | "placeholder" | "form" | "link" | "api";
+
+/** What a page says of how it asked: the members of a choice's `evidence`, `POST /v1/consent`. */
+export interface Evidence {
+  surface?: Surface;
+  noticeId?: string;
+  noticeVersion?: string;
+  noticeHash?: string;
+  noticeText?: string;
+  language?: string;
+  /** The place whose rule the person was asked under; when the answer arrives it may come from another. */
+  jurisdiction?: string;
+  ruleVersion?: string;
+}
 
 /** Why the person is asked. `changed` categories are named in the banner. */
 export interface Asking {
   why: "first" | "changed" | "expired" | "opened";
   changed: string[];
+  /** What is asked about. Whoever refused the rest lately is not asked about it again. */
+  categories: string[];
 }
 
 /** What the loader offers to whatever asks the person. */
@@ -79,6 +94,8 @@ export interface Controller {
   categories(): Categories;
   /** Whether the person has answered, and the answer still holds. */
   answered(): boolean;
+  /** Whether the person said yes to it, so that it is not for silence that it is in force. */
+  granted(id: string): boolean;
   /** What the person who is signed in is sent now; null where nobody is, or nobody can say. */
   topics(): Promise<Topics | null>;
   /** Take an answer: in force at once, then stored and sent. `topics` are those of who `topics()` told of. */

@@ -1,8 +1,10 @@
 /** The second file: it makes the controls of `ui/` and gives them what the loader offers. */
+import { open } from "./ask";
+import { readAnswer } from "./cookie";
 import type { Core } from "./core";
 import { noted } from "./post";
 import { heldTopics, sendTopics } from "./topics";
-import type { Controller, Ui } from "./types";
+import type { Controller, Evidence, Surface, Ui } from "./types";
 import { mount } from "./ui/index";
 
 /** Nothing is shown unstyled. */
@@ -16,23 +18,39 @@ function sheet(files: string): Promise<unknown> {
   });
 }
 
+/** What the person had seen. The place of a frame shows something else than the notice. */
+function shown({ policy }: Core, surface: Surface): Evidence {
+  const { notice, language, ruleVersion } = policy!;
+  const jurisdiction = policy!.jurisdiction ?? undefined;
+  const { id: noticeId, version: noticeVersion, hash: noticeHash } = notice;
+  const seen = surface === "placeholder" ? {} : { noticeId, noticeVersion, noticeHash };
+  return { surface, language, jurisdiction, ruleVersion, ...seen };
+}
+
 function controllerOf(core: Core): Controller {
   let shownTo: string | undefined;
   return {
-    policy: core.policy!,
-    get asking() {
-      return core.asking() ?? { why: "opened", changed: [] };
+    get policy() {
+      return core.policy!;
     },
-    gpc: core.gpc(),
+    get asking() {
+      const categories = core.policy!.categories.filter(open).map(({ id }) => id);
+      return core.asking() ?? { why: "opened", changed: [], categories };
+    },
+    get gpc() {
+      return core.gpc();
+    },
     categories: () => core.categories(),
     answered: () => core.answered(),
+    granted: (id) => !!readAnswer(Date.now() / 1000)?._granted.includes(id),
     topics() {
       shownTo = core.user?.id;
       return heldTopics(core);
     },
     async answer(choice, action, surface, topics) {
-      core.answer(choice, action, surface);
-      if (topics && shownTo && shownTo === core.user?.id) sendTopics(core, shownTo, topics);
+      const evidence = shown(core, surface);
+      core.answer(choice, action, evidence);
+      if (topics && shownTo && shownTo === core.user?.id) sendTopics(core, shownTo, topics, action, evidence);
     },
     once: (element) => core.once(element),
     noted: (what, surface) => noted(core, what, surface),
@@ -48,4 +66,4 @@ async function startUi(core: Core): Promise<Ui> {
   return mount(controllerOf(core));
 }
 
-window.consentry?.mount(mount, startUi);
+window.consentry?.land("ui", startUi);

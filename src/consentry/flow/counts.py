@@ -19,7 +19,7 @@ from consentry.ports import Tally
 
 UNKNOWN = "unknown"
 ELSEWHERE = "elsewhere"  # a country of which no rule speaks
-SURFACES = frozenset({"banner", "preference_centre", "form", "link"})
+SURFACES = frozenset({"banner", "preference_centre", "placeholder", "form", "link"})
 _ANSWERS = frozenset({"granted", "denied", "conflict"})
 
 

@@ -53,7 +53,9 @@ class Evidence(Body):
     action: (
         Literal["accept_all", "reject_all", "save", "withdraw", "gpc", "import", "api"] | None
     ) = None
-    surface: Literal["banner", "preference_centre", "form", "link", "api"] | None = None
+    surface: Literal["banner", "preference_centre", "placeholder", "form", "link", "api"] | None = (
+        None
+    )
     notice_id: Text | None = None
     notice_version: Text | None = None
     notice_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
@@ -61,6 +63,8 @@ class Evidence(Body):
     language: Annotated[str, Meta(max_length=35)] | None = None
     layout: Literal["bar", "box", "modal"] | None = None
     page: Text | None = None
+    jurisdiction: Annotated[str, Meta(max_length=20)] | None = None
+    rule_version: Annotated[str, Meta(max_length=100)] | None = None
     sdk_version: Annotated[str, Meta(max_length=100)] | None = None
 
 

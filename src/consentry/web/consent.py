@@ -36,6 +36,7 @@ from consentry.web.call import Asked, Call, Reply
 from consentry.web.evidence import evidence_of, notice_in, said_of
 from consentry.web.ingest import read_gpc, tell_record
 from consentry.web.problems import Problem, json_response, whole_number
+from consentry.web.renewal import renew
 from consentry.web.site import ADMIN, CHOICES, Site, read_body, request_key
 
 LARGEST_BODY = 64 * 1024
@@ -105,7 +106,8 @@ async def post_consent(site: Site, request: Call) -> Reply:
     claimed, sent = _time(body.timestamp, "timestamp"), _time(body.sent_at, "sentAt")
     kept = _kept(site, request, who, body.evidence, "api")
     said = _said(site, body.subject, answer, kept, claimed, sent)
-    return await _record(site, request, raw, who, said, body.evidence)
+    reply = await _record(site, request, raw, who, said, body.evidence)
+    return renew(site, request, reply, body.subject.anonymous_id or "")
 
 
 async def post_withdraw(site: Site, request: Call) -> Reply:

@@ -20,6 +20,7 @@ from consentry.web import bodies
 from consentry.web.call import Answer
 from consentry.web.consent import LARGEST_BODY, caller
 from consentry.web.problems import json_response
+from consentry.web.renewal import renew
 from consentry.web.site import Site, read_body
 
 MOST = 50
@@ -34,7 +35,10 @@ class Refused(bodies.Body):
 
 
 async def post_cookies(site: Site, request: Request) -> Answer:
-    """POST /v1/consent/cookies: expire what refused tags stored, HttpOnly cookies too."""
+    """POST /v1/consent/cookies: expire what refused tags stored, HttpOnly cookies too.
+
+    The browser's own refusal, if nothing is granted beside it, is made to last.
+    """
     raw = await read_body(request, LARGEST_BODY, site.choice_room)
     body = bodies.read_bytes(raw, Refused)
     caller(site, request, body.write_key)
@@ -46,7 +50,7 @@ async def post_cookies(site: Site, request: Request) -> Answer:
         for domain in ("", *above):
             text = f"{name}=; Max-Age=0; Path=/{domain and f'; Domain={domain}'}"
             answer.raw_headers.append((b"set-cookie", text.encode()))
-    return answer
+    return renew(site, request, answer)
 
 
 def refused_names(

@@ -35,6 +35,8 @@ def said_of(evidence: bodies.Evidence | None) -> dict[str, Any]:
         "language": evidence.language,
         "layout": evidence.layout,
         "page": None if evidence.page is None else page_alone(evidence.page),
+        "jurisdiction": evidence.jurisdiction,
+        "ruleVersion": evidence.rule_version,
         "sdkVersion": evidence.sdk_version,
     }
     if evidence.notice_text is not None:

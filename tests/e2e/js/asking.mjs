@@ -15,11 +15,12 @@ const made = await build({
   format: 'esm',
   logLevel: 'silent',
 })
-const { asking, inForce, parse, serialise, wordsFor } = await import(
+const { asking, inForce, parse, readAnswer, serialise, wordsFor } = await import(
   `data:text/javascript;base64,${Buffer.from(made.outputFiles[0].contents).toString('base64')}`
 )
-const told = cases.map(({ policy, cookie, gpc, against }) => {
-  const answer = cookie === null ? null : parse(cookie, now)
+const told = cases.map(({ policy, cookies, gpc, against }) => {
+  globalThis.document = { cookie: cookies.map((text) => `consentry=${text}`).join('; ') }
+  const answer = readAnswer(now)
   const categories = inForce(policy, answer, gpc, now, against)
   return { asking: asking(policy, answer, now), categories, words: wordsFor(categories) }
 })

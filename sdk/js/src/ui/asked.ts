@@ -10,10 +10,15 @@ export function askable(policy: Policy): PolicyCategory[] {
  * One answer for everything that is asked. What the browser's signal refuses is not part of a yes to
  * all: only its own switch outweighs the signal.
  */
-export function everything(controller: Controller, answer: boolean): Categories {
+export function everything(controller: Controller, answer: boolean, among = askable(controller.policy)): Categories {
   const refused = refusedBySignal(controller);
   const given = (category: PolicyCategory) => answer && !refused.includes(category);
-  return Object.fromEntries(askable(controller.policy).map((category) => [category.id, given(category)]));
+  return Object.fromEntries(among.map((category) => [category.id, given(category)]));
+}
+
+/** What the banner asks about. */
+export function asked({ policy, asking }: Controller): PolicyCategory[] {
+  return askable(policy).filter(({ id }) => asking.categories.includes(id));
 }
 
 /** What the browser's signal refuses, if it is sent and honoured, and no answer here outweighs it. */

@@ -2,7 +2,7 @@
  * The first layer. Accept and reject are made by the same line of code: same element, same look, one
  * activation each.
  */
-import { askable, everything, refusedBySignal, signalShown } from "./asked";
+import { asked, everything, refusedBySignal, signalShown } from "./asked";
 import { button, make } from "./dom";
 import type { Desk } from "./desk";
 
@@ -36,7 +36,7 @@ function sentences({ controller, words }: Desk): string[] {
   const { policy, asking } = controller;
   const changed = policy.categories.filter((category) => asking.changed.includes(category.id));
   const refused = refusedBySignal(controller);
-  const open = askable(policy).filter((category) => !refused.includes(category));
+  const open = asked(controller).filter((category) => !refused.includes(category));
   const said: string[] = [];
   const say = (key: string, categories: typeof open) => {
     if (categories.length) said.push(words.say(key, { categories: words.names(categories) }));
@@ -53,9 +53,10 @@ function sentences({ controller, words }: Desk): string[] {
 
 function actions(desk: Desk): HTMLElement {
   const { controller, words } = desk;
+  const about = asked(controller);
   const answer = (name: "accept" | "reject") =>
     button(name, words.say(`action.${name}`), "strong", () =>
-      desk.answer(everything(controller, name === "accept"), `${name}_all`, "banner"),
+      desk.answer(everything(controller, name === "accept", about), `${name}_all`, "banner"),
     );
   const choose: HTMLButtonElement = button("choose", words.say("action.choose"), "plain", () =>
     desk.choose(choose),

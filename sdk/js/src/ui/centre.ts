@@ -33,10 +33,13 @@ export function centreOf(desk: Desk, leave: () => void): HTMLDialogElement {
   );
 }
 
-/** What the switches say, for everything that can be answered. */
-export function chosen(centre: HTMLElement, desk: Desk): Categories {
-  const on = (id: string) => [...switches(centre)].some((input) => input.value === id && input.checked);
-  return Object.fromEntries(askable(desk.controller.policy).map(({ id }) => [id, on(id)]));
+/** What the switches say, for everything that can be answered. One that silence had turned on, and nobody touched, is no yes. */
+export function chosen(centre: HTMLElement, { controller }: Desk): Categories {
+  const ids = askable(controller.policy).map(({ id }) => id);
+  const said = [...switches(centre)].filter(
+    ({ value, checked, dataset }) => ids.includes(value) && (!checked || dataset.touched || controller.granted(value)),
+  );
+  return Object.fromEntries(said.map(({ value, checked }) => [value, checked]));
 }
 
 /** Set the switches to what is in force, after it changed elsewhere. */
@@ -128,7 +131,9 @@ function switchOf(desk: Desk, category: PolicyCategory, about: string): HTMLElem
     disabled: essential || prohibited,
     checked: essential || (!prohibited && controller.categories()[id] === true),
   };
-  return toggle(words, attributes, essential);
+  const [state, input] = toggle(words, attributes, essential);
+  input.addEventListener("change", ({ isTrusted }) => isTrusted && (input.dataset.touched = "true"));
+  return [state, input];
 }
 
 /** The destinations and tags that a yes opens. */

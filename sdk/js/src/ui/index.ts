@@ -29,7 +29,7 @@ class Controls implements Ui, Desk {
   private readonly size = new ResizeObserver(() => this.measure());
 
   constructor(readonly controller: Controller) {
-    this.words = new Words(controller.policy);
+    this.words = new Words(controller);
     this.top = this.root();
     this.back = wayBack(this, () => this.centre(this.back.querySelector("button")));
     const end = this.root();
@@ -91,7 +91,7 @@ class Controls implements Ui, Desk {
 
   answer(choice: Categories, action: Action, surface: Surface, topics?: Topics): void {
     const answered = this.controller.answer(choice, action, surface, topics);
-    if (surface !== "form") this.close();
+    if (surface !== "placeholder") this.close();
     void answered.then(
       () => this.say("centre.saved"),
       () => undefined, // nothing is claimed that was not done

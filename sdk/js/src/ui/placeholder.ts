@@ -17,7 +17,7 @@ export function placeholderOf(desk: Desk, element: Element, needed: PolicyCatego
     controller.once(element);
   });
   const always = button("always", words.say("placeholder.always"), "strong", () =>
-    desk.answer(Object.fromEntries(yes.map(({ id }) => [id, true])), "save", "form"),
+    desk.answer(Object.fromEntries(yes.map(({ id }) => [id, true])), "save", "placeholder"),
   );
   const title = words.say("placeholder.title");
   const box = make(

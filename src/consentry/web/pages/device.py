@@ -18,6 +18,7 @@ from consentry.core.preference import Found, Standing
 from consentry.core.record import Node, NodeKind
 from consentry.csp import cookie as cookies
 from consentry.flow.links import Link, LinkType
+from consentry.web.call import Asked
 from consentry.web.site import Site
 
 PROOF_FOR = DAY  # a page may lie open for a day
@@ -51,7 +52,7 @@ def proof(site: Site, one: Device) -> str:
 def proven(site: Site, request: Request, one: Device, token: str) -> Device | None:
     """The device that a form is of: that of the cookie, or the new one that the page named."""
     link = site.forms.read(LinkType.FORM, token, site.world.clock.now())
-    if not isinstance(link, Link) or not _from_our_page(site, request):
+    if not isinstance(link, Link) or not from_our_page(site, request):
         return None
     named = link.subject[0].value
     if one.known and one.id != named:
@@ -59,7 +60,7 @@ def proven(site: Site, request: Request, one: Device, token: str) -> Device | No
     return Device(named, one.known, one.signal_at_s)
 
 
-def _from_our_page(site: Site, request: Request) -> bool:
+def from_our_page(site: Site, request: Asked) -> bool:
     """As the browser says; without its word the answer is no."""
     fetched = request.headers.get("sec-fetch-site")
     if fetched is not None:

@@ -5,32 +5,28 @@
   const { policy, asking, gpc, categories, answered, user } = window.given
   let now = { ...categories }
   let known = answered
+  const open = policy.categories.filter((one) => !one.essential && !one.prohibited).map(({ id }) => id)
   window.heard = []
   const tell = () => listeners.forEach((listener) => listener(now))
   const core = {
     policy,
     options: { key: 'wk_page', files: '/' },
     url: (path) => `/v1/${path}`,
-    asking: () => (known ? null : asking),
+    asking: () => (known ? null : { categories: open, ...asking }),
     gpc: () => gpc,
     categories: () => now,
     answered: () => known,
-    answer(choice, action, surface) {
+    answer(choice, action, { surface }) {
       window.heard.push(['answer', choice, action, surface])
       now = { ...now, ...choice }
-      known ||= surface !== 'form'
-      core.queue.letters.push(['key', '{}', false])
+      known ||= surface !== 'placeholder'
+      const yes = Object.keys(now).filter((id) => now[id])
+      document.cookie = `consentry=v=1&id=device&t=${Math.floor(Date.now() / 1000)}&g=${yes}`
       tell()
     },
     user,
-    queue: {
-      letters: [],
-      keep(letters) {
-        const [, body, account] = letters[letters.length - 1]
-        const { subject, topics } = JSON.parse(body)
-        window.heard.push(['topics', subject, topics, account])
-      },
-    },
+    unsent: {},
+    send: ({ subject, topics }) => window.heard.push(['topics', subject, topics]),
     once: (element) => window.heard.push(['once', element.id]),
     onChange(listener) {
       listeners.add(listener)
@@ -61,7 +57,7 @@
   }
   window.ready = new Promise((ready) => {
     window.consentry = {
-      async mount(_mount, startUi) {
+      async land(_name, startUi) {
         document.querySelector('#last').toggleAttribute('data-consentry-open', !!window.given.own_link)
         started(await startUi(core))
         ready()
