@@ -106,8 +106,9 @@ class Amplitude:
         told = {"type": "track", "event": event["event_type"]}
         self.persons.keep(call, event.get("insert_id"), told, user=user, device=device)
         changes = event.get("user_properties")
-        if isinstance(changes, dict) and isinstance(changes.get("$set"), dict):
-            self.persons.person(call.instance, user, device).traits |= changes["$set"]
+        person = self.persons.known(call.instance, user or device)
+        if person and isinstance(changes, dict) and isinstance(changes.get("$set"), dict):
+            person.traits |= changes["$set"]
 
     def _deletions(self, call: Call) -> Reply:
         pair = call.basic()

@@ -190,7 +190,7 @@ def _fault(call: Call, event: object) -> str | None:
         for value in user.get(name, []) if isinstance(user, dict) else []:
             if not isinstance(value, str) or not _HASH.fullmatch(value):
                 return f"user_data.{name} must be hashed"
-    if event.get("action_source") not in SOURCES:
+    if str(event.get("action_source")) not in SOURCES:
         return "action_source is required"
     if event["action_source"] == "website" and not (
         isinstance(user, dict) and user.get("client_user_agent")

@@ -202,7 +202,8 @@ def _fits(path: str, item: dict[str, Any]) -> bool:
     if path == "/track":
         held = item.get("properties")
         return isinstance(held, dict) and bool(held.get("token")) and bool(held.get("distinct_id"))
-    return bool(item.get("$token")) and bool(item.get("$distinct_id"))
+    identity = item.get("$distinct_id")
+    return bool(item.get("$token")) and isinstance(identity, str) and bool(identity)
 
 
 def _fault(call: Call, item: dict[str, Any]) -> tuple[str, str] | None:

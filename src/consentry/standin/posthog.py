@@ -106,7 +106,8 @@ class PostHog:
         ids = body.get("distinct_ids")
         if not isinstance(ids, list) or not 1 <= len(ids) <= MAX_IDS:
             return _error(400, "validation_error", "distinct_ids: 1 to 1000 are needed.")
-        known = [i for i in ids if (call.instance, i) not in self._spent]
+        named = [identity for identity in ids if isinstance(identity, str)]
+        known = [i for i in named if (call.instance, i) not in self._spent]
         known = [i for i in known if self.persons.known(call.instance, i)]
         failed = known if call.mode is Mode.PARTIAL else []
         if call.mode is Mode.NOOP:

@@ -94,7 +94,7 @@ class TikTok:
         if body.get("action") not in ("add", "delete"):
             return self._said(INVALID, "action: must be add or delete.")
         schema = body.get("id_schema")
-        if not isinstance(schema, list) or not schema or not set(schema) <= _SCHEMAS:
+        if not isinstance(schema, list) or not schema or not set(map(str, schema)) <= _SCHEMAS:
             return self._said(INVALID, "id_schema: unknown.")
         if not isinstance(body.get("advertiser_ids"), list) or not body["advertiser_ids"]:
             return self._said(INVALID, "advertiser_ids: Missing data for required field.")

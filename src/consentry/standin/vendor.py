@@ -238,8 +238,11 @@ class Persons:
     ) -> None:
         """Take an event over into its person's state, once per message id.
 
-        ``told`` is what is shown of it. One of ``user`` and ``device`` must be a non-empty string.
+        ``told`` is what is shown of it. Without a text in ``user`` or ``device`` it is rejected.
         """
+        if not any(isinstance(identity, str) and identity for identity in (user, device)):
+            self.reject(call, "the event names nobody")
+            return
         named = message_id if isinstance(message_id, str) and message_id else None
         name = named or self.name_for_unnamed()
         if self.seen(call.instance, name):
