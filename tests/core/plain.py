@@ -80,7 +80,8 @@ def category(
         return "never_collected", ("regime", "opt_in")
     if name in asked.prohibited:
         return "prohibited", ("regime", "prohibited")
-    if own is not None and own.essential:
+    transactional = [t.id for t in policy.topics if t.transactional is not None]
+    if (own is not None and own.essential) or (topic and name.split(":")[1] in transactional):
         return None, ("setting", "essential")
     # In Segment's profile a record is asked only for what was refused after acceptance.
     alone = rows.stamp == "alone" if stamp is not None else rows.unstamped == "allow"

@@ -78,7 +78,9 @@ def suppressed(history: History, as_of: int) -> bool:
 def read(history: History, policy: Policy, as_of: int) -> dict[str, Read]:
     cleared = [f.received_at for f in history.all_facts() if f.kind == "unsuppress"]
     since = max((at for at in cleared if at <= as_of), default=-1)
-    return {name: _category(history, policy, as_of, since, name) for name in policy.category}
+    channels = {channel for topic in policy.topics for channel in topic.channels}
+    names = [*policy.category, *(f"topic:*:{channel}" for channel in channels)]
+    return {name: _category(history, policy, as_of, since, name) for name in names}
 
 
 def _category(history: History, policy: Policy, as_of: int, since: int, name: str) -> Read:
@@ -168,18 +170,22 @@ def _person(
 ) -> Person:
     person = Person(_signals(facts, policy, name), [], [])
     believing = account and policy.settings.account_choices == "as_given"
+    named = _named(name)
     chosen = any(
-        f.kind == "choice" and (name in f.denied or (name in f.granted and f.proven)) for f in facts
+        f.kind == "choice" and (named & set(f.denied) or (name in f.granted and f.proven))
+        for f in facts
     )
     for fact in facts:
         if fact.kind not in ("choice", "import"):
             continue
-        if name in fact.denied:  # R1: from when it is received, whoever said it
+        if named & set(fact.denied):  # R1, M4: from when it is received, whoever said it
             why = "missing" if name in fact.missing else "denied"
             why = "conflict" if fact.signal == "conflict" else why
             person.noes.append(No(fact.received_at, fact.record_id, why))
         imported = fact.kind == "import"
         if name not in fact.granted or fact.received_at <= since or (imported and chosen):  # R9
+            continue
+        if name not in policy.category:  # M5: nobody grants a channel as a whole
             continue
         word = _unusable(fact, policy, as_of, name)
         if not fact.proven and (imported or not believing):  # R3
@@ -191,6 +197,12 @@ def _person(
             received = fact.received_at
             person.yeses.append(Yes(counts, fact.made_at, received, fact.record_id, imported))
     return person
+
+
+def _named(name: str) -> set[str]:
+    """What a refusal may name it by: M4, a topic also by its channel as a whole."""
+    kind, _, rest = name.partition(":")
+    return {name, f"topic:*:{rest.split(':')[1]}"} if kind == "topic" else {name}
 
 
 def _unusable(fact: Fact, policy: Policy, as_of: int, name: str) -> str | None:

@@ -83,6 +83,7 @@ def test_a_subject_never_seen_looks_like_any_other(acme: Server, key: str) -> No
         "subject": {"anonymousIds": [device], "userId": None},
         "preferences": answer.json["preferences"],
         "topics": answer.json["topics"],
+        "channels": answer.json["channels"],
         "signals": {},
         "suppressed": False,
         "history": [],

@@ -185,6 +185,16 @@ async def test_a_topic_is_told_to_who_carries_it_by_its_channels() -> None:
     assert said(await choose(made, MAIL, topics={"sales": {"email": False}}), "hook") == []
 
 
+async def test_a_channel_refused_is_told_as_its_topics() -> None:
+    made = await asked()
+    refused = answer_of(None, None, ["email"])
+    now = made.clock.now()
+    body = (await record_choice(made, Said((ACCOUNT, MAIL), refused, now, now), SERVER)).body
+    orders = list(made.store.orders.of_record(body["recordId"]))
+    assert one(orders, "hook", Verb.SUPPRESS).topics == (("news", "email"),)
+    assert one(orders, "mailer", Verb.SUPPRESS).topics == (("news", "email"),)
+
+
 async def test_who_is_suppressed_is_suppressed_everywhere() -> None:
     made = await asked()
     listed = await suppress(made, (ACCOUNT, MAIL), SERVER, None, on=True)

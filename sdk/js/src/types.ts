@@ -55,6 +55,8 @@ export interface Policy {
   };
   categories: PolicyCategory[];
   topics: { id: string; name: string; channels: string[] }[];
+  /** Sent without consent, and why: shown on the page of its own, where nobody switches it. */
+  transactional?: { id: string; name: string; channels: string[]; why: string }[];
   gpc: { covers: string[]; honoured: boolean; show: boolean };
   tags: Tag[];
   cookie: { domain: string | null; days: number };

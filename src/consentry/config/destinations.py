@@ -13,7 +13,12 @@ import msgspec
 from msgspec.structs import FieldInfo
 
 from consentry.config.lines import Path
-from consentry.config.parts import read_categories, read_name, unknown_category
+from consentry.config.parts import (
+    read_categories,
+    read_name,
+    read_reason,
+    unknown_category,
+)
 from consentry.config.problem import suggestion
 from consentry.config.table import ENV, MOST_KEYS, Reading, Table
 from consentry.config.values import DestinationConfig, Kind, Server
@@ -60,7 +65,7 @@ def read_destination(
         categories=read_categories(table, categories),
         match=table.choice("match", Match, Match.ALL),
         enabled=table.flag("enabled", True),
-        exempt=_exempt(table),
+        exempt=read_reason(table, "exempt"),
         share_consent=table.flag("share_consent", False),
     )
     retry_hours = table.number("retry_hours", MOST_HOURS)
@@ -133,17 +138,6 @@ def _check_ids(
     for key in sorted(ids):
         if key.rpartition(":")[0] not in carried:
             table.warning(option, f'"{key}" has no effect: its topic is not in topics')
-
-
-def _exempt(table: Table) -> str | None:
-    """Why a destination without a category may receive everything, in somebody's words."""
-    value = table.raw("exempt")
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value.strip():
-        table.error("exempt", "must say why, in words that an auditor can read, or be left out")
-        return None
-    return value.strip()
 
 
 class _OptionsReader:

@@ -13,6 +13,7 @@ from consentry.config.problem import field_name, suggestion
 from consentry.config.table import Reading, Table
 from consentry.config.values import Enforcement, Mode, Tag
 from consentry.core.policy import (
+    EVERY_TOPIC,
     SEGMENT,
     STRICT,
     AccountChoices,
@@ -100,6 +101,8 @@ def _purpose(table: Table) -> Purpose | None:
 def read_topic(table: Table) -> Topic:
     """One ``[[topic]]``. Without channels it is sent by e-mail."""
     identity = _identity(table, topic=True)
+    if identity == EVERY_TOPIC:
+        table.error("id", 'must not be "*", which stands for every topic: rename it')
     channels = table.texts("channels")
     if table.raw("channels") == []:
         table.error("channels", 'must not be an empty list: add one, such as "email"')
@@ -107,9 +110,25 @@ def read_topic(table: Table) -> Topic:
         fault = _id_fault(channel, topic=True)
         if fault:
             table.reading.notes.error((*table.at("channels"), index), fault)
-    topic = Topic(identity, table.text("name") or identity, channels or ("email",))
+    topic = Topic(
+        identity,
+        table.text("name") or identity,
+        channels or ("email",),
+        read_reason(table, "transactional"),
+    )
     table.finish()
     return topic
+
+
+def read_reason(table: Table, key: str) -> str | None:
+    """Why something needs no consent, in somebody's words; None where the key is left out."""
+    value = table.raw(key)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip():
+        table.error(key, "must say why, in words that an auditor can read, or be left out")
+        return None
+    return value.strip()
 
 
 def _identity(table: Table, *, topic: bool) -> str:

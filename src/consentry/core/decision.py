@@ -18,8 +18,16 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from consentry.core.event import Event, narrowed
-from consentry.core.policy import Category, Mapping, Match, Policy, Regime, Unmapped
-from consentry.core.preference import Standing
+from consentry.core.policy import (
+    Category,
+    Mapping,
+    Match,
+    Policy,
+    Regime,
+    Unmapped,
+    topic_key,
+)
+from consentry.core.preference import Standing, Why
 from consentry.core.verdict import (
     Ground,
     Judged,
@@ -43,6 +51,7 @@ __all__ = [
     "Ruling",
     "Verdict",
     "decide",
+    "decide_message",
     "granted",
     "question_of",
     "verdict",
@@ -185,6 +194,29 @@ def decide(policy: Policy, question: Question, standing: Standing) -> Decisions:
         _kept_away(policy, question.integrations) if question.integrations else 0,
     )
     return Decisions(_ruling(policy, place, _ruled), asked)
+
+
+def decide_message(
+    policy: Policy, question: Question, standing: Standing, topic: str, channel: str
+) -> Decision:
+    """Whether a topic may be sent to this subject by a channel (M1 to M4, in this order).
+
+    Its ``destination`` is the topic's key. One that the workspace does not have nobody granted.
+    """
+    key = topic_key(topic, channel)
+    if standing.suppressed:
+        return Decision(key, False, Reason.SUPPRESSED)
+    judged = verdict(policy, question, standing, key)
+    why = policy.transactional.get(key)
+    if why is not None and standing.whole:
+        needless = Verdict(key, True, None, Ground("transactional", why))
+        return Decision(key, True, Reason.EXEMPT, (needless,))
+    if why is not None:
+        block = standing.of(key).block
+        record_id = "" if block is None else block.record_id
+        judged = Verdict(key, False, Why.CONFLICT, Ground("recordId", record_id))
+    reason = Reason.CONSENTED if judged.granted else Reason.FILTERED
+    return Decision(key, judged.granted, reason, (judged,))
 
 
 def _ruling(policy: Policy, place: Any, ruled: Any) -> Ruling:

@@ -7,7 +7,7 @@ How identifiers are combined into a subject is in ``consentry.core.preference``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -136,9 +136,8 @@ class Reader:
             if fact.received_at > as_of:
                 continue
             if fact.kind is FactKind.CHOICE:
-                self._take_denials(folded, fact)
+                chosen.update(self._take_denials(folded, fact))
                 self._take_grants(folded, fact, as_of, account)
-                chosen.update(fact.denied)
                 if fact.proven:
                     chosen.update(fact.granted)
             elif fact.kind is FactKind.IMPORT:
@@ -180,8 +179,13 @@ class Reader:
         kept = (f for f in left + right if f.received_at > merge.at or not _is_choice(f))
         return (*kept, *made)
 
-    def _take_denials(self, folded: Folded, fact: Fact) -> None:
-        for category in fact.denied:
+    def _take_denials(self, folded: Folded, fact: Fact) -> Collection[str]:
+        """The denials of one fact; returns what they reach.
+
+        What a merge made speaks of each topic by itself: its channels were read before.
+        """
+        denied = fact.denied if fact.signal in _MERGED else self.policy.reached(fact.denied)
+        for category in denied:
             own = folded.setdefault(category, Own())
             why = Why.MISSING if category in fact.missing else Why.DENIED
             if fact.signal == _CONFLICT:
@@ -189,6 +193,7 @@ class Reader:
             block = Block(fact.record_id, fact.received_at, why)
             if own.last is None or _later(block, own.last):
                 own.last = block
+        return denied
 
     def _take_grants(
         self,
@@ -267,6 +272,8 @@ class Reader:
 
 
 _CONFLICT = "conflict"
+_AGREED = "merged"
+_MERGED = (_CONFLICT, _AGREED)  # how facts that a merge made are marked, in place of a signal
 
 
 def _later(block: Block, than: Block) -> bool:
@@ -291,7 +298,13 @@ def _merge_category(category: str, one: Own | None, two: Own | None, merge: Merg
         kept = [own.last for own in (one, two) if own is not None and own.last is not None]
         # Both grants hold, so the refusals that they lifted must stay older than the one kept.
         facts = [
-            Fact(FactKind.CHOICE, b.record_id, min(b.at, older.counts_at - 1), denied=(category,))
+            Fact(
+                FactKind.CHOICE,
+                b.record_id,
+                min(b.at, older.counts_at - 1),
+                denied=(category,),
+                signal=_AGREED,
+            )
             for b in kept
         ]
         imported = grants[0].imported and grants[1].imported
@@ -305,7 +318,7 @@ def _merge_category(category: str, one: Own | None, two: Own | None, merge: Merg
             merge.record_id,
             merge.at,
             denied=(category,),
-            signal=_CONFLICT if disagree else "",
+            signal=_CONFLICT if disagree else _AGREED,
         )
     ]
 

@@ -17,6 +17,8 @@ from consentry.core.bits import Bits
 from consentry.core.moment import DAY, Microseconds, Moment
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from consentry.core.rule import Rule
 
 
@@ -144,11 +146,20 @@ class Mapping:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A subject of messages, and the channels it is sent by."""
+    """A subject of messages, and the channels it is sent by.
+
+    ``transactional`` says in writing why it may be sent without consent; None for any other.
+    """
 
     id: str
     name: str = ""
     channels: tuple[str, ...] = ("email",)
+    transactional: str | None = None
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The key of each of its channels, in their order."""
+        return {channel: topic_key(self.id, channel) for channel in self.channels}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +199,44 @@ class Policy:
         """Categories by id; also those that only a topic needs, which are always opt-in."""
         found = {category.id: category for category in self.categories}
         for topic in self.topics:
-            for channel in topic.channels:
-                key = topic_key(topic.id, channel)
-                found[key] = Category(key, topic.name, regime=Regime.OPT_IN, gpc=False)
+            for key in topic.keys.values():
+                needless = topic.transactional is not None
+                found[key] = Category(key, topic.name, needless, regime=Regime.OPT_IN, gpc=False)
         return found
+
+    @cached_property
+    def of_channel(self) -> dict[str, tuple[str, ...]]:
+        """For the key of each channel, the keys of all topics that are sent by it."""
+        found: dict[str, tuple[str, ...]] = {}
+        for topic in self.topics:
+            for channel, key in topic.keys.items():
+                whole = channel_key(channel)
+                found[whole] = (*found.get(whole, ()), key)
+        return found
+
+    @cached_property
+    def folded(self) -> dict[str, None]:
+        """What records are folded for: every category, and every channel as a whole."""
+        return dict.fromkeys((*self.category, *self.of_channel))
+
+    @cached_property
+    def transactional(self) -> dict[str, str]:
+        """Why each key of a transactional topic needs no consent."""
+        found = (t for t in self.topics if t.transactional is not None)
+        return {key: topic.transactional or "" for topic in found for key in topic.keys.values()}
+
+    @cached_property
+    def messages(self) -> tuple[str, ...]:
+        """Keys of topics that a person answers: not the transactional ones."""
+        found = (topic for topic in self.topics if topic.transactional is None)
+        return tuple(key for topic in found for key in topic.keys.values())
+
+    def reached(self, refused: Collection[str]) -> Collection[str]:
+        """What a refusal of these reaches: with a channel as a whole, every topic sent by it."""
+        if not self.topics or self.of_channel.keys().isdisjoint(refused):
+            return refused
+        topics = (self.of_channel.get(key, ()) for key in refused)
+        return dict.fromkeys((*refused, *(key for keys in topics for key in keys)))
 
     @cached_property
     def named(self) -> tuple[str, ...]:
@@ -323,6 +368,14 @@ def policy_from_canonical(data: bytes) -> Policy:
 def topic_key(topic: str, channel: str) -> str:
     """Topics are folded like categories, under a name that no category may have."""
     return f"topic:{topic}:{channel}"
+
+
+def channel_key(channel: str) -> str:
+    """Under which a channel is refused as a whole. No topic is called so, and nobody can grant it."""
+    return topic_key(EVERY_TOPIC, channel)
+
+
+EVERY_TOPIC = "*"
 
 
 def is_topic(key: str) -> bool:

@@ -50,6 +50,7 @@ class Standing:
     """The preferences of one subject as of a moment.
 
     The same history gives the same answer from ``valid_from`` to ``valid_until``, both included.
+    ``whole`` is false where not everything could be read: then nobody knows who is suppressed.
     """
 
     as_of: Moment
@@ -57,6 +58,7 @@ class Standing:
     suppressed: bool = False
     found: dict[str, Found] = field(default_factory=dict)
     valid_from: Moment = 0
+    whole: bool = True
     _masks: list[Any] = field(
         default_factory=lambda: [None, None], init=False, repr=False, compare=False
     )
@@ -134,7 +136,7 @@ _FADED = (Why.STALE, Why.EXPIRED)
 
 def silence(policy: Policy, as_of: Moment) -> Standing:
     """The standing of somebody of whom nothing is recorded, whenever it is asked."""
-    return Standing(as_of, found=dict.fromkeys(policy.category, NOTHING_FOUND))
+    return Standing(as_of, found=dict.fromkeys(policy.folded, NOTHING_FOUND))
 
 
 def stand(history: History, policy: Policy, as_of: Moment) -> Standing:
@@ -154,7 +156,7 @@ def stand(history: History, policy: Policy, as_of: Moment) -> Standing:
         contacts=[reader.fold(contact) for contact in history.contacts],
         contact=None if history.contact is None else reader.fold(history.contact),
     )
-    found = dict.fromkeys(policy.category, NOTHING_FOUND)
+    found = dict.fromkeys(policy.folded, NOTHING_FOUND)
     alone = people.alone
     if alone is not None:
         found.update((c, _alone(own)) for c, own in alone.items() if c in found)
@@ -173,6 +175,7 @@ def narrower(one: Standing, two: Standing) -> Standing:
         one.suppressed or two.suppressed,
         {c: _narrower(one.of(c), two.of(c)) for c in one.found.keys() | two.found.keys()},
         max(one.valid_from, two.valid_from),
+        one.whole and two.whole,
     )
 
 

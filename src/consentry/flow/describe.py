@@ -8,7 +8,7 @@ import msgspec
 
 from consentry.core.decision import Decision, Question, Verdict, granted, verdicts
 from consentry.core.moment import Moment, format_exact
-from consentry.core.policy import Policy, Regime, topic_key
+from consentry.core.policy import Policy, Regime, channel_key, topic_key
 from consentry.core.preference import Found, Standing, Why
 from consentry.core.record import Node, NodeKind
 from consentry.core.rule import Rule
@@ -70,17 +70,34 @@ def _question_of_now(now: Moment, regime: Regime | None, rule: Rule | None) -> Q
 
 
 def topics(policy: Policy, standing: Standing, now: Moment) -> dict[str, Any]:
-    """PREFS again, per topic and channel."""
+    """PREFS again, per topic and channel; with why it needs no consent, where it needs none."""
     if not policy.topics:
         return {}
     judged = Judged(policy, Question(now, now), standing, every_denial=True)
     return {
         topic.id: {
-            channel: _preference(standing, judged.verdict(topic_key(topic.id, channel)))
+            channel: {
+                **_preference(standing, judged.verdict(topic_key(topic.id, channel))),
+                **({} if topic.transactional is None else {"transactional": topic.transactional}),
+            }
             for channel in topic.channels
         }
         for topic in policy.topics
     }
+
+
+def channels(policy: Policy, standing: Standing) -> dict[str, Any]:
+    """Per channel of a topic, whether it was ever refused as a whole, when, and by which record.
+
+    A topic that was agreed to later is granted all the same, so this decides nothing by itself.
+    """
+    names = dict.fromkeys(channel for topic in policy.topics for channel in topic.channels)
+    described = {}
+    for channel in names:
+        found = standing.of(channel_key(channel))
+        record_id, at = _evidence(found)
+        described[channel] = {"state": state_of(found), "at": time(at), "recordId": record_id}
+    return described
 
 
 def _preference(standing: Standing, judged: Verdict) -> dict[str, Any]:

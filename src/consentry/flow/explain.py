@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from consentry.core.decision import Decision, Decisions, Question, decide, question_of, verdict
+from consentry.core.decision import (
+    Decision,
+    Decisions,
+    Question,
+    decide,
+    decide_message,
+    question_of,
+)
 from consentry.core.delivery import NEXT, Grade, State
 from consentry.core.event import Envelope, Event
-from consentry.core.policy import topic_key
 from consentry.core.record import Node
 from consentry.core.rule import NOBODY_LOOKED, Place
 from consentry.flow import describe
@@ -66,26 +72,10 @@ def explain_topic(
     """Whether this subject may get a topic by a channel. An unknown one nobody agreed to."""
     now = world.clock.now()
     standing = world.subjects.standing(nodes, world.policy, now)
-    judged = verdict(world.policy, Question(now, now), standing, topic_key(topic, channel))
-    allow = judged.granted and not standing.suppressed
-    if standing.suppressed:
-        reason = "suppressed"
-    else:
-        reason = "consented" if allow else "filtered_by_end_user_consent"
-    return {
-        "topic": topic,
-        "channel": channel,
-        "decision": "allow" if allow else "withhold",
-        "reason": reason,
-        "categories": [
-            {
-                "id": topic_key(topic, channel),
-                "effective": "granted" if judged.granted else "denied",
-                "why": judged.why,
-            }
-        ],
-        "grounds": [judged.ground.as_json()],
-    }
+    decided = decide_message(world.policy, Question(now, now), standing, topic, channel)
+    described = describe.decision(decided)
+    del described["destination"]
+    return {"topic": topic, "channel": channel, **described}
 
 
 def explain_stored(world: World, position: int, event: StoredEvent) -> dict[str, Any]:

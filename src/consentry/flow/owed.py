@@ -118,7 +118,8 @@ def _orders_of_one(world: World, before: Before, after: Standing, but: str | Non
     told = Whom(world, record, before.subject)
     was = Rights(world, record, before.standing, record.received_at)
     now = Rights(world, record, after, record.received_at)
-    denied = {category for _, fact in record.facts for category in fact.denied}
+    said = {category for _, fact in record.facts for category in fact.denied}
+    denied = set(world.policy.reached(said))
     made: list[Order] = []
     for name, tellable in world.told.items():
         if name == but:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import msgspec
 
 from consentry.core.choice import Answer
 from consentry.core.moment import SECOND
-from consentry.core.policy import topic_key
+from consentry.core.policy import channel_key, topic_key
 from consentry.core.record import Node, NodeKind
 from consentry.flow import describe
 from consentry.flow.counts import tallies_of
@@ -170,9 +171,11 @@ def _reply(
         "receivedAt": describe.time(said.received_at),
         "preferences": describe.preferences(world.policy, standing, now, regime, rule),
         "topics": describe.topics(world.policy, standing, said.received_at),
+        "channels": describe.channels(world.policy, standing),
         "unverified": list(record.unverified),
         "unknown": sorted(
-            (said.answer.granted | said.answer.denied) - world.policy.category.keys()
+            (said.answer.granted - world.policy.category.keys())
+            | (said.answer.denied - world.policy.folded.keys())
         ),
         "orders": [order.order_id for order in orders],
     }
@@ -209,26 +212,33 @@ async def suppress(
 
 
 def answer_of(
-    preferences: dict[str, bool] | None, topics: dict[str, dict[str, bool]] | None
+    preferences: dict[str, bool] | None,
+    topics: dict[str, dict[str, bool]] | None,
+    channels: Iterable[str] = (),
 ) -> Answer:
-    """An API call changes only what it names."""
-    said = dict(preferences or {})
-    for topic, channels in (topics or {}).items():
-        said.update({topic_key(topic, channel): yes for channel, yes in channels.items()})
-    granted = frozenset(key for key, yes in said.items() if yes)
-    return Answer(granted, frozenset(said) - granted)
+    """An API call changes only what it names, and what it names twice it refuses if either does.
+
+    ``channels`` are those that are refused as a whole.
+    """
+    said = [*(preferences or {}).items(), *((channel_key(channel), False) for channel in channels)]
+    for topic, ways in (topics or {}).items():
+        said += [(topic_key(topic, channel), yes) for channel, yes in ways.items()]
+    denied = frozenset(key for key, yes in said if not yes)
+    return Answer(frozenset(key for key, _ in said) - denied, denied)
 
 
 def withdrawal_of(
-    world: World, categories: list[str] | None, topics: dict[str, dict[str, bool]] | None
+    world: World,
+    categories: list[str] | None,
+    topics: dict[str, dict[str, bool]] | None,
+    channels: list[str] | None = None,
 ) -> Answer:
-    """Named categories and topics; with neither, everything that is not essential."""
+    """Named categories, topics and channels; with none, everything that is not essential."""
     policy = world.policy
-    if categories is None and topics is None:
-        everything = set(policy.asked)
-        everything.update(topic_key(t.id, channel) for t in policy.topics for channel in t.channels)
+    if categories is None and topics is None and channels is None:
+        everything = (*policy.asked, *policy.messages, *policy.of_channel)
         return Answer(frozenset(), frozenset(everything))
-    named = set(categories or ())
-    for topic, channels in (topics or {}).items():
-        named.update(topic_key(topic, channel) for channel in channels)
+    named = {*(categories or ()), *map(channel_key, channels or ())}
+    for topic, ways in (topics or {}).items():
+        named.update(topic_key(topic, channel) for channel in ways)
     return Answer(frozenset(), frozenset(named))

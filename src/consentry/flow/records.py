@@ -126,7 +126,7 @@ def choice_made(
         evidence=said.evidence,
         unverified=_unverified(facts, world.policy, said.made_at),
     )
-    named = sorted(said.answer.granted | said.answer.denied)
+    named = sorted({*said.answer.granted, *world.policy.reached(said.answer.denied)})
     before = world.subjects.standing(said.subject, world.policy, said.received_at)
     asking = world.subjects.asking(world.policy, [*beside, record])
     after = asking.standing(said.subject, said.received_at)

@@ -44,7 +44,7 @@ REMEMBERED = 50_000
 def nothing_granted(policy: Policy, as_of: Moment) -> Standing:
     """The standing of a subject that cannot be read whole: every category is in conflict."""
     block = Block("too_many_identifiers", FOREVER, Why.CONFLICT)
-    return Standing(as_of, found={c: Found(block=block) for c in policy.category})
+    return Standing(as_of, found=dict.fromkeys(policy.folded, Found(block=block)), whole=False)
 
 
 class Subjects:

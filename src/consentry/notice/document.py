@@ -14,7 +14,7 @@ from consentry.core.moment import DAY, format_rfc3339
 from consentry.core.policy import Category, Policy, Regime, strictest
 from consentry.jurisdictions import Place, Rule, regimes_of
 from consentry.notice.edition import Edition
-from consentry.notice.rendered import Rendered, ShownCategory, controller_of
+from consentry.notice.rendered import Rendered, ShownCategory, controller_of, topic_name
 from consentry.notice.values import Notice, PageTag
 
 NEVER_AGAIN_DAYS = 36_500
@@ -70,6 +70,7 @@ def document(
         "topics": [
             {"id": one.id, "name": one.name, "channels": list(one.channels)} for one in shown.topics
         ],
+        "transactional": _transactional(policy, notice, shown.language),
         "gpc": _gpc(policy, visit),
         "tags": [_tag(tag) for tag in tags],
         "cookie": {"domain": notice.cookie_domain, "days": notice.cookie_days},
@@ -132,6 +133,20 @@ def _least(*days: float | None) -> int | None:
     """The shortest, rounded down: nothing counts longer than it may."""
     stated = [one for one in days if one is not None]
     return math.floor(min(stated)) if stated else None
+
+
+def _transactional(policy: Policy, notice: Notice, language: str) -> list[dict[str, Any]]:
+    """What may be sent without consent, and why: nobody can switch it, so it is no topic there."""
+    return [
+        {
+            "id": one.id,
+            "name": topic_name(notice, one.id, one.name, language),
+            "channels": list(one.channels),
+            "why": one.transactional,
+        }
+        for one in policy.topics
+        if one.transactional is not None
+    ]
 
 
 def _gpc(policy: Policy, visit: Visit) -> dict[str, Any]:

@@ -80,6 +80,7 @@ def render(notice: Notice, policy: Policy, tags: Sequence[PageTag], language: st
     topics = tuple(
         ShownTopic(one.id, topic_name(notice, one.id, one.name, language), one.channels)
         for one in policy.topics
+        if one.transactional is None
     )
     archived = {
         "notice": notice.id,

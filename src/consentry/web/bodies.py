@@ -22,6 +22,10 @@ CategoryId = Annotated[str, Meta(min_length=1, max_length=100)]
 Text = Annotated[str, Meta(max_length=2000)]
 Preferences = dict[CategoryId, bool]
 Topics = dict[CategoryId, dict[CategoryId, bool]]
+Channels = Annotated[
+    dict[CategoryId, Annotated[bool, Meta(extra_json_schema={"const": False})]],
+    Meta(description="Channels refused as a whole. A yes is given for a topic, so true is refused"),
+]
 Time = Annotated[str, Meta(description="RFC 3339", max_length=40)]
 
 T = TypeVar("T", bound="Body")
@@ -74,6 +78,7 @@ class Consent(Body):
     subject: Subject
     preferences: Preferences
     topics: Topics | None = None
+    channels: Channels | None = None
     timestamp: Time | None = None
     sent_at: Time | None = None
     evidence: Evidence | None = None
@@ -81,11 +86,12 @@ class Consent(Body):
 
 
 class Withdraw(Body):
-    """POST /v1/consent/withdraw. Without categories and topics: all that is not essential."""
+    """POST /v1/consent/withdraw. Without categories, topics and channels: all but the essential."""
 
     subject: Subject
     categories: list[CategoryId] | None = None
     topics: Topics | None = None
+    channels: list[CategoryId] | None = None
     evidence: Evidence | None = None
     write_key: str | None = None
 
@@ -107,12 +113,13 @@ class Noted(Body):
 
 
 class LinkFor(Body):
-    """POST /v1/links. Without categories and topics it is about everything that is asked."""
+    """POST /v1/links. Without categories, topics and channels it is about all that is asked."""
 
     subject: Subject
     type: Literal["withdraw", "edit"]
     categories: Annotated[list[CategoryId], Meta(max_length=1000)] | None = None
     topics: Topics | None = None
+    channels: Annotated[list[CategoryId], Meta(max_length=1000)] | None = None
 
 
 class Address(Body):
@@ -182,6 +189,8 @@ class Imported(Body):
 
     subject: Subject
     preferences: Preferences
+    topics: Topics | None = None
+    channels: Channels | None = None
     timestamp: Time | None = None
     evidence: Evidence | None = None
     key: Annotated[str, Meta(max_length=200)] | None = None
@@ -214,6 +223,15 @@ class OrdersOf(Body):
     destination: str | None = None
     state: str | None = None
     cursor: str | None = None
+
+
+def refused(channels: dict[str, bool] | None) -> list[str]:
+    """The channels that a choice refuses as a whole. Raises Problem 400 where it says yes to one."""
+    for channel, yes in (channels or {}).items():
+        if yes:
+            message = "a channel can only be refused as a whole; a yes is given for a topic"
+            raise Problem(400, "channel_grants_nothing", message, f"channels.{channel}")
+    return list(channels or ())
 
 
 def read_bytes(body: bytes, type_: type[T]) -> T:

@@ -100,9 +100,9 @@ async def post_consent(site: Site, request: Call) -> Reply:
     raw = await read_body(request, LARGEST_BODY, site.choice_room)
     body = bodies.read_bytes(raw, bodies.Consent)
     who = caller(site, request, body.write_key)
-    if not body.preferences and not body.topics:
+    answer = answer_of(body.preferences, body.topics, bodies.refused(body.channels))
+    if not answer.granted | answer.denied:
         raise Problem(400, "empty_choice", "name at least one category or topic", "preferences")
-    answer = answer_of(body.preferences, body.topics)
     claimed, sent = _time(body.timestamp, "timestamp"), _time(body.sent_at, "sentAt")
     kept = _kept(site, request, who, body.evidence, "api")
     said = _said(site, body.subject, answer, kept, claimed, sent)
@@ -115,7 +115,7 @@ async def post_withdraw(site: Site, request: Call) -> Reply:
     raw = await read_body(request, LARGEST_BODY, site.choice_room)
     body = bodies.read_bytes(raw, bodies.Withdraw)
     who = caller(site, request, body.write_key)
-    answer = withdrawal_of(site.world, body.categories, body.topics)
+    answer = withdrawal_of(site.world, body.categories, body.topics, body.channels)
     if not answer.denied:
         raise Problem(400, "empty_choice", "name at least one category or topic", "categories")
     kept = _kept(site, request, who, body.evidence, "withdraw")
@@ -204,6 +204,7 @@ def _shown(site: Site, who: Caller, said: Said, answered: Answered) -> dict[str,
         **body,
         "preferences": describe.preferences(policy, standing, at, regime, rule),
         "topics": describe.topics(policy, standing, at),
+        "channels": describe.channels(policy, standing),
     }
 
 
@@ -216,7 +217,7 @@ def _only_said(policy: Policy, answer: Answer, record_id: str, at: Moment) -> St
     if policy.settings.account_choices is AccountChoices.AS_GIVEN:
         yes = Found(grant=Grant(record_id, at, at), covers_from=at)
     found = dict.fromkeys(answer.granted, yes)
-    for key in answer.denied:
+    for key in policy.reached(answer.denied):
         found[key] = Found(block=Block(record_id, at, Why.DENIED))
     return Standing(at, found=found)
 
@@ -312,6 +313,7 @@ def _subject(
         },
         "preferences": describe.preferences(world.policy, standing, now, regime, rule),
         "topics": describe.topics(world.policy, standing, now),
+        "channels": describe.channels(world.policy, standing),
         "signals": _signals(reading, nodes),
         "suppressed": standing.suppressed,
     }
@@ -422,7 +424,7 @@ async def _import(site: Site, one: bodies.Imported) -> Answered:
     claimed = _time(one.timestamp, "timestamp")
     said = Said(
         subject=one.subject.nodes(),
-        answer=answer_of(one.preferences, None),
+        answer=answer_of(one.preferences, one.topics, bodies.refused(one.channels)),
         received_at=now,
         made_at=None if claimed is None else made_at(claimed, None, now),
         claimed_at=claimed,

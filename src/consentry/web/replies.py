@@ -49,6 +49,18 @@ _PREFERENCE = _object(
     }
 )
 _PREFERENCES = _map(_PREFERENCE)
+_TOPICS = _map(
+    _map({**_PREFERENCE, "properties": {**_PREFERENCE["properties"], "transactional": _TEXT}})
+)
+_CHANNELS = _map(
+    _object(
+        {
+            "state": {"enum": ["denied", "never_collected", "conflict"]},
+            "at": _MAYBE,
+            "recordId": _MAYBE,
+        }
+    )
+)
 _REASON = {
     "enum": [
         "suppressed",
@@ -219,6 +231,7 @@ _NOTICE = _object(
         "changed": _list(_TEXT),
     }
 )
+_SENT: dict[str, Any] = {"id": _TEXT, "name": _TEXT, "channels": _list(_TEXT)}
 _POLICY = _object(
     {
         "regime": _REGIME,
@@ -239,7 +252,8 @@ _POLICY = _object(
             }
         ),
         "categories": _list(_ASKED_FOR),
-        "topics": _list(_object({"id": _TEXT, "name": _TEXT, "channels": _list(_TEXT)})),
+        "topics": _list(_object(_SENT)),
+        "transactional": _list(_object({**_SENT, "why": _TEXT})),
         "gpc": _object({"covers": _list(_TEXT), "honoured": _FLAG, "show": _FLAG}),
         "tags": _list(_TAG),
         "cookie": _object({"domain": _MAYBE, "days": {"type": "number"}}),
@@ -318,13 +332,14 @@ REPLIES: dict[str, Any] = {
             "unknown": _list(_TEXT),
             "orders": _list(_TEXT),
         },
-        {"topics": _map(_PREFERENCES)},
+        {"topics": _TOPICS, "channels": _CHANNELS},
     ),
     "SubjectReply": _object(
         {
             "subject": _object({"anonymousIds": _list(_TEXT), "userId": _MAYBE}),
             "preferences": _PREFERENCES,
-            "topics": _map(_PREFERENCES),
+            "topics": _TOPICS,
+            "channels": _CHANNELS,
             "signals": {"type": "object"},
             "suppressed": _FLAG,
         },

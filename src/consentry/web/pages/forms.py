@@ -143,6 +143,9 @@ def _keys(site: Site, body: bodies.Form, node: Node) -> tuple[str, ...]:
             field = f"topics.{topic}.{channel}"
             if key not in site.world.policy.category:
                 raise Problem(400, "unknown_topic", "the workspace has no such topic", field)
+            if key in site.world.policy.transactional:
+                message = "this topic is sent without consent, so nobody signs up for it"
+                raise Problem(400, "transactional", message, field)
             if CHANNELS.get(channel) is not node.kind:
                 message = "this channel does not reach this address"
                 raise Problem(400, "channel_mismatch", message, field)

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from consentry.core.policy import topic_key
+from consentry.core.policy import channel_key, topic_key
 from consentry.flow import describe
 from consentry.flow.links import LinkType
 from consentry.web import bodies
@@ -41,13 +41,14 @@ async def post_links(site: Site, request: Request) -> Reply:
 
 def _keys(site: Site, body: bodies.LinkFor) -> tuple[str, ...] | None:
     """What the link is bound to. A name that does not exist would make a link that does nothing."""
-    if body.categories is None and body.topics is None:
+    if body.categories is None and body.topics is None and body.channels is None:
         return None
     keys = dict.fromkeys(body.categories or (), "categories")
     for topic, channels in (body.topics or {}).items():
         keys.update({topic_key(topic, channel): "topics" for channel in channels})
+    keys.update({channel_key(channel): "channels" for channel in body.channels or ()})
     for key, field in keys.items():
-        if key not in site.world.policy.category:
+        if key not in site.world.policy.folded:
             raise Problem(400, "unknown_category", f"the workspace has no {key}", field)
     if not keys:
         raise Problem(400, "empty_choice", "name at least one category or topic", "categories")
