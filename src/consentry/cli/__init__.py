@@ -15,6 +15,7 @@ COMMANDS = {
     "serve": ("serve", "Run the server."),
     "demo": ("demo", "Run a shop, three destinations and a page that explains."),
     "explain": ("explain", "Say what would be decided about events, and why."),
+    "decide": ("decide", "Keep who of an audience may be in it."),
     "tail": ("tail", "Watch events, attempts and choices as they happen."),
     "subject": ("subject", "Show, withdraw for, or suppress one subject."),
     "choices": ("choice_counts", "Count how notices were answered, by day, region and wording."),

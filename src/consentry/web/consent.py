@@ -101,7 +101,7 @@ async def post_consent(site: Site, request: Call) -> Reply:
     body = bodies.read_bytes(raw, bodies.Consent)
     who = caller(site, request, body.write_key)
     answer = answer_of(body.preferences, body.topics, bodies.refused(body.channels))
-    if not answer.granted | answer.denied:
+    if not body.preferences and not body.topics and not body.channels:
         raise Problem(400, "empty_choice", "name at least one category or topic", "preferences")
     claimed, sent = _time(body.timestamp, "timestamp"), _time(body.sent_at, "sentAt")
     kept = _kept(site, request, who, body.evidence, "api")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,13 +45,14 @@ class Board:
     """Every switch of a page: categories, and topics with their channels.
 
     ``always`` are the essential categories, ``gpc`` the names of those that the browser's own
-    signal refuses.
+    signal refuses. ``sent`` are the transactional topics, each with why: nobody switches them.
     """
 
     categories: tuple[Item, ...]
     topics: tuple[tuple[str, tuple[Item, ...]], ...]
     always: tuple[Item, ...] = ()
     gpc: str = ""
+    sent: tuple[Item, ...] = ()
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -73,7 +74,7 @@ class Board:
                 "destinations": one.destinations,
                 "tags": one.tags,
             }
-            for one in (*self.always, *self.items)
+            for one in (*self.always, *self.items, *self.sent)
         ]
 
     @property
@@ -119,8 +120,29 @@ def board(
             categories.append(item)
             if (gpc and category.gpc) or found["why"] == Why.SIGNAL:
                 refused.append(name)
-    described = _topics(site, words, describe.topics(policy, standing, now), bound)
-    return Board(tuple(categories), described if topics else (), tuple(always), ", ".join(refused))
+    refusals = ", ".join(refused)
+    if not topics:
+        return Board(tuple(categories), (), tuple(always), refusals)
+    reached = None if bound is None else policy.reached(bound)
+    described = _topics(site, words, describe.topics(policy, standing, now), reached)
+    sent = () if standing.suppressed else _sent(site, words, reached)
+    return Board(tuple(categories), described, tuple(always), refusals, sent)
+
+
+def _sent(site: Site, words: Words, bound: Collection[str] | None) -> tuple[Item, ...]:
+    """What is sent without consent: by which channels, and why."""
+    found = []
+    for topic in site.world.policy.topics:
+        keys = topic.keys
+        if topic.transactional is None or not (bound is None or set(keys.values()) & set(bound)):
+            continue
+        name = f"{name_of(site, words, topic)} ({_channels(words, keys)})"
+        found.append(Item(topic.id, name, topic.transactional, True, 0))
+    return tuple(found)
+
+
+def _channels(words: Words, channels: Iterable[str]) -> str:
+    return ", ".join(channel_name(words, channel) for channel in channels)
 
 
 def _topics(
@@ -129,6 +151,8 @@ def _topics(
     found = []
     place = len(site.world.policy.categories)
     for topic in site.world.policy.topics:
+        if topic.transactional is not None:
+            continue
         items = []
         for channel in topic.channels:
             key, place = topic_key(topic.id, channel), place + 1
@@ -152,6 +176,7 @@ def channel_name(words: Words, channel: str) -> str:
 def names_of(site: Site, words: Words, keys: Collection[str]) -> list[str]:
     """Categories and topics by name, for a list of what a link is about."""
     policy, notice = site.world.policy, site.config.notice
+    keys = set(policy.reached(keys)) - policy.transactional.keys()
     named = [
         category_name(notice, category, words.language)
         for category in policy.categories

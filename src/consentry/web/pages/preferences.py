@@ -165,6 +165,7 @@ def _page(
         silent=shown.silent,
         categories=shown.categories,
         topics=shown.topics,
+        sent=shown.sent,
         always=shown.always,
         items=shown.items,
         gpc=shown.gpc,
