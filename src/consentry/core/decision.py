@@ -40,7 +40,7 @@ from consentry.core.verdict import (
 )
 
 if TYPE_CHECKING:
-    from consentry.core.rule import Rule
+    pass
 
 __all__ = [
     "Decision",
@@ -160,10 +160,8 @@ def question_of(
     regime: Regime | None = None,
     *,
     superseded: bool = False,
-    rule: Rule | None = None,
-    prohibited: frozenset[str] = frozenset(),
 ) -> Question:
-    """The question that an event poses."""
+    """The question that an event poses, before anybody has looked where it comes from."""
     return Question(
         event.received_at,
         event.made_at,
@@ -171,9 +169,7 @@ def question_of(
         event.integrations,
         event.is_preference_update,
         regime,
-        prohibited,
-        superseded,
-        rule,
+        superseded=superseded,
     )
 
 
