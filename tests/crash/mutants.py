@@ -39,8 +39,10 @@ NOT_ASKED_AGAIN = (
 TOLD_TOO_EARLY = (
     Mutant(
         "flow/accept.py",
-        "    committed = await world.store.commit(Commit(records=tuple(records), events=stored))\n",
-        "    late = Commit(records=tuple(records), events=stored)\n"
+        "    committed = await world.store.commit(\n"
+        "        Commit(records=tuple(records), events=stored, orders=orders)\n"
+        "    )\n",
+        "    late = Commit(records=tuple(records), events=stored, orders=orders)\n"
         "    asyncio.get_running_loop().call_later(\n"
         "        0.1, lambda: asyncio.ensure_future(world.store.commit(late))\n"
         "    )\n"

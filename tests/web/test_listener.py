@@ -23,6 +23,14 @@ async def drip(visitor: Visitor, piece: bytes) -> None:
         await asyncio.sleep(0.02)
 
 
+async def told_or_cut_off(visitor: Visitor) -> int | None:
+    """The status; None where a byte met a closed connection, and the reset overtook the answer."""
+    try:
+        return (await visitor.hear())[0]
+    except ConnectionResetError:
+        return None
+
+
 # -- slow ----------------------------------------------------------------------------------------
 async def test_who_connects_and_says_nothing_is_let_go() -> None:
     async with house(SHORT) as here:
@@ -50,7 +58,8 @@ async def test_a_byte_now_and_then_does_not_buy_time() -> None:
     async with house(SHORT) as here:
         visitor = await (await here.connect()).say(b"GET / HTTP/1.1\r\nHost: x\r\nA: ")
         dripping = asyncio.create_task(drip(visitor, b"a"))
-        assert (await visitor.hear())[0] == 408
+        assert await told_or_cut_off(visitor) in (408, None)
+        await until(lambda: here.connections == 0, "the connection is gone")
         visitor.leave()
         dripping.cancel()
 
