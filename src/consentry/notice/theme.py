@@ -211,7 +211,9 @@ def _luminance(text: str) -> float | None:
     try:
         parts = [part or 0.0 for part in colour.to("srgb").coordinates]
     except (NotImplementedError, ValueError):
-        return None  # a colour space that tinycss2 cannot convert: nobody knows how far apart it is
+        # A colour that tinycss2 reads and cannot convert. Nobody knows how far apart it is, and
+        # whoever asks refuses the theme for that: a contrast is never taken for granted.
+        return None
     if not all(0 <= part <= 1 for part in parts):
         return None
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
