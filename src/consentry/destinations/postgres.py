@@ -237,10 +237,14 @@ class Postgres:
             if self._is_set_up:
                 return
             statements = sql.set_up(schema, self._options.needs)
-            if await connection.fetchval(sql.FORM_NOW, schema) != sql.form_of(statements):
+            form = sql.form_of(statements)
+            if await connection.fetchval(sql.FORM_NOW, schema) != form:
                 async with connection.transaction():
                     await connection.execute(sql.LOCK_SET_UP, schema)
-                    await connection.execute(statements)
+                    # Whoever had the lock before may have made it, and writes by now: tables are
+                    # not locked once more under its hands.
+                    if await connection.fetchval(sql.FORM_NOW, schema) != form:
+                        await connection.execute(statements)
             self._is_set_up = True
 
     def _give_back(self, connection: Connection, *, whole: bool) -> None:
