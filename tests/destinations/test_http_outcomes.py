@@ -107,7 +107,7 @@ async def test_an_exchange_keeps_the_digests_of_what_went_and_came() -> None:
     client = OutboundClient(allow_private=True)
     async with serving(OK) as server:
         request = Request("POST", server.url, (), b"{}")
-        attempted = await exchange(client, request, [message(), message()], by_status, None)
+        attempted = await exchange(client, lambda: request, [message(), message()], by_status, None)
     await client.close()
 
     assert [outcome.grade for outcome in attempted.outcomes] == [Grade.ACCEPTED] * 2
@@ -119,13 +119,13 @@ async def test_an_exchange_without_an_answer_says_whether_it_was_written() -> No
     client = OutboundClient(allow_private=True)
     async with serving(reset) as server:
         cut = Request("POST", server.url, (), b"{}")
-        attempted = await exchange(client, cut, [message()], by_status, None)
+        attempted = await exchange(client, lambda: cut, [message()], by_status, None)
     assert attempted.outcomes[0].grade is Grade.FAILED_RETRY
     assert attempted.request_digest == hashlib.sha256(b"{}").hexdigest()
     assert attempted.response_digest is None
 
     never = Request("POST", "http://169.254.169.254/", (), b"{}")
-    attempted = await exchange(client, never, [message()], by_status, None)
+    attempted = await exchange(client, lambda: never, [message()], by_status, None)
     assert attempted.outcomes[0].grade is Grade.FAILED_FINAL
     assert attempted.request_digest is None
     await client.close()
@@ -139,5 +139,5 @@ async def test_an_exchange_lets_the_refusal_through() -> None:
     async with serving(OK) as server:
         request = Request("POST", server.url, (), b"{}")
         with pytest.raises(LastLookRefused):
-            await exchange(client, request, [message()], by_status, refuse)
+            await exchange(client, lambda: request, [message()], by_status, refuse)
     await client.close()

@@ -79,7 +79,7 @@ async def test_every_part_is_sent_and_each_instruction_has_the_worst_of_its_own(
             part(server.url, b"three", (1,)),
             gated("no id", (2,)),
         ]
-        attempted = await obey_all(client, parts, 3, None)
+        attempted = await obey_all(client, lambda: parts, 3, None)
         assert len(server.requests) == 3
     await client.close()
     assert [o.grade for o in attempted.outcomes] == [
@@ -96,7 +96,7 @@ async def test_a_part_without_an_answer_does_not_keep_the_others_back() -> None:
     client = OutboundClient(allow_private=True)
     async with serving(reset, answer(200)) as server:
         attempted = await obey_all(
-            client, [part(server.url, b"1"), part(server.url, b"2")], 1, None
+            client, lambda: [part(server.url, b"1"), part(server.url, b"2")], 1, None
         )
     await client.close()
     (outcome,) = attempted.outcomes
@@ -113,7 +113,7 @@ async def test_an_answer_may_ask_for_another_request_which_then_counts() -> None
             usual,
             then=lambda response: following if response.status == 400 else None,
         )
-        attempted = await obey_all(client, [first], 1, None)
+        attempted = await obey_all(client, lambda: [first], 1, None)
         assert [request[-3:] for request in server.requests] == [b"one", b"two"]
     await client.close()
     assert attempted.outcomes[0].grade is Grade.ACCEPTED
@@ -121,7 +121,7 @@ async def test_an_answer_may_ask_for_another_request_which_then_counts() -> None
 
 async def test_an_order_that_names_nobody_is_gated_and_sends_nothing() -> None:
     client = OutboundClient(allow_private=True)
-    attempted = await obey_all(client, [], 2, None)
+    attempted = await obey_all(client, lambda: [], 2, None)
     await client.close()
     assert [o.grade for o in attempted.outcomes] == [Grade.GATED] * 2
     assert attempted.request_digest is None
@@ -139,7 +139,7 @@ async def looked(refused_at: int) -> tuple[Attempted, int]:
     async with serving(answer(200)) as server:
         parts = [part(server.url, b"1"), part(server.url, b"2")]
         try:
-            return await obey_all(client, parts, 1, look), len(server.requests)
+            return await obey_all(client, lambda: parts, 1, look), len(server.requests)
         finally:
             await client.close()
 

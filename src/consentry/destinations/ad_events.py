@@ -13,6 +13,16 @@ from consentry.destinations.contact import members
 from consentry.destinations.message import Message
 
 MOST_ITEMS = 200
+NAMES = {
+    "products searched": "Search",
+    "product viewed": "ViewContent",
+    "product added": "AddToCart",
+    "product added to wishlist": "AddToWishlist",
+    "checkout started": "InitiateCheckout",
+    "payment info entered": "AddPaymentInfo",
+    "signed up": "CompleteRegistration",
+}
+"""What Meta and TikTok call alike."""
 
 
 def worth(message: Message) -> dict[str, Any]:

@@ -34,8 +34,6 @@ from consentry.destinations.common import (
     JSON,
     at,
     basic,
-    check_base,
-    check_secret,
     milliseconds_of,
     traits_of,
 )
@@ -44,6 +42,7 @@ from consentry.destinations.http import json_body, outcome_of_status
 from consentry.destinations.instruction import Found, Instruction, Orders, Reading
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
 from consentry.destinations.obeying import Question, json_of, read_all
+from consentry.destinations.options import check_base_url, check_secrets
 from consentry.destinations.spec import Spec
 from consentry.secret import Secret
 
@@ -90,10 +89,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     requester: str = "consentry"
 
     def __post_init__(self) -> None:
-        check_secret("api_key", self.api_key)
-        check_secret("secret_key", self.secret_key, needed=False)
-        check_base("base_url", self.base_url)
-        check_base("privacy_url", self.privacy_url)
+        check_secrets("api_key", self.api_key)
+        check_secrets("secret_key", self.secret_key, needed=False)
+        check_base_url(self.base_url)
+        check_base_url(self.privacy_url, "privacy_url")
 
 
 def item_of(message: Message) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from consentry.destinations import inbound
 from consentry.destinations.braze_orders import obey, read_back
 from consentry.destinations.braze_wire import CHANNELS, Options, request_to, with_wait
 from consentry.destinations.contact import email_of, event_name, members, moment_of, phone_of
-from consentry.destinations.http import Unsendable, exchange, outcome_of_status, unsent
+from consentry.destinations.http import Unsendable, exchange, outcome_of_status
 from consentry.destinations.instruction import Heard, InboundCall, Orders
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
 from consentry.destinations.obeying import UNDOCUMENTED, json_of, topics_of
@@ -140,11 +140,13 @@ async def send(
     last_look: LastLook | None,
 ) -> Attempted:
     """One attempt for one batch."""
-    try:
-        request = request_for(messages, options, datetime.now(UTC))
-    except Unsendable as reason:
-        return unsent(reason, messages)
-    return await exchange(client, request, messages, outcomes_of, last_look)
+    return await exchange(
+        client,
+        lambda: request_for(messages, options, datetime.now(UTC)),
+        messages,
+        outcomes_of,
+        last_look,
+    )
 
 
 # What Braze tells us

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations.braze_wire import NAMED_MAX, Options, request_to, with_wait
-from consentry.destinations.http import Unsendable, outcome_of_status, unsent
+from consentry.destinations.http import outcome_of_status
 from consentry.destinations.inbound import objects, text_of
 from consentry.destinations.instruction import Found, Instruction, Person, Reading
 from consentry.destinations.message import Attempted, LastLook, Response
@@ -182,11 +182,9 @@ async def obey(
     last_look: LastLook | None,
 ) -> Attempted:
     """One attempt for up to 50 orders that share verb, ``whole`` and topics."""
-    try:
-        parts = order_parts(instructions, options)
-    except Unsendable as reason:
-        return unsent(reason, instructions)
-    return await obey_all(client, parts, len(instructions), last_look)
+    return await obey_all(
+        client, lambda: order_parts(instructions, options), len(instructions), last_look
+    )
 
 
 # Asking again

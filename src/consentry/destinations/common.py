@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from consentry.destinations.addresses import parse_target
 from consentry.destinations.contact import moment_of
 from consentry.destinations.message import Message
 from consentry.secret import Secret
@@ -84,18 +83,3 @@ JSON = ("Content-Type", "application/json")
 def at(base_url: str, path: str) -> str:
     """``path`` below ``base_url``."""
     return base_url.rstrip("/") + path
-
-
-def check_base(name: str, url: str) -> None:
-    """Raise ValueError if paths cannot be put behind ``url``."""
-    parse_target(url, allow_private=True)  # its form; the client judges the place
-    if "?" in url:
-        raise ValueError(f"{name}: must not hold a query")
-
-
-def check_secret(name: str, secrets: Sequence[Secret], *, needed: bool = True) -> None:
-    """Raise ValueError if a secret is missing or empty."""
-    if needed and not secrets:
-        raise ValueError(f"{name}: one is needed, and it must not be empty")
-    if not all(secret.reveal() for secret in secrets):
-        raise ValueError(f"{name}: must not be empty")

@@ -22,7 +22,7 @@ from consentry.core.order import Verb
 from consentry.core.record import Node
 from consentry.destinations import inbound
 from consentry.destinations.contact import email_of, event_name, members, moment_of
-from consentry.destinations.http import Unsendable, exchange, json_body, outcome_of_status, unsent
+from consentry.destinations.http import Unsendable, exchange, json_body, outcome_of_status
 from consentry.destinations.instruction import Heard, InboundCall, Instruction, Orders, Person
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
 from consentry.destinations.obeying import (
@@ -165,11 +165,13 @@ async def send(
     last_look: LastLook | None,
 ) -> Attempted:
     """One attempt for one message."""
-    try:
-        request = request_for(messages, options, datetime.now(UTC))
-    except Unsendable as reason:
-        return unsent(reason, messages)
-    return await exchange(client, request, messages, outcomes_of, last_look)
+    return await exchange(
+        client,
+        lambda: request_for(messages, options, datetime.now(UTC)),
+        messages,
+        outcomes_of,
+        last_look,
+    )
 
 
 # Orders
@@ -217,11 +219,9 @@ async def obey(
     last_look: LastLook | None,
 ) -> Attempted:
     """One attempt for one order."""
-    try:
-        parts = order_parts(instructions, options)
-    except Unsendable as reason:
-        return unsent(reason, instructions)
-    return await obey_all(client, parts, len(instructions), last_look)
+    return await obey_all(
+        client, lambda: order_parts(instructions, options), len(instructions), last_look
+    )
 
 
 # What Customer.io tells us

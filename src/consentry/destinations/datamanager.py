@@ -31,13 +31,14 @@ from consentry.destinations.batches import (
     unreadable,
     untaken,
 )
-from consentry.destinations.common import JSON, at, check_base, click_id
+from consentry.destinations.common import JSON, at, click_id
 from consentry.destinations.contact import email_of, event_name, moment_of, phone_of
 from consentry.destinations.http import Unsendable, json_body, outcome_of_status
 from consentry.destinations.inbound import objects
 from consentry.destinations.instruction import Found, Instruction, Orders, Person, Reading
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
 from consentry.destinations.obeying import Question, read_all
+from consentry.destinations.options import check_base_url
 from consentry.destinations.spec import Spec
 from consentry.secret import Secret
 
@@ -95,7 +96,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     token_url: str = google.TOKEN_URL
 
     def __post_init__(self) -> None:
-        check_base("base_url", self.base_url)
+        check_base_url(self.base_url)
         google.check_access(self.service_account, self.service_account_file, self.token_url)
         if not self.service_account and self.service_account_file is None:
             raise ValueError("service_account: a key, or service_account_file, is needed")

@@ -34,16 +34,16 @@ from consentry.destinations.batches import (
     unreadable,
     untaken,
 )
-from consentry.destinations.common import JSON, at, check_base
+from consentry.destinations.common import JSON, at
 from consentry.destinations.http import (
     Unsendable,
     exchange,
     json_body,
     outcome_of_status,
-    unsent,
 )
 from consentry.destinations.instruction import Instruction, Orders
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
+from consentry.destinations.options import check_base_url
 from consentry.destinations.spec import Spec
 from consentry.secret import Secret
 
@@ -101,7 +101,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     token_url: str = google.TOKEN_URL
 
     def __post_init__(self) -> None:
-        check_base("admin_url", self.admin_url)
+        check_base_url(self.admin_url, "admin_url")
         google.check_access(self.service_account, self.service_account_file, self.token_url)
         if self.property_id is not None and not self.property_id.isdecimal():
             raise ValueError("property_id: must be the number of the property")
@@ -198,11 +198,13 @@ async def send(
     last_look: LastLook | None,
 ) -> Attempted:
     """One attempt for one message."""
-    try:
-        request = request_for(messages, options, datetime.now(UTC))
-    except Unsendable as reason:
-        return unsent(reason, messages)
-    return await exchange(client, request, messages, outcomes_of, last_look)
+    return await exchange(
+        client,
+        lambda: request_for(messages, options, datetime.now(UTC)),
+        messages,
+        outcomes_of,
+        last_look,
+    )
 
 
 def erase_request(name: str, identity: str, token: str, options: Options) -> Request:

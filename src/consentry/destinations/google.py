@@ -20,9 +20,9 @@ import msgspec
 
 from consentry.core.delivery import Grade, Outcome
 from consentry.destinations.batches import object_of, unreadable
-from consentry.destinations.common import check_base, check_secret
 from consentry.destinations.http import TransportError, outcome_of_error, outcome_of_status
 from consentry.destinations.message import Attempted, Request, Response
+from consentry.destinations.options import check_base_url, check_secrets
 from consentry.secret import Secret
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def access_of(
 
 def check_access(keys: Sequence[Secret], file: str | None, token_url: str) -> None:
     """Raise ValueError if the options that describe an access cannot be used."""
-    check_secret("service_account", keys, needed=False)
-    check_base("token_url", token_url)
+    check_secrets("service_account", keys, needed=False)
+    check_base_url(token_url, "token_url")
     if keys and file is not None:
         raise ValueError("service_account, service_account_file: one of them")
     if file is not None and not file.strip():

@@ -67,19 +67,23 @@ T = TypeVar("T")  # what is sent: a Message, or an Instruction
 
 async def exchange(
     client: OutboundClient,
-    request: Request,
+    make: Callable[[], Request],
     messages: Sequence[T],
     outcomes_of: Callable[[Response, Sequence[T]], tuple[Outcome, ...]],
     last_look: LastLook | None,
     *,
     timeout_s: float | None = None,
 ) -> Attempted:
-    """Send ``request`` and say what became of each message or instruction, in their order.
+    """Send what ``make`` gives and say what became of each message or instruction, in their order.
 
-    ``timeout_s`` bounds the whole exchange; None takes the client's own bound.
+    Where ``make`` raises `Unsendable` nothing is sent. ``timeout_s`` bounds the whole exchange; None takes the client's own bound.
     The request digest is None when nothing was written. Raises `LastLookRefused`, or
     whatever else ``last_look`` raises; then nothing was written either.
     """
+    try:
+        request = make()
+    except Unsendable as reason:
+        return unsent(reason, messages)
     try:
         response = await client.send(request, last_look, timeout_s=timeout_s)
     except TransportError as error:

@@ -22,7 +22,7 @@ from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations import inbound
 from consentry.destinations.contact import email_of, event_name, members, moment_of, plain_name
-from consentry.destinations.http import Unsendable, exchange, unsent
+from consentry.destinations.http import Unsendable, exchange
 from consentry.destinations.hubspot_orders import obey, read_back
 from consentry.destinations.hubspot_wire import CHANNELS, Options, request_to
 from consentry.destinations.instruction import (
@@ -127,11 +127,13 @@ async def send(
     last_look: LastLook | None,
 ) -> Attempted:
     """One attempt for one message."""
-    try:
-        request = request_for(messages, options, datetime.now(UTC))
-    except Unsendable as reason:
-        return unsent(reason, messages)
-    return await exchange(client, request, messages, outcomes_of, last_look)
+    return await exchange(
+        client,
+        lambda: request_for(messages, options, datetime.now(UTC)),
+        messages,
+        outcomes_of,
+        last_look,
+    )
 
 
 # What HubSpot tells us

@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
-from consentry.destinations.http import Unsendable, unsent
 from consentry.destinations.hubspot_wire import Options, request_to
 from consentry.destinations.inbound import objects
 from consentry.destinations.instruction import Found, Instruction, Reading
@@ -108,11 +107,9 @@ async def obey(
     last_look: LastLook | None,
 ) -> Attempted:
     """One attempt for one order."""
-    try:
-        parts = order_parts(instructions, options)
-    except Unsendable as reason:
-        return unsent(reason, instructions)
-    return await obey_all(client, parts, len(instructions), last_look)
+    return await obey_all(
+        client, lambda: order_parts(instructions, options), len(instructions), last_look
+    )
 
 
 # Asking again

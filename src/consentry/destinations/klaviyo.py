@@ -24,7 +24,6 @@ from consentry.destinations.http import (
     Unsendable,
     exchange,
     outcome_of_status,
-    unsent,
 )
 from consentry.destinations.instruction import Heard, InboundCall, Orders
 from consentry.destinations.klaviyo_orders import obey, read_back
@@ -137,11 +136,13 @@ async def send(
     last_look: LastLook | None,
 ) -> Attempted:
     """One attempt for one message."""
-    try:
-        request = request_for(messages, options, datetime.now(UTC))
-    except Unsendable as reason:
-        return unsent(reason, messages)
-    return await exchange(client, request, messages, outcomes_of, last_look)
+    return await exchange(
+        client,
+        lambda: request_for(messages, options, datetime.now(UTC)),
+        messages,
+        outcomes_of,
+        last_look,
+    )
 
 
 # What Klaviyo tells us

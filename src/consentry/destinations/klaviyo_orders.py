@@ -12,10 +12,8 @@ from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations.http import (
     TransportError,
-    Unsendable,
     outcome_of_error,
     outcome_of_status,
-    unsent,
 )
 from consentry.destinations.inbound import text_of
 from consentry.destinations.instruction import Found, Instruction, Person, Reading
@@ -273,11 +271,9 @@ async def obey(
 ) -> Attempted:
     """One attempt for up to 50 orders that share verb, ``whole`` and topics."""
     known = await _known(client, instructions, options, last_look)
-    try:
-        parts = order_parts(instructions, options, known)
-    except Unsendable as reason:
-        return unsent(reason, instructions)
-    return await obey_all(client, parts, len(instructions), last_look)
+    return await obey_all(
+        client, lambda: order_parts(instructions, options, known), len(instructions), last_look
+    )
 
 
 # Asking again

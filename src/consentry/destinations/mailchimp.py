@@ -21,7 +21,7 @@ from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations import inbound
 from consentry.destinations.contact import email_of, event_name, members, moment_of
-from consentry.destinations.http import Unsendable, exchange, unsent
+from consentry.destinations.http import Unsendable, exchange
 from consentry.destinations.instruction import Heard, InboundCall, Orders, Unproven
 from consentry.destinations.mailchimp_orders import obey, outcome_of_event, read_back
 from consentry.destinations.mailchimp_wire import CHANNELS, Options, member_path, request_to
@@ -111,11 +111,13 @@ async def send(
     last_look: LastLook | None,
 ) -> Attempted:
     """One attempt for one message."""
-    try:
-        request = request_for(messages, options, datetime.now(UTC))
-    except Unsendable as reason:
-        return unsent(reason, messages)
-    return await exchange(client, request, messages, outcomes_of, last_look)
+    return await exchange(
+        client,
+        lambda: request_for(messages, options, datetime.now(UTC)),
+        messages,
+        outcomes_of,
+        last_look,
+    )
 
 
 # What Mailchimp tells us

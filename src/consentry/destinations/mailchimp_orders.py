@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
-from consentry.destinations.http import Unsendable, outcome_of_status, unsent
+from consentry.destinations.http import outcome_of_status
 from consentry.destinations.inbound import text_of
 from consentry.destinations.instruction import Found, Instruction, Reading
 from consentry.destinations.mailchimp_wire import Options, audiences, member_path, request_to
@@ -159,11 +159,9 @@ async def obey(
     last_look: LastLook | None,
 ) -> Attempted:
     """One attempt for one order."""
-    try:
-        parts = order_parts(instructions, options)
-    except Unsendable as reason:
-        return unsent(reason, instructions)
-    return await obey_all(client, parts, len(instructions), last_look)
+    return await obey_all(
+        client, lambda: order_parts(instructions, options), len(instructions), last_look
+    )
 
 
 # Asking again

@@ -39,8 +39,6 @@ from consentry.destinations.common import (
     JSON,
     at,
     bearer,
-    check_base,
-    check_secret,
     click_id,
     page_url,
     seconds_of,
@@ -50,6 +48,7 @@ from consentry.destinations.contact import email_of, event_name, moment_of, phon
 from consentry.destinations.http import Unsendable, json_body, outcome_of_status
 from consentry.destinations.instruction import Instruction, Orders, Person
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
+from consentry.destinations.options import check_base_url, check_secrets
 from consentry.destinations.spec import Spec
 from consentry.secret import Secret
 
@@ -77,17 +76,7 @@ ORDERS = Orders(
 OLDEST = timedelta(days=7)
 MOST_EVENTS = 1000
 MOST_ROWS = 10_000  # of one request to an audience
-NAMES = {
-    "products searched": "Search",
-    "product viewed": "ViewContent",
-    "product added": "AddToCart",
-    "product added to wishlist": "AddToWishlist",
-    "checkout started": "InitiateCheckout",
-    "payment info entered": "AddPaymentInfo",
-    "order completed": "Purchase",
-    "signed up": "CompleteRegistration",
-    "lead generated": "Lead",
-}
+NAMES = ad_events.NAMES | {"order completed": "Purchase", "lead generated": "Lead"}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,8 +98,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     version: str = "v25.0"
 
     def __post_init__(self) -> None:
-        check_secret("access_token", self.access_token)
-        check_base("base_url", self.base_url)
+        check_secrets("access_token", self.access_token)
+        check_base_url(self.base_url)
         if not self.dataset_id.strip():
             raise ValueError("dataset_id: must not be empty")
 

@@ -35,8 +35,6 @@ from consentry.destinations.common import (
     at,
     basic,
     bearer,
-    check_base,
-    check_secret,
     milliseconds_of,
     object_at,
 )
@@ -46,6 +44,7 @@ from consentry.destinations.inbound import objects
 from consentry.destinations.instruction import Found, Instruction, Orders, Reading
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
 from consentry.destinations.obeying import Question, read_all
+from consentry.destinations.options import check_base_url, check_secrets
 from consentry.destinations.spec import Spec
 from consentry.secret import Secret
 
@@ -98,10 +97,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     app_url: str = "https://mixpanel.com"
 
     def __post_init__(self) -> None:
-        check_secret("token", self.token)
-        check_secret("gdpr_token", self.gdpr_token, needed=False)
-        check_base("base_url", self.base_url)
-        check_base("app_url", self.app_url)
+        check_secrets("token", self.token)
+        check_secrets("gdpr_token", self.gdpr_token, needed=False)
+        check_base_url(self.base_url)
+        check_base_url(self.app_url, "app_url")
 
 
 def item_of(message: Message) -> dict[str, Any]:

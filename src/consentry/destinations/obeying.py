@@ -18,9 +18,11 @@ import msgspec
 from consentry.core.delivery import Grade, Outcome
 from consentry.destinations.http import (
     TransportError,
+    Unsendable,
     digest_of,
     outcome_of_error,
     outcome_of_status,
+    unsent,
 )
 from consentry.destinations.instruction import Found, Instruction, Person, Reading
 from consentry.destinations.message import Attempted, LastLook, LastLookRefused, Request, Response
@@ -82,17 +84,21 @@ def unsendable(detail: str, whose: tuple[int, ...] | None = None) -> Settled:
 
 async def obey_all(
     client: OutboundClient,
-    parts: Sequence[Part | Settled],
+    parts_of: Callable[[], Sequence[Part | Settled]],
     count: int,
     last_look: LastLook | None,
 ) -> Attempted:
     """Send every part in its order; one outcome for each of ``count`` instructions.
 
-    An instruction without a part names nobody, and is gated. The digest is that of the one
+    Where ``parts_of`` raises `Unsendable` nothing is sent. An instruction without a part names nobody, and is gated. The digest is that of the one
     body, or the SHA-256 of the digests of all bodies, one a line. Raises what ``last_look``
     raises, as long as nothing was written. Later what is left is not sent, and the order is
     tried again, so that what was sent stays on record and the next attempt decides anew.
     """
+    try:
+        parts = parts_of()
+    except Unsendable as reason:
+        return unsent(reason, range(count))
     found: list[list[Outcome]] = [[] for _ in range(count)]
     sent: list[str] = []
     answered: list[str] = []

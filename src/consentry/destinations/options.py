@@ -8,11 +8,11 @@ from consentry.destinations.addresses import parse_target
 from consentry.secret import Secret
 
 
-def check_base_url(base_url: str) -> None:
+def check_base_url(url: str, option: str = "base_url") -> None:
     """Raise ValueError unless it is the beginning of URLs. The client judges the place."""
-    parse_target(base_url, allow_private=True)
-    if "?" in base_url:
-        raise ValueError("base_url: must not hold a query")
+    parse_target(url, allow_private=True)
+    if "?" in url:
+        raise ValueError(f"{option}: must not hold a query")
 
 
 def check_secrets(option: str, secrets: Sequence[Secret], *, needed: bool = True) -> None:

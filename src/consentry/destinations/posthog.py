@@ -33,8 +33,6 @@ from consentry.destinations.common import (
     JSON,
     at,
     bearer,
-    check_base,
-    check_secret,
     page_url,
     traits_of,
 )
@@ -43,6 +41,7 @@ from consentry.destinations.http import Unsendable, json_body, outcome_of_status
 from consentry.destinations.instruction import Found, Instruction, Orders, Reading
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
 from consentry.destinations.obeying import Question, read_all
+from consentry.destinations.options import check_base_url, check_secrets
 from consentry.destinations.spec import Spec
 from consentry.secret import Secret
 
@@ -89,10 +88,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     app_url: str = "https://us.posthog.com"
 
     def __post_init__(self) -> None:
-        check_secret("api_key", self.api_key)
-        check_secret("personal_api_key", self.personal_api_key, needed=False)
-        check_base("base_url", self.base_url)
-        check_base("app_url", self.app_url)
+        check_secrets("api_key", self.api_key)
+        check_secrets("personal_api_key", self.personal_api_key, needed=False)
+        check_base_url(self.base_url)
+        check_base_url(self.app_url, "app_url")
 
 
 def item_of(message: Message) -> dict[str, Any]:

@@ -25,20 +25,19 @@ from consentry.destinations.batches import (
     unconfigured,
     unreadable,
 )
-from consentry.destinations.common import JSON, at, bearer, check_base, check_secret, object_at
+from consentry.destinations.common import JSON, at, bearer, object_at
 from consentry.destinations.http import (
     TransportError,
-    Unsendable,
     exchange,
     json_body,
     outcome_of_error,
     outcome_of_status,
-    unsent,
 )
 from consentry.destinations.inbound import objects
 from consentry.destinations.instruction import Found, Instruction, Orders, Reading
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
 from consentry.destinations.obeying import json_of
+from consentry.destinations.options import check_base_url, check_secrets
 from consentry.destinations.spec import ALL_EVENTS, Spec
 from consentry.secret import Secret
 
@@ -98,8 +97,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def __post_init__(self) -> None:
         segment_wire.check_options(self.base_url, self.write_key)
-        check_secret("access_token", self.access_token, needed=False)
-        check_base("api_url", self.api_url)
+        check_secrets("access_token", self.access_token, needed=False)
+        check_base_url(self.api_url, "api_url")
 
 
 def request_for(messages: Sequence[Message], options: Options, now: datetime) -> Request:
@@ -120,11 +119,13 @@ async def send(
     last_look: LastLook | None,
 ) -> Attempted:
     """One attempt for one batch."""
-    try:
-        request = request_for(messages, options, datetime.now(UTC))
-    except Unsendable as reason:
-        return unsent(reason, messages)
-    return await exchange(client, request, messages, outcomes_of, last_look)
+    return await exchange(
+        client,
+        lambda: request_for(messages, options, datetime.now(UTC)),
+        messages,
+        outcomes_of,
+        last_look,
+    )
 
 
 def order_request(verb: Verb, user_ids: Sequence[str], options: Options) -> Request:

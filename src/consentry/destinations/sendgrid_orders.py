@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
-from consentry.destinations.http import Unsendable, unsent
 from consentry.destinations.inbound import text_of
 from consentry.destinations.instruction import Found, Instruction, Reading
 from consentry.destinations.message import Attempted, LastLook, Response
@@ -131,11 +130,9 @@ async def obey(
     last_look: LastLook | None,
 ) -> Attempted:
     """One attempt for one order."""
-    try:
-        parts = order_parts(instructions, options)
-    except Unsendable as reason:
-        return unsent(reason, instructions)
-    return await obey_all(client, parts, len(instructions), last_look)
+    return await obey_all(
+        client, lambda: order_parts(instructions, options), len(instructions), last_look
+    )
 
 
 # Asking again

@@ -31,8 +31,6 @@ from consentry.destinations.batches import (
 from consentry.destinations.common import (
     JSON,
     at,
-    check_base,
-    check_secret,
     click_id,
     page_url,
     seconds_of,
@@ -42,6 +40,7 @@ from consentry.destinations.contact import email_of, event_name, phone_of
 from consentry.destinations.http import Unsendable, json_body, outcome_of_status
 from consentry.destinations.instruction import Instruction, Orders, Person
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
+from consentry.destinations.options import check_base_url, check_secrets
 from consentry.destinations.spec import Spec
 from consentry.secret import Secret
 
@@ -68,17 +67,7 @@ ORDERS = Orders(
 )
 MOST_EVENTS = 1000
 MOST_ROWS = 1000  # of one change of audiences; the limit is not documented where we could see it
-NAMES = {
-    "products searched": "Search",
-    "product viewed": "ViewContent",
-    "product added": "AddToCart",
-    "product added to wishlist": "AddToWishlist",
-    "checkout started": "InitiateCheckout",
-    "payment info entered": "AddPaymentInfo",
-    "order completed": "CompletePayment",
-    "signed up": "CompleteRegistration",
-    "lead generated": "SubmitForm",
-}
+NAMES = ad_events.NAMES | {"order completed": "CompletePayment", "lead generated": "SubmitForm"}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,8 +87,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     base_url: str = "https://business-api.tiktok.com"
 
     def __post_init__(self) -> None:
-        check_secret("access_token", self.access_token)
-        check_base("base_url", self.base_url)
+        check_secrets("access_token", self.access_token)
+        check_base_url(self.base_url)
         if not self.event_source_id.strip():
             raise ValueError("event_source_id: must not be empty")
         if bool(self.advertiser_ids) != bool(self.audience_ids):

@@ -25,11 +25,12 @@ from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations import named
 from consentry.destinations.batches import follow, object_of, rows_each, unreadable, untaken
-from consentry.destinations.common import at, basic, check_base, check_secret
+from consentry.destinations.common import at, basic
 from consentry.destinations.http import Unsendable, json_body, outcome_of_status, unsent
 from consentry.destinations.inbound import header, objects, phone_node, prove_any
 from consentry.destinations.instruction import Heard, InboundCall, Instruction, Orders, Unproven
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
+from consentry.destinations.options import check_base_url, check_secrets
 from consentry.destinations.spec import Spec
 from consentry.secret import Secret
 
@@ -77,8 +78,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     base_url: str = "https://accounts.twilio.com"
 
     def __post_init__(self) -> None:
-        check_secret("auth_token", self.auth_token)
-        check_base("base_url", self.base_url)
+        check_secrets("auth_token", self.auth_token)
+        check_base_url(self.base_url)
         if not _SID.fullmatch(self.account_sid):
             raise ValueError("account_sid: must be AC and 32 digits of hex")
         if not self.sender_id.strip():

@@ -24,12 +24,10 @@ from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations.addresses import parse_target
 from consentry.destinations.http import (
-    Unsendable,
     digest_of,
     exchange,
     json_body,
     outcome_of_status,
-    unsent,
 )
 from consentry.destinations.instruction import Instruction, Orders
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
@@ -216,12 +214,13 @@ async def send(
     last_look: LastLook | None,
 ) -> Attempted:
     """One attempt for one message."""
-    try:
-        request = request_for(messages, options, datetime.now(UTC))
-    except Unsendable as reason:
-        return unsent(reason, messages)
     return await exchange(
-        client, request, messages, outcomes_of, last_look, timeout_s=options.timeout_s
+        client,
+        lambda: request_for(messages, options, datetime.now(UTC)),
+        messages,
+        outcomes_of,
+        last_look,
+        timeout_s=options.timeout_s,
     )
 
 
@@ -274,10 +273,11 @@ async def obey(
     last_look: LastLook | None,
 ) -> Attempted:
     """One attempt for one order; the endpoint's receipt says what came of it, as for events."""
-    try:
-        request = order_request(instructions, options, datetime.now(UTC))
-    except Unsendable as reason:
-        return unsent(reason, instructions)
     return await exchange(
-        client, request, instructions, outcomes_of, last_look, timeout_s=options.timeout_s
+        client,
+        lambda: order_request(instructions, options, datetime.now(UTC)),
+        instructions,
+        outcomes_of,
+        last_look,
+        timeout_s=options.timeout_s,
     )
