@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import structlog
@@ -28,6 +27,7 @@ from consentry.flow.propagate import Ended, holds, left_out, propagate
 from consentry.flow.world import World
 from consentry.orders import Order
 from consentry.ports import Attempt, Commit, StoreError
+from consentry.under_way import UnderWay
 
 log = structlog.get_logger()
 LONGEST_SLEEP_S = 1.0
@@ -70,7 +70,7 @@ class Orderer:
         self._told = told
         self._chance = chance
         self._wake = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way = UnderWay(f"orders of {name}", self.wake)
         self._on_wire = 0
         self._seen = -1
         self._timer = Timer(world.clock)
@@ -111,12 +111,7 @@ class Orderer:
         """Start nothing more; wait for what is on the wire, at most ``grace_s`` seconds."""
         self._stopping = True
         self.wake()
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=grace_s)
-        if left := set(self._tasks):
-            for task in left:
-                task.cancel()
-            await asyncio.wait(left, timeout=grace_s)
+        await self._under_way.stop(grace_s)
         await self.connected.close()
 
     # -- choosing ---------------------------------------------------------------------------
@@ -152,23 +147,10 @@ class Orderer:
 
     def _start(self, turn: Turn) -> None:
         if turn.left:
-            self._track(self._leave(turn))
+            self._under_way.begin(self._leave(turn))
         if turn.batch:
             self._on_wire += 1
-            self._track(self._attempt(turn.batch))
-
-    def _track(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self.wake()
-        if not task.cancelled() and task.exception() is not None:
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"orders of {self.name}", "exception": task.exception(), "task": task}
-            )
+            self._under_way.begin(self._attempt(turn.batch))
 
     # -- one attempt --------------------------------------------------------------------------
     async def _leave(self, turn: Turn) -> None:

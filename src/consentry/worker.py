@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 
@@ -28,6 +27,7 @@ from consentry.flow.lane import Lane
 from consentry.flow.progress import Writing
 from consentry.flow.world import World
 from consentry.ports import Attempt, Delivery, Pause, Positioned, StoreError, StoreUnavailable
+from consentry.under_way import UnderWay
 
 log = structlog.get_logger()
 LONGEST_SLEEP_S = 1.0
@@ -73,7 +73,7 @@ class Worker:
         self._told = told
         self._chance = chance
         self._wake = asyncio.Event()
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._under_way = UnderWay(f"worker of {name}", self.wake)
         self._writing = Writing(
             world.store, self.lane, lambda: self._wait_at_least(STORE_PAUSE_S), self.wake
         )
@@ -140,12 +140,7 @@ class Worker:
         """
         self._stopping = True
         self.wake()
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=grace_s)
-        if left := set(self._tasks):
-            for task in left:
-                task.cancel()
-            await asyncio.wait(left, timeout=grace_s)
+        await self._under_way.stop(grace_s)
         await self._writing.stop(grace_s)
         await self.connected.close()
 
@@ -164,7 +159,7 @@ class Worker:
         if not self._opened:
             await self._open()
         if self._writing.unwritten and not self._writing.under_way:
-            self._track(self._writing.write())
+            self._under_way.begin(self._writing.write())
         return self._start_if_it_may()
 
     def _start_if_it_may(self) -> float:
@@ -252,7 +247,9 @@ class Worker:
             self.wake()
         unsaid = LOOKED_AT_PER_TURN if self._on_wire else SMALLEST_WINDOW
         if self._writing.behind >= unsaid and not self._writing.under_way:
-            self._track(self._writing.write())  # no attempt will say soon how far this was seen
+            self._under_way.begin(
+                self._writing.write()
+            )  # no attempt will say soon how far this was seen
 
     def _lingering(self) -> bool:
         """Whether new events wait for others: a file for each would be a heap of files."""
@@ -275,7 +272,7 @@ class Worker:
         if self._asking:
             self._asking, self._handed = False, batch
         else:
-            self._track(self._slot(batch))
+            self._under_way.begin(self._slot(batch))
 
     async def _slot(self, batch: list[Positioned] | None) -> None:
         """One batch after another, as long as there is one that may start."""
@@ -301,19 +298,6 @@ class Worker:
             self._fail(fault)
         self._asking = False
         return self._handed
-
-    def _track(self, work: Coroutine[Any, Any, object]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[object]) -> None:
-        self._tasks.discard(task)
-        self.wake()
-        if not task.cancelled() and task.exception() is not None:
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"worker of {self.name}", "exception": task.exception(), "task": task}
-            )
 
     async def _attempt(self, batch: list[Positioned]) -> None:
         positions = {one.position for one in batch}
