@@ -8,6 +8,7 @@ import msgspec
 
 from consentry.config import Config, ConfigError, Kind, Problem, read_config
 from consentry.destinations import ga4, rudderstack, segment, webhook
+from consentry.destinations.instruction import Orders
 from consentry.destinations.spec import Spec
 
 
@@ -15,10 +16,11 @@ from consentry.destinations.spec import Spec
 class Known:
     spec: Spec
     options: type[msgspec.Struct]
+    orders: Orders | None = None
 
 
 KINDS: dict[str, Kind] = {
-    "webhook": Known(webhook.SPEC, webhook.Options),
+    "webhook": Known(webhook.SPEC, webhook.Options, webhook.ORDERS),
     "segment": Known(segment.SPEC, segment.Options),
     "rudderstack": Known(rudderstack.SPEC, rudderstack.Options),
     "ga4": Known(ga4.SPEC, ga4.Options),

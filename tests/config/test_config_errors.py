@@ -133,6 +133,7 @@ CASES: dict[str, tuple[str, str, str, str, str]] = {
     "encrypted twice": ("[server]", '[smtp]\nurl = "smtps://mail.example"\nfrom = "a@b.example"\ntls = "starttls"\n[server]', "smtp.tls", "tls", "from the start"),
     "text messages to this machine": ("[server]", '[sms]\nurl = "http://127.0.0.1/x"\nsecret = "env:OTHER"\n[server]', "sms.url", "url", "allow_private_destinations"),
     "a topic that nobody has": ('kind = "ga4"', 'kind = "ga4"\ntopics = ["newz"]', "destination[1].topics[0]", "topics", "there is no topic"),
+    "a topic where nobody is written to": ('kind = "ga4"', 'kind = "ga4"\ntopics = ["news"]', "destination[1].topics", "topics", "writes to nobody"),
     "alarms to this machine": ("[server]", '[propagation]\nwebhook_url = "http://127.0.0.1/x"\nsecret = "env:OTHER"\n[server]', "propagation.webhook_url", "webhook_url", "allow_private_destinations"),
     "alarms unsigned": ("[server]", '[propagation]\nwebhook_url = "https://ops.example/x"\n[server]', "propagation.secret", "[propagation]", "missing: add secret"),
     "text messages unsigned": ("[server]", '[sms]\nurl = "https://sms.example/x"\n[server]', "sms.secret", "[sms]", "missing: add secret"),

@@ -48,7 +48,7 @@ CASES: dict[str, tuple[Change, list[tuple[Verb, tuple[tuple[str, str], ...]]]]] 
     ),
     "a topic was granted": (
         Change(True, True, topics_granted=(NEWS, SALES), verbs=ALL),
-        [(GRANT, (NEWS, SALES))],
+        [(GRANT, (NEWS,)), (GRANT, (SALES,))],
     ),
     "one topic for another": (
         Change(True, True, topics_denied=(NEWS,), topics_granted=(SALES,), verbs=ALL),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from consentry.core.delivery import Grade
 from consentry.core.order import OrderState, Verb
 from consentry.core.policy import Category, Mapping, Match, Policy, Regime, Settings, Topic
 from consentry.core.record import Node, NodeKind
-from consentry.destinations.instruction import Orders
+from consentry.destinations.instruction import Heard, Orders
 from consentry.flow.configure import take_policy
+from consentry.flow.heard import take
 from consentry.flow.owed import TAKES_NONE, UNKNOWN, UNPROVEN
+from consentry.flow.propagate import holds
 from consentry.flow.record_choice import answer_of, record_choice, suppress
 from consentry.flow.records import Origin, Said
 from consentry.flow.world import Tellable, World
@@ -176,13 +179,51 @@ async def test_a_trusted_link_that_brings_a_no_is_told() -> None:
 async def test_a_topic_is_told_to_who_carries_it_by_its_channels() -> None:
     made = await asked()
     orders = await choose(made, ACCOUNT, MAIL, topics={"news": {"email": False, "sms": False}})
-    assert said(orders, "hook") == ["gate", "suppress"]
-    assert one(orders, "hook", Verb.SUPPRESS).topics == (("news", "email"), ("news", "sms"))
+    assert said(orders, "hook") == ["gate", "suppress"] * 2
+    told = [o.topics for o in orders if (o.destination, o.verb) == ("hook", Verb.SUPPRESS)]
+    assert told == [(("news", "email"),), (("news", "sms"),)]
     assert one(orders, "mailer", Verb.SUPPRESS).topics == (("news", "email"),)
     assert said(orders, "ads") == []
     orders = await choose(made, ACCOUNT, MAIL, topics={"news": {"email": True}})
     assert one(orders, "hook", Verb.GRANT).topics == (("news", "email"),)
     assert said(await choose(made, MAIL, topics={"sales": {"email": False}}), "hook") == []
+
+
+async def test_a_topic_answered_anew_takes_no_other_with_it() -> None:
+    made = await asked()
+    orders = await choose(made, ACCOUNT, MAIL, topics={"news": {"email": False, "sms": False}})
+    await choose(made, ACCOUNT, MAIL, topics={"news": {"email": True}})
+    left = [o for o in orders if (o.destination, o.verb) == ("hook", Verb.SUPPRESS)]
+    assert [holds(made, order) for order in left] == [False, True]
+
+
+async def test_who_writes_to_nobody_is_told_of_no_topic() -> None:
+    made = await asked()
+    made.told = {"hook": Tellable(replace(HOOK, channels=frozenset()), ("news",))}
+    assert await choose(made, ACCOUNT, MAIL, topics={"news": {"email": False}}) == []
+    assert await choose(made, ACCOUNT, MAIL, topics={"news": {"email": True}}) == []
+
+
+async def heard(made: World, event_id: str = "1") -> list[Order]:
+    """A refusal by the account, told by the mailer; what it owes the others as a whole."""
+    one = Heard(ACCOUNT, denied=True, said="unsubscribed", event_id=event_id)
+    (answered,) = await take(made, "mailer", [one])
+    owed = made.store.orders.of_record(answered.body["recordId"])
+    return [order for order in owed if order.whole]
+
+
+async def test_what_nobody_proved_keeps_no_vendors_no_from_the_others() -> None:
+    made = await asked()
+    await choose(made, DEVICE, ACCOUNT, origin=PUBLIC, analytics=False)
+    assert said(await heard(made), "hook") == ["gate", "suppress"]
+    assert said(await heard(made, "2"), "hook") == [], "told already: no circle"
+
+
+async def test_a_no_that_names_no_event_is_never_taken_for_an_earlier_one() -> None:
+    made = await asked()
+    await heard(made, "")
+    await choose(made, ACCOUNT, analytics=True)
+    assert said(await heard(made, ""), "hook") == ["gate", "suppress"]
 
 
 async def test_a_channel_refused_is_told_as_its_topics() -> None:

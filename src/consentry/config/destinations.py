@@ -87,6 +87,8 @@ def read_destination(
     table.finish()
     if options is None:
         return mapping, None
+    if topics.keys() & set(carried) and (kind.orders is None or not kind.orders.channels):
+        table.error("topics", f"{kind_name} is told of no topic: it writes to nobody")
     _check_ids(table, options, carried, topics)
     return mapping, DestinationConfig(
         name, kind_name, options, retry_hours or 4.0, concurrency, rate_limit, carried

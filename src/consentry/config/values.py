@@ -13,6 +13,7 @@ import msgspec
 from consentry.config.problem import Problem
 from consentry.core.delivery import Backoff
 from consentry.core.policy import Policy, Regime
+from consentry.destinations.instruction import Orders
 from consentry.destinations.spec import Spec
 from consentry.notice import Notice
 from consentry.secret import Secret
@@ -37,6 +38,9 @@ class Kind(Protocol):
 
     @property
     def options(self) -> type[msgspec.Struct]: ...
+
+    @property
+    def orders(self) -> Orders | None: ...
 
 
 @dataclass(frozen=True, slots=True)

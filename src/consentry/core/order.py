@@ -86,7 +86,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One order that is owed. ``whole`` or else about ``topics``."""
+    """One order that is owed. ``whole``, or else about the one topic in ``topics``."""
 
     verb: Verb
     topics: Topics = ()
@@ -108,10 +108,12 @@ def owed(change: Change) -> tuple[Due, ...]:
         due.append(Due(Verb.GRANT))
     if change.word is not None:
         return tuple(due)  # what is said of the whole person covers every topic
-    if change.topics_denied:
-        due.append(Due(Verb.GATE, change.topics_denied))
+    # One topic each: an order about two would no longer hold when one of them is answered anew,
+    # and the other would be told to nobody.
+    for topic in change.topics_denied:
+        due.append(Due(Verb.GATE, (topic,)))
         if Verb.SUPPRESS in told:
-            due.append(Due(Verb.SUPPRESS, change.topics_denied))
-    if change.topics_granted and Verb.GRANT in told:
-        due.append(Due(Verb.GRANT, change.topics_granted))
+            due.append(Due(Verb.SUPPRESS, (topic,)))
+    if Verb.GRANT in told:
+        due += [Due(Verb.GRANT, (topic,)) for topic in change.topics_granted]
     return tuple(due)

@@ -289,7 +289,7 @@ def order_outcomes(response: Response, whom: Sequence[int]) -> tuple[Outcome, ..
     received, invalid = body.get("num_received"), body.get("num_invalid_entries")
     if not isinstance(received, int) or not isinstance(invalid, int):
         return same_for(unreadable(response), whom)
-    if received and not invalid:
+    if received >= len(whom) and not invalid:
         return same_for(Outcome(Grade.ACCEPTED, response.status, f"{received} rows taken"), whom)
     if len(whom) > 1:
         raise Spoiled  # whose rows, Meta does not say; taking out twice does no harm

@@ -114,7 +114,7 @@ ON CONFLICT (subject_kind, subject, category) DO UPDATE SET
   denied_at = GREATEST(known.denied_at, excluded.denied_at),
   granted_at = GREATEST(known.granted_at, excluded.granted_at),
   seq = excluded.seq
-WHERE known.seq IS NULL OR excluded.seq > known.seq
+WHERE known.seq IS NULL OR excluded.seq >= known.seq
 """  # noqa: S608
 
 

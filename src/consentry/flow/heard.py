@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from operator import itemgetter
 
 import msgspec
 
 from consentry.core.choice import Answer
-from consentry.core.policy import topic_key
+from consentry.core.policy import channel_key, topic_key
+from consentry.core.record import Fact, FactKind
 from consentry.destinations.instruction import Heard
 from consentry.flow import describe
-from consentry.flow.owed import EVERYBODY
+from consentry.flow.owed import EVERYBODY, carried, proven_with
 from consentry.flow.record_choice import Answered, Once, record_choice
 from consentry.flow.records import Origin, Said, state_of
 from consentry.flow.world import Tellable, World
@@ -52,33 +54,52 @@ async def _take_one(world: World, destination: str, one: Heard) -> Answered:
 
 
 def keys_of(world: World, destination: str, one: Heard) -> list[str]:
-    """What a refusal covers: the topics named, every topic carried by the channels named, or else
-    all that the destination is for."""
+    """What a refusal covers: the topics named, the channels named as a whole, with every topic
+    that it carries by them, or else all that the destination is for."""
     if one.topics:
         return [topic_key(*pair) for pair in one.topics]
-    policy, told = world.policy, world.told.get(destination, Tellable())
-    ways = set(one.channels)
-    carried = [
-        topic_key(topic.id, channel)
-        for topic in policy.topics
-        if topic.id in told.topics
-        for channel in topic.channels
-        if not ways or channel in ways
-    ]
-    if ways and carried:
-        return carried
-    mapping = policy.mapping.get(destination)
-    return [*(() if mapping is None else mapping.categories), *carried]
+    told, ways = world.told.get(destination, Tellable()), set(one.channels)
+    pairs = [pair for pair in carried(world.policy, told) if not ways or pair[1] in ways]
+    keys = [topic_key(*pair) for pair in pairs]
+    if ways and keys:
+        return [*keys, *map(channel_key, sorted(ways))]
+    mapping = world.policy.mapping.get(destination)
+    return [*(() if mapping is None else mapping.categories), *keys]
 
 
 def _known(world: World, one: Heard, denied: frozenset[str]) -> bool:
-    """Whether all of it was refused already, so that nobody need be told again."""
+    """Whether the others were told all of it already, so that nobody need be told again.
+
+    A refusal that nobody proved closed our own gate and went no further: it was told to nobody.
+    """
     standing = world.subjects.standing((one.node,), world.policy, world.clock.now())
-    return all(state_of(standing.of(key)) == "denied" for key in denied)
+    if not all(state_of(standing.of(key)) == "denied" for key in denied):
+        return False
+    nodes = proven_with(world, {one.node}, trusted=True)
+    facts = [fact for node in nodes for fact in world.store.facts_of(node)]
+    return all(_told(facts, key) for key in denied)
 
 
-def _once(destination: str, one: Heard) -> Once:
-    """A vendor repeats a call that it thinks was lost. One event may tell of several things."""
+def _told(facts: Sequence[Fact], key: str) -> bool:
+    """Whether the latest proven word on it was a refusal."""
+    words = [
+        (fact.received_at, key in fact.denied)
+        for fact in facts
+        if fact.kind is FactKind.CHOICE
+        and fact.proven
+        and (key in fact.denied or key in fact.granted)
+    ]
+    return bool(words) and max(words, key=itemgetter(0))[1]
+
+
+def _once(destination: str, one: Heard) -> Once | None:
+    """A vendor repeats a call that it thinks was lost. One event may tell of several things.
+
+    None where the vendor names no event: a refusal that is recorded twice does no harm, and one
+    that is taken for an earlier one would be lost.
+    """
+    if not one.event_id:
+        return None
     told = msgspec.json.encode([one.event_id, one.node, one.denied, one.topics, one.channels])
     digest = hashlib.sha256(told).digest()
     return Once(f"inbound/{destination}/{digest.hex()}", digest)

@@ -201,27 +201,30 @@ class Rights:
         """Those carried that were refused, and still are."""
         return tuple(
             pair
-            for pair in _carried(self._policy, tellable)
+            for pair in carried(self._policy, tellable)
             if topic_key(*pair) in denied and not self.has(*pair)
         )
 
     def topics_granted(self, tellable: Tellable, before: Rights) -> Topics:
         """Those carried that are granted now and were not before."""
-        carried = _carried(self._policy, tellable)
-        return tuple(pair for pair in carried if self.has(*pair) and not before.has(*pair))
+        return tuple(
+            pair
+            for pair in carried(self._policy, tellable)
+            if self.has(*pair) and not before.has(*pair)
+        )
 
 
-def _carried(policy: Policy, tellable: Tellable) -> list[tuple[str, str]]:
+def carried(policy: Policy, tellable: Tellable) -> list[tuple[str, str]]:
     """Each topic and channel by which the destination reaches people."""
-    if not tellable.topics:
+    if not tellable.topics or tellable.orders is None:
         return []
-    ways = None if tellable.orders is None else tellable.orders.channels
+    ways = tellable.orders.channels
     return [
         (topic.id, channel)
         for topic in policy.topics
         if topic.id in tellable.topics
         for channel in topic.channels
-        if not ways or channel in ways
+        if channel in ways
     ]
 
 
@@ -282,11 +285,17 @@ def named_by(world: World, record: Record, subject: Key) -> Key:
     """
     trusted = record.trust != "public"
     proven = {node for node in subject if trusted or _proves(record, node)}
+    return proven_with(world, proven, trusted=trusted)
+
+
+def proven_with(world: World, proven: set[Node], *, trusted: bool) -> Key:
+    """These identifiers, with what a trusted door has tied to the accounts among them."""
+    proven = set(proven)
     accounts = {node for node in proven if node.kind is NodeKind.ACCOUNT}
     if trusted:
-        for node in sorted(proven - accounts):
+        for node in proven - accounts:
             accounts |= {o for o in trusted_ends(world, node) if o.kind is NodeKind.ACCOUNT}
-    for node in sorted(accounts):
+    for node in accounts:
         proven.add(node)
         proven.update(o for o in trusted_ends(world, node) if o.kind is not NodeKind.ACCOUNT)
     return tuple(sorted(node for node in proven if node.kind in _MEMBERS))

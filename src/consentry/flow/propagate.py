@@ -30,7 +30,10 @@ from consentry.ports import Commit, StoreError, StoreUnavailable
 FIRST_READ_S = 60.0
 SUPERSEDED = "superseded"
 NO_LONGER = "it was no longer so when its turn came"
-_READABLE = frozenset({Grade.CONFIRMED, Grade.JOB_DONE, Grade.ACCEPTED, Grade.SENT_UNVERIFIABLE})
+# Also where nothing happened: it may be that they know nobody, or that they did not obey.
+_READABLE = frozenset(
+    {Grade.CONFIRMED, Grade.JOB_DONE, Grade.ACCEPTED, Grade.SENT_UNVERIFIABLE, Grade.NOOP}
+)
 
 
 class Ended(NamedTuple):
