@@ -79,11 +79,12 @@ class Tried(NamedTuple):
 
 
 class Open(NamedTuple):
-    """How many orders of one destination are open, and since when the eldest."""
+    """How many orders of one destination are open, since when the eldest, and how many are late."""
 
     destination: str
     orders: int
     oldest_at: Moment
+    late: int
 
 
 class OrderBook(Protocol):
@@ -115,8 +116,8 @@ class OrderBook(Protocol):
     def to_read(self, now: Moment, limit: int = 100) -> Sequence[Order]:
         """Orders with ``read_at <= now``, the earliest first."""
 
-    def open(self) -> Sequence[Open]:
-        """Per destination that has any, ordered by its name."""
+    def open(self, late: Moment) -> Sequence[Open]:
+        """Per destination that has any, ordered by its name; late is what was acknowledged before."""
 
     def overdue(self, before: Moment, escalated: int, limit: int = 100) -> Sequence[Order]:
         """Open orders acknowledged before a moment of which less often was told, oldest first."""

@@ -101,7 +101,7 @@ class Place:
         return list(reversed(self.world.store.orders.find(ANN, "crm")))
 
     def open(self) -> bool:
-        return bool(self.world.store.orders.open())
+        return bool(self.world.store.orders.open(0))
 
     async def settle(self) -> Order:
         await self.until(lambda: not self.open())

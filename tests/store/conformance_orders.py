@@ -49,7 +49,7 @@ class OrdersConformance:
         assert not list(book.of_record("r0"))
         assert not list(book.attempts_of("o1"))
         assert not list(book.to_read(NOW))
-        assert not list(book.open())
+        assert not list(book.open(NOW))
         assert not list(book.overdue(NOW, 3))
         assert not list(book.drifting())
 
@@ -155,9 +155,9 @@ class OrdersConformance:
             order("b", "r2"),
             order("c", "r3", destination="mail"),
         )
-        assert list(store.orders.open()) == [("ads", 2, NOW - DAY), ("mail", 1, NOW)]
+        assert list(store.orders.open(NOW)) == [("ads", 2, NOW - DAY, 1), ("mail", 1, NOW, 0)]
         await change(store, "a", state=OrderState.TERMINAL)
-        assert list(store.orders.open()) == [("ads", 1, NOW), ("mail", 1, NOW)]
+        assert list(store.orders.open(NOW + 1)) == [("ads", 1, NOW, 1), ("mail", 1, NOW, 1)]
 
     async def test_what_is_open_for_long_is_overdue_until_it_was_said(self, store: Store) -> None:
         await owe(

@@ -82,12 +82,12 @@ class MemoryOrders:
         due = [(o.read_at, o.number, o) for o in self._orders.values() if o.read_at is not None]
         return [order for at, _, order in sorted(due, key=lambda d: d[:2]) if at <= now][:limit]
 
-    def open(self) -> Sequence[Open]:
+    def open(self, late: Moment) -> Sequence[Open]:
         waiting = self._waiting()
         found = []
         for name in sorted({order.destination for order in waiting}):
             times = [order.acknowledged_at for order in waiting if order.destination == name]
-            found.append(Open(name, len(times), min(times)))
+            found.append(Open(name, len(times), min(times), sum(at < late for at in times)))
         return found
 
     def overdue(self, before: Moment, escalated: int, limit: int = 100) -> Sequence[Order]:

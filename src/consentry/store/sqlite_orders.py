@@ -68,8 +68,8 @@ class SqliteOrders:
         return self._orders("orders_to_read", now, limit)
 
     @reading
-    def open(self) -> Sequence[Open]:
-        return [Open(*row) for row in self._read.rows("orders_open")]
+    def open(self, late: Moment) -> Sequence[Open]:
+        return [Open(*row) for row in self._read.rows("orders_open", late)]
 
     @reading
     def overdue(self, before: Moment, escalated: int, limit: int = 100) -> Sequence[Order]:

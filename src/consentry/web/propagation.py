@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from starlette.requests import Request
 
 from consentry.core.delivery import Grade
-from consentry.core.moment import SECOND, Moment
+from consentry.core.moment import SECOND
 from consentry.core.order import OrderState
 from consentry.core.record import Node, NodeKind
 from consentry.flow import describe
@@ -106,10 +107,7 @@ def status(site: Site) -> list[dict[str, Any]]:
     """Also destinations that are no longer configured, as long as something is owed to them."""
     world, now = site.world, site.world.clock.now()
     book = world.store.orders
-    found = {one.destination: one for one in book.open()}
-    overdue: dict[str, int] = {}
-    for name in found:
-        overdue[name] = _overdue(site, name, now)
+    found = {one.destination: one for one in book.open(now - OVERDUE)}
     drift: dict[str, int] = {}
     for order in book.drifting():
         drift[order.destination] = drift.get(order.destination, 0) + 1
@@ -124,24 +122,12 @@ def status(site: Site) -> list[dict[str, Any]]:
                 "kind": None if mapping is None else mapping.kind,
                 "paused": worker is not None and worker.paused is not None,
                 "open": 0 if one is None else one.orders,
-                "overdue": overdue.get(name, 0),
+                "overdue": 0 if one is None else one.late,
                 "drift": drift.get(name, 0),
                 "oldestSeconds": 0.0 if one is None else max(0.0, (now - one.oldest_at) / SECOND),
             }
         )
     return rows
-
-
-def _overdue(site: Site, name: str, now: Moment) -> int:
-    """How many are open for too long; in ledger order the oldest come first."""
-    count, after = 0, -1
-    while page := site.world.store.orders.waiting(name, after):
-        late = [order for order in page if now - order.acknowledged_at > OVERDUE]
-        count += len(late)
-        after = page[-1].number
-        if not late:
-            break
-    return count
 
 
 async def get_drift(site: Site, request: Request) -> Answer:
@@ -164,12 +150,25 @@ async def post_retry(site: Site, request: Request) -> Answer:
         known = (book.order(order_id) for order_id in which.order_ids)
         orders = [order for order in known if order is not None]
     else:
-        failed = book.find(None, which.destination, OrderState.TERMINAL, limit=10 * MOST_RETRIED)
-        waiting = book.find(None, which.destination, OrderState.WAITING, limit=MOST_RETRIED)
-        orders = [*waiting, *failed]
-    chosen = [order for order in orders if _may_be_tried(site, order, which.destination)]
-    await site.crew.try_orders(chosen[:MOST_RETRIED])
-    return json_response({"retried": len(chosen[:MOST_RETRIED])})
+        orders = await _worth_trying(site, which.destination)
+    may = [order for order in orders if _may_be_tried(site, order, which.destination)]
+    await site.crew.try_orders(may[:MOST_RETRIED])
+    return json_response({"retried": len(may[:MOST_RETRIED])})
+
+
+async def _worth_trying(site: Site, destination: str | None) -> list[Order]:
+    """What waits, then what failed, the newest first. Gates have ended too, so it may take many
+    pages to find an order that failed; others have their turn between them."""
+    found: list[Order] = []
+    for state in (OrderState.WAITING, OrderState.TERMINAL):
+        before = None
+        while page := site.world.store.orders.find(None, destination, state, before=before):
+            found += [order for order in page if _may_be_tried(site, order, destination)]
+            if len(found) >= MOST_RETRIED:
+                return found
+            before = page[-1].number
+            await asyncio.sleep(0)
+    return found
 
 
 def _may_be_tried(site: Site, order: Order, destination: str | None) -> bool:

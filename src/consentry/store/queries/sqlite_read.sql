@@ -203,8 +203,8 @@ SELECT number, seq, body FROM orders
 WHERE read_at IS NOT NULL AND read_at <= ? ORDER BY read_at, number LIMIT ?;
 
 -- name: orders_open
--- How many are open, per destination.
-SELECT destination, count(*), min(acknowledged_at) FROM orders
+-- How many are open, per destination, since when, and how many were made before a moment.
+SELECT destination, count(*), min(acknowledged_at), sum(acknowledged_at < ?) FROM orders
 WHERE state = 'waiting' GROUP BY destination ORDER BY destination;
 
 -- name: orders_overdue
