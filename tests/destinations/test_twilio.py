@@ -39,6 +39,7 @@ def options(url: str = "https://accounts.twilio.com", *tokens: str) -> twilio.Op
 @pytest.mark.parametrize(("verb", "status"), [(Verb.SUPPRESS, "opt-out"), (Verb.GRANT, "opt-in")])
 def test_an_order_in_twilios_words(verb: Verb, status: str) -> None:
     order = instruction(verb, person=Person(phones=("+49 151 123",)))
+    assert order.made_at != order.received_at
     ((_, item),) = twilio.rows_of([order], options())
     request = twilio.order_request([item], options())
     assert request.url == "https://accounts.twilio.com/v1/Consents/Bulk"
@@ -52,7 +53,7 @@ def test_an_order_in_twilios_words(verb: Verb, status: str) -> None:
         "sender_id": "MG" + "2" * 32,
         "status": status,
         "source": "others",
-        "date_of_consent": "2026-11-22T09:59:59.000Z",
+        "date_of_consent": order.made_at if verb is Verb.GRANT else order.received_at,
     }
 
 

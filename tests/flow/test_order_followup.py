@@ -260,6 +260,22 @@ async def test_drift_is_shown_and_owed_again_until_it_is_as_told() -> None:
     assert not here.world.store.orders.drifting()
 
 
+async def test_of_drift_that_comes_again_only_the_latest_is_shown() -> None:
+    here = await place()
+    await choose(here.world, ANN, analytics=False)
+    here.system.reading = DIFFERENT
+    order = await here.settle()
+    await here.read(order)
+    again = await here.settle()
+    await here.read(again)
+    shown = [drifting.order_id for drifting in here.world.store.orders.drifting()]
+    assert shown == [again.order_id]
+    last = await here.settle()
+    here.system.reading = EQUAL
+    await here.read(last)
+    assert not here.world.store.orders.drifting()
+
+
 async def test_who_never_does_as_told_is_not_told_for_ever_at_once() -> None:
     here = await place()
     await choose(here.world, ANN, analytics=False)

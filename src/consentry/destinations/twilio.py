@@ -98,6 +98,7 @@ async def send(
 
 def item_of(instruction: Instruction, number: str, options: Options) -> dict[str, str]:
     """What is said of one number. The correlation id is that of every attempt."""
+    granted = instruction.verb is Verb.GRANT
     told = f"{instruction.order_id}\n{number}".encode("utf-8", "surrogatepass")
     return {
         "contact_id": number,
@@ -105,7 +106,8 @@ def item_of(instruction: Instruction, number: str, options: Options) -> dict[str
         "sender_id": options.sender_id,
         "status": STATUS[instruction.verb],
         "source": "others",  # where a choice was made, the record says
-        "date_of_consent": instruction.made_at or instruction.received_at,
+        # A denial counts from when it was received; a sender's clock may be behind an older yes.
+        "date_of_consent": (granted and instruction.made_at) or instruction.received_at,
     }
 
 

@@ -54,7 +54,7 @@ async def read_back(world: World, connected: Connected, order: Order) -> Read:
     """Ask once. Raises StoreError where the consent state cannot be read; then nothing changed."""
     if _overtaken(world, order):
         over = msgspec.structs.replace(order, read_at=None, drift=False)
-        return Read(without_person(over))
+        return Read(without_person(over), cleared=_cleared(world, order))
     reading = await connected.read_back(instruction_of(world, order), order.ref)
     now = world.clock.now()
     if reading.found is Found.EQUAL:
@@ -95,10 +95,14 @@ def _equal(world: World, order: Order, reading: Reading, now: Moment) -> Read:
     if order.grade is None or _RANK[reading.grade] < _RANK[order.grade]:
         read = msgspec.structs.replace(read, grade=reading.grade, detail=reading.detail)
         record = _record(world, read, reading)
-    cleared = None
-    if order.again_of is not None and (drifted := world.store.orders.order(order.again_of)):
-        cleared = msgspec.structs.replace(drifted, drift=False) if drifted.drift else None
-    return Read(without_person(read), None, record, cleared, reading.found)
+    return Read(without_person(read), None, record, _cleared(world, order), reading.found)
+
+
+def _cleared(world: World, order: Order) -> Order | None:
+    """The order that this one repeats: whether it drifts, this one says from here on."""
+    if order.again_of is None or not (drifted := world.store.orders.order(order.again_of)):
+        return None
+    return msgspec.structs.replace(drifted, drift=False) if drifted.drift else None
 
 
 def _different(world: World, order: Order, reading: Reading, now: Moment) -> Read:
@@ -125,7 +129,7 @@ def _different(world: World, order: Order, reading: Reading, now: Moment) -> Rea
         drifts = msgspec.structs.replace(drifts, read_at=None)
     else:
         drifts = msgspec.structs.replace(drifts, agains=0)
-    return Read(drifts, again, record, None, reading.found)
+    return Read(drifts, again, record, _cleared(world, order), reading.found)
 
 
 def _later(order: Order, now: Moment) -> Order:
