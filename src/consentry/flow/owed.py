@@ -175,10 +175,18 @@ def _order(
     )
 
 
+class Door(NamedTuple):
+    """Where and when a record was said; of nobody in particular, so it may be remembered."""
+
+    source: str
+    place: dict[str, Any]
+    made_at: Moment | None
+
+
 class Rights:
     """What the destinations may do with one person, by one standing, as of a moment."""
 
-    def __init__(self, world: World, record: Record, standing: Standing, at: Moment) -> None:
+    def __init__(self, world: World, record: Record | Door, standing: Standing, at: Moment) -> None:
         self._policy = world.policy.all_on
         question = question_of(world, self._policy, record.source, record.place, at)
         self._decisions = decide(self._policy, question, standing)
@@ -236,7 +244,7 @@ def question_of(
     return there(policy, question, _known(place), at)
 
 
-def rule_of_record(record: Record, at: Moment) -> Rule | None:
+def rule_of_record(record: Record | Door, at: Moment) -> Rule | None:
     """What holds, as of a moment, at the place where something was said."""
     return rule_for(_known(record.place), at)
 

@@ -20,7 +20,7 @@ from consentry.destinations.message import Attempted, LastLookRefused
 from consentry.destinations.registry import Connected
 from consentry.flow import describe
 from consentry.flow.order_lane import BACKOFF, Left
-from consentry.flow.owed import Rights, person_of, rule_of_record
+from consentry.flow.owed import Door, Rights, person_of, rule_of_record
 from consentry.flow.records import outcome_record
 from consentry.flow.world import World
 from consentry.ledger.entry import Record
@@ -28,6 +28,7 @@ from consentry.orders import Order, Tried
 from consentry.ports import Commit, StoreError, StoreUnavailable
 
 FIRST_READ_S = 60.0
+MOST_DOORS = 4_096
 SUPERSEDED = "superseded"
 NO_LONGER = "it was no longer so when its turn came"
 # Also where nothing happened: it may be that they know nobody, or that they did not obey.
@@ -64,24 +65,30 @@ def holds(world: World, order: Order) -> bool:
 
 def _rights(world: World, order: Order, now: Moment) -> Rights:
     standing = world.subjects.standing(order.subject, world.policy, now)
-    return Rights(world, _record_of(world, order), standing, now)
+    return Rights(world, _door_of(world, order), standing, now)
 
 
-def _record_of(world: World, order: Order) -> Record:
+def _door_of(world: World, order: Order) -> Door:
+    """What never changes of the record that owes it: all its orders ask for it several times."""
+    known = world.doors.get(order.record_id)
+    if known is not None:
+        return known
     entry = world.store.record(order.record_id)
     if entry is None:
         raise StoreError("an order's record is not in the ledger")
-    return entry.record
+    if len(world.doors) >= MOST_DOORS:
+        world.doors.clear()
+    record = entry.record
+    door = world.doors[order.record_id] = Door(record.source, record.place, record.made_at)
+    return door
 
 
 def instruction_of(world: World, order: Order) -> Instruction:
     """An order as a destination is handed it, with what holds now."""
-    record, now = _record_of(world, order), world.clock.now()
+    door, now = _door_of(world, order), world.clock.now()
     standing = world.subjects.standing(order.subject, world.policy, now)
-    rule = rule_of_record(record, now)
-    consent = describe.effective(
-        world.policy, standing, now, world.regimes.get(record.source), rule
-    )
+    rule = rule_of_record(door, now)
+    consent = describe.effective(world.policy, standing, now, world.regimes.get(door.source), rule)
     return Instruction(
         order_id=order.order_id,
         record_id=order.record_id,
@@ -91,7 +98,7 @@ def instruction_of(world: World, order: Order) -> Instruction:
         whole=order.whole,
         topics=order.topics,
         consent=consent,
-        made_at=describe.time(record.made_at),
+        made_at=describe.time(door.made_at),
         received_at=describe.time(order.acknowledged_at) or "",
     )
 

@@ -26,6 +26,7 @@ from consentry.ports import Store
 
 if TYPE_CHECKING:
     from consentry.flow.asked import Asked
+    from consentry.flow.owed import Door
 
 
 class Tellable(NamedTuple):
@@ -86,7 +87,8 @@ class World:
     was found of the events that were asked about last. ``mailing`` counts the mails to an address
     that are on their way to the disk. ``told`` says of each destination what it can be told of a
     choice, and ``owe`` is called when orders became durable. ``trusted_links`` are some of those
-    that a trusted door has said. ``telling`` is what people are told from a configuration on
+    that a trusted door has said. ``doors`` holds where the records of orders that were asked about
+    lately came from, by record. ``telling`` is what people are told from a configuration on
     that is being put on record.
     """
 
@@ -105,6 +107,7 @@ class World:
     told: dict[str, Tellable] = field(default_factory=dict)
     owe: Callable[[], None] = lambda: None
     trusted_links: set[tuple[Node, Node]] = field(default_factory=set)
+    doors: dict[str, Door] = field(default_factory=dict)
     answering: dict[str, asyncio.Future[None]] = field(default_factory=dict)
     updating: dict[tuple[str, str], list[Moment]] = field(default_factory=dict)
     locate: Callable[[str], Place] | None = None
