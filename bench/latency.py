@@ -55,7 +55,7 @@ class Exchange(asyncio.Protocol):
         self.answered = asyncio.get_running_loop().create_future()
         self.transport.write(request)
         at = await asyncio.wait_for(self.answered, 10)
-        assert b" 200 " in self.last[:20], self.last
+        assert b" 20" in self.last[:12], self.last
         return at
 
 

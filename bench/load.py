@@ -33,7 +33,12 @@ class Load:
 
 
 def wrk(
-    port: int, script: str, *arguments: str, connections: int = 64, seconds: float = 2.0
+    port: int,
+    script: str,
+    *arguments: str,
+    connections: int = 64,
+    seconds: float = 2.0,
+    core: int = cpu.LOAD_CORE,
 ) -> Load:
     """Load a server of this machine. Raises LoadFailed on any answer but a success.
 
@@ -45,7 +50,7 @@ def wrk(
         *("-s", str(LUA / script), f"http://127.0.0.1:{port}/", "--", unique, *arguments),
     ]
     done = subprocess.run(
-        cpu.pinned(cpu.LOAD_CORE, command), capture_output=True, text=True, check=False, cwd=LUA
+        cpu.pinned(core, command), capture_output=True, text=True, check=False, cwd=LUA
     )
     if done.returncode != 0 or not done.stdout:
         raise LoadFailed(f"wrk ended with {done.returncode}: {done.stderr}{done.stdout}")

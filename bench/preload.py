@@ -1,4 +1,4 @@
-"""Stores with many subjects, made once by the product's own store and kept between runs.
+"""Stores with many subjects or many events, made once by the product and kept between runs.
 
 Each subject is a device with one choice on the ledger. The records are what the consent API
 would have written: one is made by the product's own flow, and the others differ from it in
@@ -17,7 +17,18 @@ from pathlib import Path
 
 import msgspec
 
-from bench.server import BUILD, CATEGORIES, ENVIRONMENT, ROOT, config
+from bench.server import (
+    BUILD,
+    CATEGORIES,
+    ENVIRONMENT,
+    ROOT,
+    Needs,
+    config,
+    consentry,
+    post_events,
+    sink,
+    stop,
+)
 from consentry.clock import Clock
 from consentry.compose import open_store
 from consentry.config import load_config
@@ -66,6 +77,30 @@ def _format() -> str:
         for file in [place] if place.is_file() else sorted(place.glob("*.*")):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def queued(events: int, devices: int, needs: Needs) -> Path:
+    """A folder with a store in which so many events wait for every destination."""
+    place = hashlib.sha256(config("", needs=needs).encode()).hexdigest()[:8]
+    folder = BUILD / f"queue-{_format()}-{place}-{events}"
+    if not folder.exists():
+        for stale in BUILD.glob(f"queue-*-{events}"):
+            shutil.rmtree(stale)
+        began = time.monotonic()
+        with sink() as receiver:
+            receiver.mode("hold")
+            with consentry(receiver.base, None, needs) as running:
+                post_events(running, "queued", events, devices)
+                stop(running.process)
+                keep = [f for f in running.folder.iterdir() if f.name.startswith("consentry.db")]
+                partial = BUILD / f"partial-queue-{events}"
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+                for file in keep:
+                    shutil.copy(file, partial / file.name)
+        partial.rename(folder)
+        print(f"queued {events:,} events in {time.monotonic() - began:.0f} s", flush=True)
+    return folder
 
 
 async def _fill(folder: Path, subjects: int) -> None:

@@ -21,7 +21,8 @@ DOCS = HERE.parent / "docs" / "performance.md"
 MARKERS = ("<!-- table -->", "<!-- /table -->")
 ROWS = (
     "decision", "ingest_single", "ingest_batch", "choice", "choice_scale", "read",
-    "latency", "fanout", "client", "memory", "start",
+    "latency", "fanout", "withdrawal", "withdrawals", "questions",
+    "client", "memory", "start",
 )  # fmt: skip
 
 

@@ -29,11 +29,14 @@ CATEGORIES = (
 )  # fmt: skip
 NEEDS = (("analytics",), ("advertising", "analytics"), ("functional",), ("social",), ("support",))
 """What each of the five destinations needs."""
+TEN = NEEDS + tuple((category,) for category in CATEGORIES[1:6])
+"""The same for ten."""
+Needs = tuple[tuple[str, ...], ...]
 SETTLE_S = 0.2
 
 
-def config(sink: str, store: str = "sqlite:///consentry.db") -> str:
-    """A workspace of eight categories and five webhook destinations at ``sink``."""
+def config(sink: str, store: str = "sqlite:///consentry.db", needs: Needs = NEEDS) -> str:
+    """A workspace of eight categories and a webhook destination at ``sink`` for each of ``needs``."""
     parts = [
         f'[workspace]\nname = "Bench"\n[store]\nurl = "{store}"\n[server]\n'
         'allow_private_destinations = true\nadmin_key = "env:CONSENTRY_ADMIN_KEY"\n'
@@ -42,8 +45,8 @@ def config(sink: str, store: str = "sqlite:///consentry.db") -> str:
     parts += [f'[[category]]\nid = "{c}"\nname = "{c}"\ngpc = false\n' for c in CATEGORIES]
     parts += [
         f'[[destination]]\nname = "hook{n}"\nkind = "webhook"\nurl = "{sink}/hook{n}"\n'
-        f'secret = "env:HOOK_SECRET"\ncategories = [{", ".join(map(_quoted, needs))}]\n'
-        for n, needs in enumerate(NEEDS)
+        f'secret = "env:HOOK_SECRET"\ncategories = [{", ".join(map(_quoted, one))}]\n'
+        for n, one in enumerate(needs)
     ]
     return "".join(parts)
 
@@ -108,10 +111,10 @@ def start(folder: Path, port: int) -> Server:
 
 
 @contextlib.contextmanager
-def consentry(sink: str, preloaded: Path | None = None) -> Iterator[Server]:
-    """A server with five destinations at ``sink``, on a copy of a preloaded store if given."""
+def consentry(sink: str, preloaded: Path | None = None, needs: Needs = NEEDS) -> Iterator[Server]:
+    """A server with destinations at ``sink``, on a copy of a preloaded store if given."""
     with workplace() as folder:
-        (folder / "consentry.toml").write_text(config(sink))
+        (folder / "consentry.toml").write_text(config(sink, needs=needs))
         if preloaded is not None:
             for file in preloaded.iterdir():
                 shutil.copy(file, folder / file.name)

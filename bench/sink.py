@@ -24,11 +24,17 @@ ANSWERS = {"ok": OK, "refuse": REFUSED, "hold": b""}
 class Book:
     """What came, what is held, and what is answered."""
 
-    def __init__(self, seen: Callable[[float], None] | None = None) -> None:
+    def __init__(
+        self,
+        seen: Callable[[float], None] | None = None,
+        took: Callable[[float, bytes], None] | None = None,
+    ) -> None:
+        """``seen`` hears when a request's first byte came, ``took`` that and the whole of it."""
         self.count = 0
         self.mode = "ok"
         self.held: list[asyncio.Transport] = []
         self.seen = seen
+        self.took = took
 
     def take_mode(self, mode: str) -> None:
         self.mode = mode
@@ -44,19 +50,24 @@ class Receiver(asyncio.Protocol):
     def __init__(self, book: Book) -> None:
         self.book = book
         self.buffer = b""
+        self.began = 0.0
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is of no common class
 
     def data_received(self, data: bytes) -> None:
-        if self.book.seen is not None and not self.buffer:
-            self.book.seen(time.perf_counter())
+        if not self.buffer and (self.book.seen is not None or self.book.took is not None):
+            self.began = time.perf_counter()
+            if self.book.seen is not None:
+                self.book.seen(self.began)
         self.buffer += data
         while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
             whole = end + 4 + _length(self.buffer[:end])
             if len(self.buffer) < whole:
                 return
+            if self.book.took is not None:
+                self.book.took(self.began, self.buffer[:whole])
             self._answer(self.buffer[: self.buffer.find(b" ", 5)])
             self.buffer = self.buffer[whole:]
 

@@ -11,8 +11,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import chart, cpu, decision, load, report, run
+from bench import chart, cpu, decision, load, report, run, withdrawals
 from bench.report import Limit, Result, Row
+from bench.server import TEN
+from bench.withdrawal import Arrival, order_in
 
 ROOT = Path(__file__).parent.parent.parent
 FASTER = Limit("events / floor", "x", must=0.5, aim=2.0)
@@ -188,3 +190,51 @@ def test_a_row_runs_and_its_last_line_is_its_result() -> None:
         assert all(value > 0 for value in line["ratio"].values())
     else:
         assert "make bench" in line["missing"]
+
+
+def arrival(n: int, record: str, seq: int, person: str = "ann") -> Arrival:
+    return Arrival(0.0, f"hook{n}", f"{record}-{n}", record, seq, person)
+
+
+EVERYWHERE = [arrival(n, "r1", 1) for n in range(len(TEN))]
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "instead", "missing"),
+    [
+        (EVERYWHERE, {}, 0),
+        (EVERYWHERE[1:], {}, 1),
+        ([], {}, 10),
+        ([arrival(0, "r2", 2), *EVERYWHERE[1:]], {("hook0", "r1"): "r2-0"}, 0),
+        ([arrival(0, "r2", 2), *EVERYWHERE[1:]], {("hook0", "r1"): "r3-0"}, 1),
+        (
+            [arrival(0, "r3", 3), *EVERYWHERE[1:]],
+            {("hook0", "r1"): "r2-0", ("hook0", "r2-0"): "r3-0"},
+            0,
+        ),
+        ([arrival(0, "r2", 2, "bob"), *EVERYWHERE[1:]], {("hook0", "r1"): "r2-0"}, 1),
+        ([arrival(1, "r2", 2), *EVERYWHERE[1:]], {("hook0", "r1"): "r2-1"}, 1),
+    ],
+)
+def test_an_order_is_lost_unless_it_or_one_of_the_same_person_in_its_place_arrived(
+    arrivals: list[Arrival], instead: dict[withdrawals.Key, str], missing: int
+) -> None:
+    assert withdrawals.lost({"r1": "ann"}, arrivals, instead) == missing
+
+
+def test_an_order_is_overtaken_by_a_later_one_of_its_person_at_its_destination() -> None:
+    later, earlier = arrival(0, "r2", 2), arrival(0, "r1", 1)
+    assert withdrawals.overtaken([later, earlier]) == 1
+    assert withdrawals.overtaken([earlier, later, later]) == 0
+    assert withdrawals.overtaken([later, arrival(1, "r1", 1), arrival(0, "r1", 1, "bob")]) == 0
+
+
+def test_an_event_is_no_order_even_if_it_speaks_of_one() -> None:
+    head = b"POST /hook3 HTTP/1.1\r\nContent-Length: 9\r\n\r\n"
+    order = (
+        b'{"type":"consent.withdrawn","timestamp":"t","data":{"orderId":"o1","recordId":"r1",'
+        b'"seq":7,"madeAt":null,"subject":{"anonymousIds":["dev-1"],"userIds":[]}}}'
+    )
+    event = b'{"type":"event.forwarded","data":' + order + b"}"
+    assert order_in(1.0, head + order) == Arrival(1.0, "hook3", "o1", "r1", 7, "dev-1")
+    assert order_in(1.0, head + event) is None
