@@ -52,7 +52,7 @@ format: .venv/dev ## Format and repair what can be repaired
 	$(BIN)/ruff format src tests bench
 	$(BIN)/ruff check --fix src tests bench
 
-bench: .venv/dev .build/sdk .build/bench-apt .build/bench-venv/done .build/bench-node ## Measure against floors and peers in the same run (about 10 minutes)
+bench: .venv/dev .build/sdk .build/bench-apt .build/bench-venv/done .build/bench-node ## Measure against floors and peers in the same run (about 13 minutes)
 	cd sdk/js && node build.mjs --check
 	$(BIN)/python -m bench.run
 
