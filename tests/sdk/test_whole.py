@@ -26,7 +26,7 @@ revoke = "stats.stop"
 name = "ads"
 categories = ["advertising"]
 hosts = ["b.test"]
-cookies = ["_ad*"]
+cookies = ["_ad*", "_adshop", "_admaps /maps"]
 """
 FRAME = "<iframe width=300 height=200 data-consent='advertising' data-src='//b.test/video.html'></iframe>"
 IN_TIME_S = 1.0
@@ -105,20 +105,37 @@ def test_a_frame_is_asked_for_in_its_place(shop: Site, visitor: Visitor) -> None
 
 
 def test_the_server_expires_what_no_script_can(shop: Site, visitor: Visitor) -> None:
-    shop.pages["www.shop.test/"] = html(TRACKED)
-    for name, domain in (
-        ("_st1", "www.shop.test"),
-        ("_st2", ".shop.test"),
-        ("session", "www.shop.test"),
+    """On every domain above the page, on every path above it, and where an entry states a path."""
+    shop.pages["www.shop.test/shop/bag"] = html(TRACKED)
+    for name, domain, path in (
+        ("_st1", "www.shop.test", "/"),
+        ("_st2", ".shop.test", "/"),
+        ("_adshop", ".shop.test", "/shop"),
+        ("_admaps", "www.shop.test", "/maps"),
+        ("session", "www.shop.test", "/shop"),
     ):
-        visitor.add({"name": name, "value": "x", "domain": domain, "path": "/", "httpOnly": True})
-    page = visitor.open("http://www.shop.test/")
+        visitor.add({"name": name, "value": "x", "domain": domain, "path": path, "httpOnly": True})
+    page = visitor.open("http://www.shop.test/shop/bag")
     answer(page, {"analytics": True})
     page.wait("window.ran?.length === 1")
     page.eval("void consentry.withdraw()")
     wait_for(
         lambda: {c["name"] for c in visitor.cookies()} == {"session", "consentry"}, what="expiry"
     )
+
+
+def test_a_first_refusal_expires_what_was_there_before_anybody_was_asked(
+    shop: Site, visitor: Visitor
+) -> None:
+    shop.pages["www.shop.test/"] = html()
+    at = {"domain": ".shop.test", "path": "/", "httpOnly": True}
+    visitor.add({"name": "_ad1", "value": "x", **at})
+    page = visitor.open("http://www.shop.test/")
+    page.eval(READY)
+    page.eval("new Promise((done) => setTimeout(done, 300))")
+    assert shop.told("/v1/consent/cookies") == []
+    page.click("[data-consentry=reject]")
+    wait_for(lambda: {c["name"] for c in visitor.cookies()} == {"consentry"}, what="expiry")
 
 
 def signed_in(page: Page, user: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from consentry.config import Tag
 from consentry.csp.values import domains
-from consentry.web.cookies import refused_names
+from consentry.web.cookies import refused_cookies
 from tests.e2e.conftest import vendors
 from tests.running import WRITE_KEY, Server, StandIn
 from tests.sdk.test_whole import acme
@@ -21,20 +21,31 @@ TAGS = (
     Tag("ads", ("advertising", "analytics"), cookies=("_ad", "_both")),
     Tag("login", ("necessary",), cookies=("_st_login",)),
     Tag("other", ("functional",), cookies=("_both",)),
+    Tag("map", ("functional",), cookies=("_map /maps",)),
 )
-CASES: list[tuple[set[str], list[str], list[str]]] = [
-    ({"analytics"}, ["_st1", "basket", "_ad"], ["_ad", "_st1"]),
-    ({"advertising"}, ["_st1", "_ad"], ["_ad"]),
-    ({"analytics"}, ["_st_login", "_both"], []),
-    ({"analytics"}, ["consentry", "consentry_x", "", "_st\r\nX: y"], []),
-    (set(), ["_st1"], []),
-    ({"nonsense"}, ["_st1"], []),
-]
+AT_ROOT = ["/"]
+SHOP = ["/shop"]
+CASES: dict[str, tuple[set[str], list[str], str, dict[str, list[str]]]] = {
+    "sent": ({"analytics"}, ["_st1", "basket", "_ad"], "/", {"_ad": AT_ROOT, "_st1": AT_ROOT}),
+    "of one category": ({"advertising"}, ["_st1", "_ad"], "/", {"_ad": AT_ROOT}),
+    "another tag stores it too": ({"analytics"}, ["_st_login", "_both"], "/", {}),
+    "no names": ({"analytics"}, ["consentry", "consentry_x", "", "_st\r\nX: y"], "/", {}),
+    "nothing refused": (set(), ["_st1", "_ad"], "/shop", {}),
+    "no such category": ({"nonsense"}, ["_st1"], "/shop", {}),
+    "below a folder": (
+        {"advertising"}, ["_ad", "_st1"], "/shop", {"_ad": [*AT_ROOT, *SHOP]},
+    ),
+    "not sent, and whole": ({"advertising"}, [], "/shop", {"_ad": SHOP}),
+    "its entry states the path": ({"functional"}, [], "/", {"_map": ["/maps"]}),
+    "stated, and the page's": ({"functional"}, [], "/shop", {"_map": ["/maps", *SHOP]}),
+    "stated, and sent": ({"functional"}, ["_map"], "/", {"_map": ["/", "/maps"]}),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("categories", "names", "expired"), CASES)
-def test_names(categories: set[str], names: list[str], expired: list[str]) -> None:
-    assert refused_names(TAGS, frozenset(categories), names) == expired
+@pytest.mark.parametrize("name", CASES)
+def test_names_and_paths(name: str) -> None:
+    categories, sent, path, expected = CASES[name]
+    assert refused_cookies(TAGS, frozenset(categories), sent, path) == expected
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,17 @@ function clearCookie(name: string): void {
   }
 }
 
-/** What refused tags stored: cookies, both storages, databases. `lost` are the categories refused just now. */
+let before: string | undefined;
+
+/**
+ * What refused tags stored: cookies, both storages, databases. `lost` are the categories refused just now. What only the
+ * server can delete it is asked for after each answer: whoever never agreed may have such cookies from before there was a question.
+ */
 export function forget(core: Core, lost: string[]): void {
   clear(refusedNames(core.policy!.tags, core.categories()));
-  if (lost.length) expire(core, lost);
+  const said = cookies().find(([name]) => name === "consentry")?.[1] ?? "";
+  if (lost.length || (before ?? said) !== said) expire(core);
+  before = said;
 }
 
 function clear(matches: Test): void {

@@ -99,9 +99,11 @@ export async function flush(core: Core): Promise<void> {
   busy = false;
 }
 
-/** The server's own cookies of refused tags, which no script can delete. */
-export function expire(core: Core, categories: string[]): void {
-  const body = JSON.stringify({ writeKey: core.options.key, categories });
+/** The server's own cookies of refused tags, which no script can delete; they may have a path of this page. */
+export function expire(core: Core): void {
+  const now = core.categories();
+  const categories = Object.keys(now).filter((id) => !now[id]);
+  const body = JSON.stringify({ writeKey: core.options.key, categories, path: location.pathname });
   fetch(core.url("consent/cookies"), { method: "POST", body, keepalive: true, credentials: "include" }).catch(() => {});
 }
 
@@ -119,7 +121,7 @@ function renew(core: Core): void {
   } catch {
     // Then it is asked for once a page.
   }
-  expire(core, []);
+  expire(core);
 }
 
 /**

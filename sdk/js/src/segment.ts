@@ -27,21 +27,24 @@ function some(core: Core): boolean | null {
   return core.verdict(!!core.policy?.categories.some((category) => open(category) && now[category.id]));
 }
 
-/** The names first, then two objects; the time goes into the second. */
-function dated(call: string, args: unknown[], time: Record<string, string>): unknown[] {
+const isObject = (value: unknown) => typeof value === "object" && value !== null;
+
+/** The names first, then properties, which an alias has none of, then the options, which are replaced. */
+function optioned(call: string, args: unknown[], options: (given: Any) => object): unknown[] {
   const callback = args.filter((arg) => typeof arg === "function");
   const rest = args.filter((arg) => typeof arg !== "function");
-  const first = rest.findIndex((arg) => typeof arg === "object" && arg !== null);
-  const names = first < 0 ? rest : rest.slice(0, first);
-  const objects = (first < 0 ? [] : rest.slice(first)) as (object | undefined)[];
+  const most = ["page", "screen", "alias"].includes(call) ? 2 : 1;
+  const object = rest.findIndex(isObject);
+  const names = rest.slice(0, Math.min(most, object < 0 ? most : object));
+  const objects = rest.slice(names.length);
   if (call !== "alias") names.push(objects.shift() ?? {});
-  return [...names, { ...time, ...objects[0] }, ...callback];
+  return [...names, options(objects[0] ?? {}), ...callback];
 }
 
 /** Takes over from `hold`. The result is what a page's `load` does from then on. */
 export function wrap(core: Core, sdk: Any, settings: WrapperSettings, held: Hold): (args: unknown[]) => Promise<void> {
   const segment = typeof sdk.addSourceMiddleware === "function";
-  const way = segment ? segmentWay(core, sdk, settings, held) : rudderWay(core, sdk);
+  const way = segment ? segmentWay(core, sdk, settings, held) : rudderWay(core, sdk, settings);
   let asked: Any[] | null = null;
   let loaded = false;
 
@@ -57,8 +60,11 @@ export function wrap(core: Core, sdk: Any, settings: WrapperSettings, held: Hold
     // One id for events and choices, so that a withdrawal stops what is queued; theirs, where they have one.
     if (!storedNames().includes(way.id)) sdk.setAnonymousId?.(core.id);
     held.load(...way.loadWith(asked));
-    for (const name of CALLS) if (held.plain[name]) sdk[name] = held.plain[name];
-    for (const { name, args, at, done } of held.calls.splice(0)) done(held.plain[name]!(...dated(name, args, { [way.time]: at })));
+    const call = (name: string, args: unknown[]) => held.plain[name]!(...way.called(name, args));
+    for (const name of CALLS) if (held.plain[name]) sdk[name] = (...args: unknown[]) => call(name, args);
+    for (const { name, args, at, done } of held.calls.splice(0)) {
+      done(call(name, optioned(name, args, (options) => ({ [way.time]: at, ...options }))));
+    }
   }
 
   for (const name of CALLS.filter((one) => held.plain[one])) {
@@ -67,7 +73,7 @@ export function wrap(core: Core, sdk: Any, settings: WrapperSettings, held: Hold
     sdk[name] = (...args: unknown[]) =>
       core.model() === "opt-in" && some(core) === false ? Promise.resolve() : wait(...args);
   }
-  core.onChange((categories, here) => void settle().then(() => loaded && here && way.changed(categories)));
+  core.onChange((categories, here) => void settle().then(() => loaded && way.changed(categories, here)));
   void settle();
   return (args) => {
     const options = args[args.length - 1] as Any;
@@ -82,7 +88,10 @@ interface Way {
   /** The option that says when a call was made. */
   time: string;
   loadWith(args: unknown[]): unknown[];
-  changed(categories: Categories): void;
+  /** What a call is made with. */
+  called(name: string, args: unknown[]): unknown[];
+  /** `here`: answered in this tab. */
+  changed(categories: Categories, here: boolean): void;
 }
 
 function segmentWay(core: Core, sdk: Any, settings: WrapperSettings, held: Hold): Way {
@@ -127,7 +136,8 @@ function segmentWay(core: Core, sdk: Any, settings: WrapperSettings, held: Hold)
       const then = options?.updateCDNSettings ?? ((found: Any) => found);
       return [key, { ...options, updateCDNSettings: (found: Any) => then(pruned(found)) }];
     },
-    changed: (categoryPreferences) => void held.plain.track!(UPDATED, undefined, { consent: { categoryPreferences } }),
+    called: (_name, args) => args,
+    changed: (categoryPreferences, here) => here && void held.plain.track!(UPDATED, undefined, { consent: { categoryPreferences } }),
   };
 }
 
@@ -142,11 +152,68 @@ export function rudderConsent(categories: Categories) {
   };
 }
 
-function rudderWay(core: Core, sdk: Any): Way {
+/** Its device-mode destinations: all, or those that run; null where it does not say. */
+function destinationsOf(writeKey: string, which: "configuredDestinations" | "activeDestinations"): Any[] | null {
+  const found = (window as Any).RudderStackGlobals?.[writeKey]?.state?.nativeDestinations?.[which]?.value;
+  return Array.isArray(found) ? found : null;
+}
+
+/** As RudderStack reads it: what the provider's entry names, `and` unless it says otherwise. */
+function needsOf({ config }: Any): { ids: string[]; any: boolean } {
+  const entry = config?.consentManagement?.find(({ provider }: Any) => provider === "custom");
+  const ids = (entry?.consents ?? []).map(({ consent }: Any) => String(consent).trim()).filter(Boolean);
+  return { ids, any: entry?.resolutionStrategy === "or" };
+}
+
+/**
+ * Told of a refusal, it goes on sending to what it has loaded. So each call names the destinations that may not have
+ * it, and the page is loaded anew where one of them runs and cannot be stopped.
+ */
+function rudderWay(core: Core, sdk: Any, { allowUnmapped }: WrapperSettings): Way {
+  let before: Categories = {};
+  let writeKey = "";
+  let asked: object | undefined; // which destinations the page wants at all
+  const granted = (one: Any, categories: Categories) => {
+    const { ids, any } = needsOf(one);
+    if (!ids.length) return !!allowUnmapped;
+    return any ? ids.some((id) => categories[id] === true) : ids.every((id) => categories[id] === true);
+  };
+  const stops = ({ displayName }: Any) =>
+    !!core.options.revoke?.[displayName] && core.policy!.tags.some(({ name }) => name === displayName);
+
+  /** What is refused is off, whatever a page says; what nobody can tell is refused. Null where nothing is. */
+  function refused(): object | null {
+    const all = destinationsOf(writeKey, "configuredDestinations");
+    if (!all) return { All: false };
+    const off = all.filter((one) => !granted(one, core.categories()));
+    return off.length ? Object.fromEntries(off.map(({ displayName }) => [displayName, false])) : null;
+  }
+
   return {
     id: "rl_anonymous_id",
     time: "originalTimestamp",
-    loadWith: ([key, url, options]: Any[]) => [key, url, { ...options, consentManagement: rudderConsent(core.categories()) }],
-    changed: (categories) => sdk.consent?.({ consentManagement: rudderConsent(categories), trackConsent: true }),
+    loadWith([key, url, options]: Any[]) {
+      writeKey = key;
+      asked = options?.integrations;
+      before = core.categories();
+      return [key, url, { ...options, consentManagement: rudderConsent(before) }];
+    },
+    called(name, args) {
+      const off = refused();
+      return off ? optioned(name, args, (given) => ({ ...given, integrations: { ...given.integrations, ...off } })) : args;
+    },
+    changed(categories, here) {
+      const lost = Object.keys(before).filter((id) => before[id] && !categories[id]);
+      const ran = destinationsOf(writeKey, "activeDestinations");
+      const deaf = !ran || ran.some((one) => granted(one, before) && !granted(one, categories) && !stops(one));
+      before = categories;
+      sdk.consent?.({
+        consentManagement: rudderConsent(categories),
+        trackConsent: here,
+        integrations: { ...asked, ...refused() },
+      });
+      // After what is told and deleted in this turn.
+      if (lost.length && deaf && core.options.reload !== false) setTimeout(() => location.reload());
+    },
   };
 }

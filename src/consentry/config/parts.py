@@ -32,6 +32,7 @@ from consentry.core.policy import (
 LONGEST_CATEGORY = 34  # characters: spec/enforcement.md, "fewer than 35"
 LONGEST_NAME = 64
 MOST_DAYS = 36_500.0
+_COOKIE_PATH = re.compile(r"[\x21-\x3a\x3c-\x7e]{0,1000}")  # behind the first slash
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
 
@@ -186,6 +187,14 @@ def read_tag(table: Table, categories: Set[str]) -> Tag:
             table.reading.notes.error(
                 (*table.at("hosts"), index),
                 "must be a host without scheme or path: cdn.example or *.cdn.example",
+            )
+    for index, entry in enumerate(tag.cookies):
+        name, space, path = entry.partition(" /")
+        if space and ("*" in name or not _COOKIE_PATH.fullmatch(path)):
+            table.reading.notes.error(
+                (*table.at("cookies"), index),
+                "with a path needs the whole name, for no request shows what else is there, and a "
+                'path of printable ASCII without spaces and ";": "_ad_shop /shop"',
             )
     if not tag.categories:
         table.warning("categories", "needs no category, so it never runs: add the ones it needs")

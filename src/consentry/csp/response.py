@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from consentry.csp import cookie
+from consentry.csp import cookie, expiry
 from consentry.csp.caching import is_known, kept_back, validators_for, wrapped_etag
 from consentry.csp.policy import (
     GROUP,
@@ -25,13 +25,12 @@ from consentry.csp.policy import (
     reach,
     reported,
 )
-from consentry.csp.values import Rules, domains, names_cookie
+from consentry.csp.values import Rules, names_cookie
 
 GRANTED = "consentry-granted"
 """The normalised request header: sorted ids of the granted categories, or ``-``."""
 NONCE = "consentry.nonce"
 """Where the application finds the nonce: a key of the ASGI scope, or of the WSGI environ."""
-MOST_EXPIRED = 30  # cookies of one response
 MOST_REMEMBERED = 1000  # sets of granted categories
 _CSP = "content-security-policy"
 _REPORT_ONLY = "content-security-policy-report-only"
@@ -40,7 +39,6 @@ _RUNS = re.compile(
     r"(?P<script>(?:text|application)/(?:x-)?(?:java|ecma)script))(?:\s*;.*)?",
     re.IGNORECASE,
 )
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 Headers = list[tuple[str, str]]
 
@@ -63,6 +61,7 @@ class Visit(NamedTuple):
     known: bool
     cookies: frozenset[str]
     skipped: bool
+    path: str
 
 
 def visit(
@@ -74,8 +73,12 @@ def visit(
     scheme: str,
     now_s: float,
     nonce: str,
+    root: str = "",
 ) -> Visit:
-    """Read a request. Never raises: what cannot be read grants nothing."""
+    """Read a request. Never raises: what cannot be read grants nothing.
+
+    ``root`` is what stands before ``path`` in the URL, where an application is mounted.
+    """
     named = _by_name(headers)
     jar = named.get("cookie", [])
     gpc = any(value.strip() == "1" for value in named.get("sec-gpc", []))
@@ -93,6 +96,7 @@ def visit(
         is_known(headers, key),
         frozenset(name for name, _ in cookie.pairs(jar)),
         path.startswith(rules.skip),
+        root + path,
     )
 
 
@@ -230,18 +234,13 @@ def _takes_away(value: str) -> bool:
 def _expiries(seen: Visit, jar: Jar) -> Headers:
     """Takes away the cookies of refused tags that the browser sent, HttpOnly ones too.
 
-    A request does not say which domain a cookie was set for, so each one that may be meant is
-    named; browsers refuse those that are public suffixes.
+    One with another path than / came along because this page lies below it, so the paths above
+    this page are tried too.
     """
-    names = sorted(n for n in seen.cookies if _TOKEN.fullmatch(n) and jar.refuses(n))
-    found: Headers = []
-    for name in names[:MOST_EXPIRED]:
-        secure = "; Secure" if seen.secure or name.startswith("__") else ""
-        plain = f"{name}=; Max-Age=0; Path=/{secure}"
-        found.append(("Set-Cookie", plain))
-        if not name.startswith("__Host-"):
-            found += [("Set-Cookie", f"{plain}; Domain={domain}") for domain in domains(seen.host)]
-    return found
+    around = expiry.above(seen.path)
+    places = [(name, around) for name in sorted(filter(jar.refuses, seen.cookies))]
+    values = expiry.taken_away(places, seen.host, secure=seen.secure)
+    return [("Set-Cookie", value) for value in values]
 
 
 # -- headers ------------------------------------------------------------------------------------

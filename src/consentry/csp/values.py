@@ -47,7 +47,8 @@ class Tag:
     """A script in the page, as ``[[tag]]`` of consentry.toml.
 
     ``categories``: all of them must be granted; a tag that names none never runs. ``hosts`` are
-    ``cdn.example`` or ``*.cdn.example``. ``cookies`` are names, or patterns with ``*``.
+    ``cdn.example`` or ``*.cdn.example``. ``cookies`` are names, or patterns with ``*``; a name
+    may have a path behind it, ``_ad_shop /shop``, which only the server's own page needs.
     ``advanced``: somebody decided that it runs before consent too, told of the no. Its hosts are
     open to everybody; its cookies are not.
     """
@@ -152,9 +153,15 @@ def domains(host: str) -> list[str]:
     return [".".join(labels[n:]) for n in range(len(labels) - 1)]
 
 
+def path_of_cookie(entry: str) -> tuple[str, str]:
+    """The name and the path of one entry: ``_ad*`` is at ``/``, ``_ad_shop /shop`` at ``/shop``."""
+    name, _, path = entry.partition(" /")
+    return name, f"/{path}"
+
+
 def names_cookie(patterns: Iterable[str], name: str) -> bool:
     """Whether one of the patterns is this cookie's; ``*`` stands for any characters."""
-    return any(fnmatchcase(name, _escaped(pattern)) for pattern in patterns)
+    return any(fnmatchcase(name, _escaped(path_of_cookie(each)[0])) for each in patterns)
 
 
 def _escaped(pattern: str) -> str:

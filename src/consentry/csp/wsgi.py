@@ -55,7 +55,8 @@ class WsgiMiddleware:
             self._rules,
             headers,
             method=environ["REQUEST_METHOD"],
-            path=environ.get("PATH_INFO", ""),
+            path=_text(environ.get("PATH_INFO", "")),
+            root=_text(environ.get("SCRIPT_NAME", "")),
             scheme=environ.get("wsgi.url_scheme", "http"),
             now_s=self._clock(),
             nonce=self._nonce(),
@@ -73,6 +74,11 @@ class WsgiMiddleware:
             )
 
         return starting
+
+
+def _text(value: str) -> str:
+    """What WSGI hands over as Latin-1 is UTF-8 (PEP 3333)."""
+    return value.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _key(name: str) -> str:

@@ -160,7 +160,8 @@ def _tag(tag: PageTag) -> dict[str, Any]:
         "name": tag.name,
         "categories": list(tag.categories),
         "hosts": list(tag.hosts),
-        "cookies": list(tag.cookies),
+        # Without paths: a script tries all of those that it can reach.
+        "cookies": [entry.partition(" /")[0] for entry in tag.cookies],
         "revoke": tag.revoke is not None,
         "mode": tag.mode,
     }
