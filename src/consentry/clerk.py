@@ -1,5 +1,5 @@
-"""The loop that looks after orders: what is open for long is said aloud, and systems that can be
-asked are asked again. One for a serving process; it sends no orders itself."""
+"""The loop that looks after orders: what is open for long is said aloud, systems that can be asked
+are asked again, and those of whom nobody spoke are told that a yes has grown too old. One for a serving process; it sends no orders itself."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from consentry.destinations.message import Request
 from consentry.destinations.transport import OutboundClient
 from consentry.destinations.webhook import signed_headers
 from consentry.flow import describe
+from consentry.flow.lapsed import Walk, count
 from consentry.flow.read_back import Read, read_back
 from consentry.flow.world import World
 from consentry.orderer import Orderer
@@ -62,6 +63,7 @@ class Clerk:
         self._look_every_s = look_every_s
         self._alarms: deque[_Said] = deque(maxlen=MOST_ALARMS)
         self._alarm_at = 0.0
+        self._walk = Walk(world)
 
     async def run(self) -> None:
         """Until it is cancelled. Whatever fails is said and tried again."""
@@ -76,7 +78,13 @@ class Clerk:
         """Whatever is due now."""
         await self._remind()
         await self._read_back()
+        await self._look_for_lapses()
         await self._tell_alarms()
+
+    async def _look_for_lapses(self) -> None:
+        people, orders = count(await self._walk.step())
+        if people:
+            log.warning("consent_expired", people=people, orders=orders)
 
     def hurry(self) -> None:
         """Try alarms that were not heard again at the next round."""

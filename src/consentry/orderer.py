@@ -73,6 +73,8 @@ class Orderer:
         self._under_way = UnderWay(f"orders of {name}", self.wake)
         self._on_wire = 0
         self._seen = -1
+        self._news = True
+        self._read_at = 0.0
         self._timer = Timer(world.clock)
         self._not_before = 0.0
         self._stopping = False
@@ -81,6 +83,11 @@ class Orderer:
     # -- from outside -----------------------------------------------------------------------
     def wake(self) -> None:
         """Something may be due."""
+        self._wake.set()
+
+    def owe(self) -> None:
+        """Orders became durable."""
+        self._news = True
         self._wake.set()
 
     def stands(self) -> Following:
@@ -134,9 +141,14 @@ class Orderer:
         return min(LONGEST_SLEEP_S, max(0.001, (due - self._timer.now()) / SECOND))
 
     def _read(self) -> None:
+        """What is new; once a second also what nobody spoke of."""
+        at = asyncio.get_running_loop().time()
+        if not self._news and at - self._read_at < LONGEST_SLEEP_S:
+            return
         while found := self.world.store.orders.waiting(self.name, self._seen, READ_AT_ONCE):
             self.lane.admit(_sane(order, self._timer.now()) for order in found)
             self._seen = found[-1].number
+        self._news, self._read_at = False, at
 
     def _fail(self, fault: Exception) -> float:
         why = type(fault).__name__

@@ -58,7 +58,7 @@ class Orderers:
     def wake(self) -> None:
         """Orders became durable."""
         for orderer in self.all.values():
-            orderer.wake()
+            orderer.owe()
 
     def begin(self) -> None:
         """Look after orders, from now on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -51,6 +52,12 @@ def test_an_order_is_signed_and_says_everything(verb: Verb) -> None:
             "preferences": {"analytics": verb is Verb.GRANT, "advertising": False},
         },
     }
+
+
+def test_what_ended_by_itself_was_withdrawn_by_nobody() -> None:
+    order = replace(instruction(), expired=True)
+    body = json.loads(webhook.order_request([order], webhook_options(), datetime.now(UTC)).body)
+    assert body["type"] == "consent.expired"
 
 
 def test_a_repetition_has_the_same_id_and_the_same_bytes() -> None:

@@ -7,7 +7,9 @@ import pytest
 from tests.simulation.defects import DEFECTS
 from tests.simulation.run import run_seeds
 
-WITHIN = 60
+WITHIN = (
+    160  # who waits for the disk is seldom asked in between: about one seed in a hundred shows it
+)
 SAYS = {
     "DropsWithdrawals": "acknowledged and is not durable",
     "LosesEvents": "acknowledged and is not in the log",

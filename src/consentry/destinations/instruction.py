@@ -47,7 +47,7 @@ class Instruction:
     ``consent`` is the effective preference per category as of now. ``seq`` is the record's place
     in the ledger: of two instructions for a person the one with the larger ``seq`` is later.
     ``order_id`` stays the same over all attempts, for destinations that know an idempotency key.
-    Times are RFC 3339 in UTC.
+    Times are RFC 3339 in UTC. ``expired``: nobody said no, but what was agreed to holds no longer.
     """
 
     order_id: str
@@ -60,6 +60,7 @@ class Instruction:
     consent: Mapping[str, bool]
     made_at: str | None
     received_at: str
+    expired: bool = False
 
 
 @dataclass(frozen=True, slots=True)

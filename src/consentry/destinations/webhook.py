@@ -3,7 +3,8 @@
 One event per request, `{type, timestamp, data}`, signed with every configured secret so
 that a secret can be replaced without a gap. An endpoint that wants to say more than "2xx"
 answers with a receipt, `{"status": "applied" | "accepted" | "noop", …}`. An order is a request
-of its own type, `consent.withdrawn`, `consent.granted` or `subject.erase`, with the same receipt.
+of its own type, `consent.withdrawn`, `consent.expired`, `consent.granted` or `subject.erase`, with the
+same receipt.
 """
 
 from __future__ import annotations
@@ -242,11 +243,17 @@ def order_request(instructions: Sequence[Instruction], options: Options, now: da
     return Request("POST", options.url, headers, body)
 
 
+def _type_of(instruction: Instruction) -> str:
+    if instruction.expired and instruction.verb is Verb.SUPPRESS:
+        return "consent.expired"
+    return _TYPES[instruction.verb]
+
+
 def _order_body(instruction: Instruction) -> dict[str, Any]:
     """``timestamp`` is when the choice was received, so a repetition is the same to the byte."""
     person = instruction.person
     return {
-        "type": _TYPES[instruction.verb],
+        "type": _type_of(instruction),
         "timestamp": instruction.received_at,
         "data": {
             "orderId": instruction.order_id,

@@ -18,7 +18,7 @@ from consentry.ledger.entry import LedgerRecord, Record
 from consentry.notice import Notice, as_told, history_of, told_by
 from consentry.notice.edition import History, Told, read_told
 from consentry.notice.values import PageTag
-from consentry.ports import Commit
+from consentry.ports import Commit, Store
 
 
 class ReadsRecords(Protocol):
@@ -113,13 +113,33 @@ def last_policy(world: World, policy: Policy) -> Policy | None:
     found = world.store.records_of([workspace_node(policy)], limit=1)
     if not found:
         return None
-    version = found[0].record.evidence.get("policyVersion")
-    policy_id = 0
-    while (known := world.store.policy(policy_id)) is not None or policy_id == 0:
-        if known is not None and known.version == version:
-            return known
-        policy_id += 1
-    return None
+    return _numbered(world.store).get(found[0].record.evidence.get("policyVersion"))
+
+
+def policies_in(store: Store, policy: Policy) -> list[tuple[Moment, Policy]]:
+    """Every policy that was put into force, with when, the first one first; ``policy`` is the
+    last."""
+    known = _numbered(store)
+    found: list[tuple[Moment, Policy]] = []
+    before: int | None = None
+    while page := store.records_of([workspace_node(policy)], before):
+        before = page[-1].seq
+        for entry in page:
+            then = known.get(entry.record.evidence.get("policyVersion"))
+            if then is not None:
+                found.append((entry.record.received_at, then))
+    return found[::-1] or [(0, policy)]
+
+
+def _numbered(store: Store) -> dict[Any, Policy]:
+    """The policies that the store has numbered, by version. Numbers begin at 0 or at 1."""
+    found: dict[Any, Policy] = {}
+    number = 0
+    while (policy := store.policy(number)) is not None or number == 0:
+        if policy is not None:
+            found[policy.version] = policy
+        number += 1
+    return found
 
 
 def changes(before: Policy | None, after: Policy) -> list[dict[str, Any]]:

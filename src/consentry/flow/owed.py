@@ -59,13 +59,13 @@ def standings_before(world: World, records: Iterable[Record]) -> list[Before]:
         return []
     found = []
     for record in records:
-        for subject in _people(record):
+        for subject in people_of(record):
             standing = world.subjects.standing(subject, world.policy, record.received_at)
             found.append(Before(record, subject, standing))
     return found
 
 
-def _people(record: Record) -> list[Key]:
+def people_of(record: Record) -> list[Key]:
     """Whom a record may change something for, each as a person of their own."""
     if record.facts:
         return [tuple(dict.fromkeys(node for node, _ in record.facts))]
@@ -135,7 +135,7 @@ def _orders_of_one(world: World, before: Before, after: Standing, but: str | Non
             reached=told.reached_by(tellable.orders),
         )
         due = owed(change)
-        made += [_order(world, record, name, one, told, tellable.orders, due) for one in due]
+        made += [order_of(world, record, name, one, told, tellable.orders, due) for one in due]
     return made
 
 
@@ -146,7 +146,7 @@ def _verbs(record: Record, orders: Orders | None) -> frozenset[Verb]:
     return verbs - {Verb.GRANT} if record.type is RecordType.IMPORT else verbs
 
 
-def _order(
+def order_of(
     world: World,
     record: Record,
     name: str,
@@ -155,6 +155,7 @@ def _order(
     orders: Orders | None,
     others: tuple[Due, ...],
 ) -> Order:
+    """One order that a record owes; ``others`` are all that it owes this destination."""
     at, gate = record.received_at, due.verb is Verb.GATE
     alone = gate and not any(o.verb is not Verb.GATE and o.topics == due.topics for o in others)
     return Order(
@@ -181,13 +182,22 @@ class Door(NamedTuple):
     source: str
     place: dict[str, Any]
     made_at: Moment | None
+    expired: bool = False
 
 
 class Rights:
     """What the destinations may do with one person, by one standing, as of a moment."""
 
-    def __init__(self, world: World, record: Record | Door, standing: Standing, at: Moment) -> None:
-        self._policy = world.policy.all_on
+    def __init__(
+        self,
+        world: World,
+        record: Record | Door,
+        standing: Standing,
+        at: Moment,
+        policy: Policy | None = None,
+    ) -> None:
+        """By the policy in force, or by another."""
+        self._policy = (policy or world.policy).all_on
         question = question_of(world, self._policy, record.source, record.place, at)
         self._decisions = decide(self._policy, question, standing)
         self._granted = granted(self._policy, question, standing)

@@ -23,7 +23,7 @@ from consentry.flow.order_lane import BACKOFF, Left
 from consentry.flow.owed import Door, Rights, person_of, rule_of_record
 from consentry.flow.records import outcome_record
 from consentry.flow.world import World
-from consentry.ledger.entry import Record
+from consentry.ledger.entry import Record, RecordType
 from consentry.orders import Order, Tried
 from consentry.ports import Commit, StoreError, StoreUnavailable
 
@@ -79,7 +79,9 @@ def _door_of(world: World, order: Order) -> Door:
     if len(world.doors) >= MOST_DOORS:
         world.doors.clear()
     record = entry.record
-    door = world.doors[order.record_id] = Door(record.source, record.place, record.made_at)
+    expired = record.type is RecordType.EXPIRED
+    door = Door(record.source, record.place, record.made_at, expired)
+    world.doors[order.record_id] = door
     return door
 
 
@@ -100,6 +102,7 @@ def instruction_of(world: World, order: Order) -> Instruction:
         consent=consent,
         made_at=describe.time(door.made_at),
         received_at=describe.time(order.acknowledged_at) or "",
+        expired=door.expired,
     )
 
 

@@ -234,6 +234,24 @@ def outcome_record(world: World, at: Moment, evidence: dict[str, Any]) -> Record
     )
 
 
+def expired_record(world: World, of: Record, subject: tuple[Node, ...], at: Moment) -> Record:
+    """That what a record allowed holds no longer. It has no facts: what holds is asked anew.
+
+    Source and place are those of the record: which law counts hangs on them.
+    """
+    return Record(
+        record_id=world.new_id("rec"),
+        type=RecordType.EXPIRED,
+        received_at=at,
+        salt=world.new_salt(),
+        subject=subject,
+        source=of.source,
+        trust=of.trust,
+        evidence={"recordId": of.record_id},
+        place=of.place,
+    )
+
+
 def config_record(world: World, evidence: dict[str, Any], at: Moment) -> Record:
     """A change of configuration: which policy holds from ``at`` on, and what it changed."""
     return _record(

@@ -32,6 +32,7 @@ class RecordType(StrEnum):
     CONFIG = "config"
     REQUESTED = "requested"  # a sign-up was asked for: it grants nothing
     LAPSED = "lapsed"  # nobody confirmed it in time: it still grants nothing
+    EXPIRED = "expired"  # what was agreed to holds no longer, though nobody said no
     OUTCOME = "outcome"  # what came of an order: it names nobody
 
 

@@ -1,0 +1,197 @@
+"""The story of a right that ends without a word of its person: other systems are told.
+
+A yes grows too old; a category, a mapping or a notice changes. Our own gate closes by itself, for
+it asks anew each time. What a destination holds is another matter. So the ledger is walked once a
+day: whoever gave a destination its right, and may not be had by it any more, and of whom it was
+told nothing since, has a record of that ("expired") and the orders that it owes.
+
+A changed configuration counts once it has stood for a day: a slip of the pen has nobody
+unsubscribed. Nothing but the ledger and the orders is asked, so a walk that broke off begins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from consentry.core.moment import DAY, SECOND, Moment
+from consentry.core.order import Change, Topics, Verb, owed
+from consentry.core.policy import Policy
+from consentry.core.preference import FOREVER
+from consentry.core.record import Node
+from consentry.flow.configure import policies_in
+from consentry.flow.owed import Key, Rights, Whom, carried, order_of, people_of
+from consentry.flow.records import expired_record
+from consentry.flow.world import Tellable, World
+from consentry.ledger.entry import Record
+from consentry.orders import Order
+from consentry.ports import Commit
+
+STANDS_FOR = DAY
+"""So long a configuration is in force before it takes a right away from others."""
+
+EVERY = DAY
+FIRST_AFTER = 60 * SECOND
+RECORDS_AT_ONCE = 500
+_TURN = 25
+"""After so many records others have their turn."""
+
+_REFUSALS = frozenset({Verb.GATE, Verb.SUPPRESS, Verb.ERASE})
+
+
+class Era(NamedTuple):
+    """A policy, from when until when it was in force."""
+
+    policy: Policy
+    since: Moment
+    until: Moment
+
+
+def eras_of(world: World) -> list[Era]:
+    """Every policy that was in force, the first one first."""
+    starts = policies_in(world.store, world.policy)
+    ends = [since for since, _ in starts[1:]] + [FOREVER]
+    return [Era(policy, since, until) for (since, policy), until in zip(starts, ends, strict=True)]
+
+
+class Lapse(NamedTuple):
+    """That a right ended, for the ledger, and what it owes."""
+
+    record: Record
+    orders: tuple[Order, ...]
+
+
+def lapses_of(world: World, record: Record, eras: Sequence[Era], now: Moment) -> list[Lapse]:
+    """What a record once gave and gives no more, as far as nobody was told. Mostly nothing."""
+    if not any(fact.granted for _, fact in record.facts):
+        return []
+    found = (_lapse_of(world, record, subject, eras, now) for subject in people_of(record))
+    return [lapse for lapse in found if lapse is not None]
+
+
+def _lapse_of(
+    world: World, record: Record, subject: Key, eras: Sequence[Era], now: Moment
+) -> Lapse | None:
+    recent = (era for era in eras if era.until > now - STANDS_FOR)
+    today = [_rights(world, record, subject, era.policy, now) for era in recent]
+    held = {name: _not_had(world, name, one, today) for name, one in world.told.items()}
+    lost = {name: what for name, what in held.items() if any(what)}
+    if not lost:
+        return None
+    at = record.received_at
+    then = [
+        _rights(world, record, subject, era.policy, max(at, era.since))
+        for era in eras
+        if era.until > at
+    ]
+    made = expired_record(world, record, subject, now)
+    told = Whom(world, record, subject)
+    orders: list[Order] = []
+    for name, (whole, topics) in lost.items():
+        orders += _owed(world, made, told, name, then, whole=whole, topics=topics, since=at)
+    return Lapse(made, tuple(orders)) if orders else None
+
+
+def _rights(world: World, record: Record, subject: Key, policy: Policy, at: Moment) -> Rights:
+    standing = world.subjects.standing_as_of(subject, policy, at)
+    return Rights(world, record, standing, at, policy)
+
+
+def _not_had(
+    world: World, name: str, tellable: Tellable, rights: Sequence[Rights]
+) -> tuple[bool, Topics]:
+    """Whether none of these lets a destination have the person, and the topics that none has."""
+    topics = carried(world.policy, tellable)
+    return (
+        not any(one.may_have(name) for one in rights),
+        tuple(pair for pair in topics if not any(one.has(*pair) for one in rights)),
+    )
+
+
+def _owed(
+    world: World,
+    made: Record,
+    told: Whom,
+    name: str,
+    then: Sequence[Rights],
+    *,
+    whole: bool,
+    topics: Topics,
+    since: Moment,
+) -> Iterator[Order]:
+    """What one destination is owed, of what it once had and was told nothing of since."""
+    tellable = world.told[name]
+    had = whole and any(one.may_have(name) for one in then)
+    gone = tuple(pair for pair in topics if any(one.has(*pair) for one in then))
+    if not had and not gone:
+        return
+    whom = told.subject[0]
+    change = Change(
+        allowed_before=had and not _told(world, whom, name, (), since),
+        allowed_after=not whole,
+        topics_denied=tuple(p for p in gone if not _told(world, whom, name, (p,), since)),
+        verbs=frozenset() if tellable.orders is None else frozenset(tellable.orders.verbs),
+        reached=told.reached_by(tellable.orders),
+    )
+    due = owed(change)
+    for one in due:
+        yield order_of(world, made, name, one, told, tellable.orders, due)
+
+
+def _told(world: World, node: Node, destination: str, topics: Topics, since: Moment) -> bool:
+    """Whether a refusal about the same has been owed since."""
+    before = None
+    while page := world.store.orders.find(node, destination, before=before):
+        for order in page:
+            if order.acknowledged_at < since:
+                return False
+            about_all = order.whole if not topics else set(topics) <= set(order.topics)
+            if order.verb in _REFUSALS and (about_all or order.verb is Verb.ERASE):
+                return True
+        before = page[-1].number
+    return False
+
+
+class Walk:
+    """Goes through the ledger, a part at each step, once a day."""
+
+    def __init__(self, world: World, at_once: int = RECORDS_AT_ONCE) -> None:
+        self._world = world
+        self._at_once = at_once
+        self._seq = 0
+        self._next: Moment | None = None
+
+    async def step(self) -> list[Lapse]:
+        """The next part, if it is time; what was recorded and owed, durably.
+
+        Raises StoreError; then the same part is looked at again.
+        """
+        world, now = self._world, self._world.clock.now()
+        if self._next is None:
+            self._next = now + FIRST_AFTER
+        if world.shadow or not world.told or now < self._next:
+            return []
+        found: list[Lapse] = []
+        eras, seq = eras_of(world), self._seq
+        for entry in list(islice(world.store.ledger(seq), self._at_once)):
+            seq = entry.seq + 1
+            for lapse in lapses_of(world, entry.record, eras, now):
+                await world.store.commit(Commit(records=(lapse.record,), orders=lapse.orders))
+                found.append(lapse)
+            if seq % _TURN == 0:
+                await asyncio.sleep(0)
+        if seq == self._seq:
+            self._seq, self._next = 0, now + EVERY
+        else:
+            self._seq = seq
+        if found:
+            world.owe()
+        return found
+
+
+def count(lapses: Iterable[Lapse]) -> tuple[int, int]:
+    """How many records and how many orders."""
+    sizes = [len(lapse.orders) for lapse in lapses]
+    return len(sizes), sum(sizes)
