@@ -362,7 +362,8 @@ class Store(Protocol):
 
         First dead rows go whose ``first_at`` and ``next_at`` both lie before ``dead_before``.
         Then attempts that ended before ``attempts_before``, but none at or after its
-        destination's position: a restart needs those. Then events that were received before
+        destination's position: a restart needs those; attempts at orders too, open ones among
+        them (an order counts its attempts itself). Then events that were received before
         ``events_before`` and at least 24 hours ago (so long a message id is recognised), lie
         before every destination's position and have no row. Adapters may keep an event that
         could go, if a neighbour has to stay. Records, replies and notices never go.

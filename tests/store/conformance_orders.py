@@ -109,6 +109,18 @@ class OrdersConformance:
         assert ids(store.orders.find(state=OrderState.TERMINAL)) == ["a"]
         assert ids(store.orders.find(state=OrderState.SUPERSEDED)) == ["b"]
 
+    async def test_old_attempts_go_and_the_order_stays_as_it_is(self, store: Store) -> None:
+        await owe(store, order("a", "r1", ANN), order("b", "r2", ANN))
+        await change(store, "a", -2, attempts=1)
+        await change(store, "b", -1, attempts=1)
+        await change(store, "a", 1, attempts=2)
+        before = store.orders.order("a")
+        await store.prune(events_before=NOW, attempts_before=NOW, dead_before=NOW)
+        assert [one.started_at for one in store.orders.attempts_of("a")] == [NOW + SECOND]
+        assert not list(store.orders.attempts_of("b"))
+        assert store.orders.order("a") == before
+        assert ids(store.orders.waiting("ads")) == ["a", "b"]
+
     async def test_what_was_tried_of_nothing_is_nothing(self, store: Store) -> None:
         await store.commit(Commit(tried=(Tried(order("nobody"), attempt(0)),)))
         assert store.orders.order("nobody") is None

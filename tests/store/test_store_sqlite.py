@@ -15,8 +15,10 @@ from pathlib import Path
 import apsw
 import pytest
 
+from consentry.core.moment import SECOND
 from consentry.core.policy import Policy
 from consentry.core.record import FactKind
+from consentry.orders import Tried
 from consentry.ports import (
     Commit,
     Pause,
@@ -47,6 +49,7 @@ from tests.store.makers import (
     link,
     merge,
     notary,
+    order,
     record,
     reply,
     word,
@@ -537,6 +540,21 @@ async def test_more_is_pruned_than_one_transaction_forgets(path: str, clock: Clo
     assert [e.position for e in store.events_from(0, 99)] == list(range(2 * groups, store.end))
     again = await put_events(store, event("m0"), event("new"))
     assert [position is None for position in again.positions] == [False, True]
+    store.close()
+
+
+async def test_more_attempts_at_orders_are_forgotten_than_one_transaction_does(
+    path: str, clock: Clock
+) -> None:
+    store = SqliteStore.open(path, notary(), clock=clock)
+    await store.commit(Commit(records=(record("r0"),), orders=(order("a", "r0"),)))
+    known = store.orders.order("a")
+    assert known is not None
+    most = 20 * sqlite_write.PRUNE_GROUPS
+    old = tuple(Tried(known, attempt(1, -n)) for n in range(1, 2 * most + 1))
+    await store.commit(Commit(tried=(*old, Tried(known, attempt(1, 1)))))
+    await store.prune(events_before=NOW, attempts_before=NOW, dead_before=NOW)
+    assert [one.started_at for one in store.orders.attempts_of("a")] == [NOW + SECOND]
     store.close()
 
 

@@ -17,6 +17,7 @@ from consentry.cli.subject import topics_named
 @with_server
 @click.option("--category", "categories", multiple=True, help="Bind it to this one; repeatable.")
 @click.option("--topic", "topics", multiple=True, metavar="TOPIC:CHANNEL", help="And to this.")
+@click.option("--channel", "channels", multiple=True, help="And to this channel as a whole.")
 @json_option
 def command(
     server: Any,
@@ -24,13 +25,15 @@ def command(
     type_: str,
     categories: tuple[str, ...],
     topics: tuple[str, ...],
+    channels: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Make a link that can only withdraw, or one that can also grant for half an hour.
 
-    Without --category and --topic it is about everything that people are asked.
+    Without --category, --topic and --channel it is about everything that people are asked.
     """
-    bound = filled({"categories": list(categories), "topics": topics_named(topics)})
+    named = {"categories": list(categories), "topics": topics_named(topics)}
+    bound = filled({**named, "channels": list(channels)})
     made = server.post("/v1/links", {"subject": subject, "type": type_, **bound})
     if as_json:
         emit(made)

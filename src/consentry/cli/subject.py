@@ -71,19 +71,24 @@ def show(server: Any, subject: dict[str, str], limit: int, as_json: bool) -> Non
 @click.option(
     "--topic", "topics", multiple=True, metavar="TOPIC:CHANNEL", help="And this; repeatable."
 )
+@click.option(
+    "--channel", "channels", multiple=True, help="And this channel as a whole; repeatable."
+)
 @json_option
 def withdraw(
     server: Any,
     subject: dict[str, str],
     categories: tuple[str, ...],
     topics: tuple[str, ...],
+    channels: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Withdraw consent for a subject: everything that is not essential, or what is named.
 
     When this returns, no delivery that needs what was withdrawn starts any more.
     """
-    asked = filled({"categories": list(categories), "topics": topics_named(topics)})
+    named = {"categories": list(categories), "topics": topics_named(topics)}
+    asked = filled({**named, "channels": list(channels)})
     answer = server.post("/v1/consent/withdraw", {"subject": subject, **asked})
     if as_json:
         emit(answer)
@@ -155,6 +160,9 @@ def _print_subject(found: dict[str, Any]) -> None:
     _print_preferences(
         {f"{t}:{c}": state for t, channels in topics for c, state in channels.items()}
     )
+    for channel, said in (found.get("channels") or {}).items():
+        if said.get("state") == "denied":
+            say(f"channel {channel} refused as a whole since {said.get('at')}")
     for name, signal in (found.get("signals") or {}).items():
         covers = ", ".join(signal.get("covers") or ())
         say(f"signal {name} since {signal.get('firstSeenAt')}: {covers}")

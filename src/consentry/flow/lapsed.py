@@ -34,8 +34,8 @@ STANDS_FOR = DAY
 
 EVERY = DAY
 FIRST_AFTER = 60 * SECOND
-RECORDS_AT_ONCE = 500
-_TURN = 25
+RECORDS_AT_ONCE = 250
+_TURN = 10
 """After so many records others have their turn."""
 
 _REFUSALS = frozenset({Verb.GATE, Verb.SUPPRESS, Verb.ERASE})

@@ -335,6 +335,7 @@ class MemoryStore:
             for name, attempt in self._attempts
             if attempt.ended_at >= attempts_before or attempt.position >= self._cursors.get(name, 0)
         ]
+        self.orders.prune(attempts_before)
         before = min(events_before, self._clock() - moment.DAY)
         served = self._cursors.keys() if destinations is None else frozenset(destinations)
         cursors = (at for name, at in self._cursors.items() if name in served)

@@ -43,6 +43,11 @@ class MemoryOrders:
             if attempt is not None:
                 self._attempts.setdefault(order.order_id, []).append(attempt)
 
+    def prune(self, attempts_before: Moment) -> None:
+        """Forget attempts that ended before a moment."""
+        for order_id, attempts in self._attempts.items():
+            self._attempts[order_id] = [a for a in attempts if a.ended_at >= attempts_before]
+
     def order(self, order_id: str) -> Order | None:
         return self._orders.get(order_id)
 

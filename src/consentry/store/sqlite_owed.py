@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import apsw
 
+from consentry.core.moment import Moment
 from consentry.orders import Order
 from consentry.ports import Commit
 from consentry.store import codec
@@ -35,6 +37,18 @@ def write(
             if attempt is not None:
                 tried = (order.order_id, codec.encode(attempt))
                 db.execute(SQL["add_order_attempt"], tried)
+
+
+def prune_attempts(db: apsw.Connection, before: Moment, most: int) -> int:
+    """Forget at most so many attempts that ended before a moment; how many went.
+
+    They lie in the order in which they were recorded, and up to the first that is not old.
+    """
+    rows = db.execute(SQL["oldest_order_attempts"], (most,)).fetchall()
+    old = list(takewhile(lambda row: codec.decode_attempt(row[1]).ended_at < before, rows))
+    if old:
+        db.execute(SQL["prune_order_attempts"], (old[-1][0],))
+    return len(old)
 
 
 def _changing(order: Order) -> tuple[Any, ...]:

@@ -349,11 +349,12 @@ class Pruned(NamedTuple):
 
 
 def prune_rows(db: apsw.Connection, attempts_before: Moment, dead_before: Moment) -> bool:
-    """Forget dead rows and a part of the old attempts; whether that was the last part."""
+    """Forget dead rows and a part of the old attempts, at orders too; whether it was the last."""
     db.execute(SQL["prune_dead"], (dead_before,))
     most = 20 * PRUNE_GROUPS
     db.execute(SQL["prune_attempts"], (attempts_before, most))
-    return db.changes() < most
+    gone = max(db.changes(), sqlite_owed.prune_attempts(db, attempts_before, most))
+    return gone < most
 
 
 def prune_events(

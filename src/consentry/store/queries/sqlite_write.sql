@@ -245,3 +245,11 @@ WHERE order_id = ?1;
 -- name: add_order_attempt
 -- What was tried.
 INSERT INTO order_attempt (number, attempt) SELECT number, ?2 FROM orders WHERE order_id = ?1;
+
+-- name: oldest_order_attempts
+-- What was tried first.
+SELECT id, attempt FROM order_attempt ORDER BY id LIMIT ?;
+
+-- name: prune_order_attempts
+-- Forget what was tried up to here.
+DELETE FROM order_attempt WHERE id <= ?;
