@@ -92,7 +92,10 @@ class Clerk:
 
     # -- what is open for long ------------------------------------------------------------------
     async def _remind(self) -> None:
-        """The last stage first: whatever was down for days is said once, as what it is."""
+        """The last stage first: whatever was down for days is said once, as what it is.
+
+        Nobody tries to tell a destination that is not configured, which was said as it went.
+        """
         now = self._world.clock.now()
         for stage in range(len(STAGES), 0, -1):
             late = self._world.store.orders.overdue(now - STAGES[stage - 1], stage)
@@ -108,7 +111,8 @@ class Clerk:
                     orderer.lane.mark(order)
             await self._world.store.commit(Commit(tried=tuple(map(Tried, said))))
             for order in said:
-                self._say("order_overdue", order, STAGES[stage - 1] // SECOND)
+                if order.destination in self._orderers:
+                    self._say("order_overdue", order, STAGES[stage - 1] // SECOND)
 
     def _is_busy(self, order: Order) -> bool:
         """What came of it is on its way to the disk: nobody else may write of it."""

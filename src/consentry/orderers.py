@@ -23,6 +23,7 @@ from consentry.flow.propagate import Ended
 from consentry.flow.world import Tellable, World
 from consentry.orderer import Orderer
 from consentry.orders import Order
+from consentry.ports import StoreError
 from consentry.web.order_meters import OrderMeters
 
 log = structlog.get_logger()
@@ -53,6 +54,7 @@ class Orderers:
         self._given: dict[str, DestinationConfig] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._clerking: asyncio.Task[None] | None = None
+        self._removed: set[str] = set()
         world.owe = self.wake
 
     def wake(self) -> None:
@@ -80,6 +82,23 @@ class Orderers:
         for name, given in wanted.items():
             if name not in self.all:
                 self._employ(name, given)
+        self._say_removed()
+
+    def _say_removed(self) -> None:
+        """Once: that a destination is gone, and orders for it are not."""
+        try:
+            found = self._world.store.orders.open(self._world.clock.now())
+        except StoreError:
+            return  # said with the next configuration
+        owed = [one for one in found if one.destination not in self.all]
+        for name, orders, _, _ in owed:
+            if name not in self._removed:
+                log.warning(
+                    "orders_of_a_removed_destination", destination=name, orders=orders,
+                    message="they are kept, and sent should it come back; to end them: "
+                    f"consentry propagation drop --destination {name}",
+                )  # fmt: skip
+        self._removed = {one.destination for one in owed}
 
     def _employ(self, name: str, given: DestinationConfig) -> None:
         orderer = Orderer(

@@ -202,6 +202,41 @@ def test_one_that_failed_for_good_is_tried_again_by_hand(shop: Server, well: Sta
     assert (order["grade"], len(order["attempts"])) == ("confirmed", 2)
 
 
+def test_what_is_owed_to_a_destination_that_is_gone_is_kept_until_somebody_ends_it(
+    shop: Server, well: StandIn
+) -> None:
+    config, user, other = shop.config.read_text(), fresh("user"), fresh("user")
+    first, mailer, last = config.partition('[[destination]]\nname = "mailer"')
+    assert mailer
+    well.mode("webhook", "5xx")
+    choose(shop, {"userId": user}, NEITHER)
+    choose(shop, {"userId": other}, NEITHER)
+    wait_for(lambda: any(o["attempts"] for o in orders_of(shop, userId=user)), what="a try")
+    drop = {"destination": "mailer"}
+    assert shop.admin("POST", "/v1/propagation/drop", drop).status == 409
+    shop.config.write_text(first + last[last.index("[[destination]]") :])
+    wait_for(lambda: "orders_of_a_removed_destination" in shop.log, what="the word about it")
+    assert "(removed)" in asked_of(shop, "status")
+    shop.admin("POST", "/v1/propagation/retry", drop)
+    assert by(orders_of(shop, userId=user), "mailer")[-1][:2] == ("suppress", "waiting")
+    assert "2 ended without having been told" in asked_of(shop, "drop", "--destination", "mailer")
+    assert shop.admin("POST", "/v1/propagation/drop", drop).json == {"dropped": 0}
+    ended = [o for o in orders_of(shop, userId=user) if o["destination"] == "mailer"][-1]
+    assert (ended["state"], ended["grade"]) == ("terminal", "failed_final")
+    assert "given up by hand" in ended["detail"]
+    status = shop.admin("GET", "/v1/propagation/status").json["destinations"]
+    assert "mailer" not in [one["name"] for one in status]
+    taken = shop.log.count("configuration_taken")
+    well.mode("webhook", "ok")
+    shop.config.write_text(config)
+    wait_for(lambda: shop.log.count("configuration_taken") > taken, what="the old configuration")
+    again = {"orderIds": [ended["orderId"]]}
+    assert shop.admin("POST", "/v1/propagation/retry", again).json == {"retried": 1}
+    assert by(settled(shop, userId=user), "mailer")[-1] == ("suppress", "terminal", "confirmed")
+    shop.admin("POST", "/v1/propagation/retry", {})
+    settled(shop, userId=other)
+
+
 def test_orders_are_listed_in_pages_and_by_what_they_are(shop: Server, well: StandIn) -> None:
     user = fresh("user")
     choose(shop, {"userId": user}, NEITHER)

@@ -98,6 +98,23 @@ def retry(
     say(f"{answer.get('retried', 0)} are tried again")
 
 
+@command.command("drop")
+@with_server
+@click.option("--destination", required=True, help="One that is no longer configured.")
+@json_option
+def drop(server: Any, destination: str, as_json: bool) -> None:
+    """End what is owed to a destination that was taken out of the configuration.
+
+    It was not told, and the ledger says so of each. Without this the orders are kept, and sent should it come
+    back.
+    """
+    answer = server.post("/v1/propagation/drop", {"destination": destination})
+    if as_json:
+        emit(answer)
+        return
+    say(f"{answer.get('dropped', 0)} ended without having been told")
+
+
 def _print(found: dict[str, Any], member: str, as_json: bool, nothing: str) -> None:
     if as_json:
         emit(found)
@@ -131,4 +148,6 @@ def _status_row(row: dict[str, Any]) -> tuple[object, ...]:
     oldest = float(row.get("oldestSeconds") or 0.0)
     members = ("name", "kind", "open", "overdue", "drift")
     paused = "paused" if row.get("paused") else ""
+    if row.get("removed"):
+        row = {**row, "kind": "(removed)"}
     return *map(row.get, members), f"{oldest:.0f} s" if row.get("open") else "", paused

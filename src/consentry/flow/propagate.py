@@ -31,6 +31,8 @@ FIRST_READ_S = 60.0
 MOST_DOORS = 4_096
 SUPERSEDED = "superseded"
 NO_LONGER = "it was no longer so when its turn came"
+REMOVED = "given up by hand: the destination was taken out of the configuration"
+GIVEN_UP_AT_ONCE = 500
 # Also where nothing happened: it may be that they know nobody, or that they did not obey.
 _READABLE = frozenset(
     {Grade.CONFIRMED, Grade.JOB_DONE, Grade.ACCEPTED, Grade.SENT_UNVERIFIABLE, Grade.NOOP}
@@ -200,6 +202,31 @@ async def try_again(world: World, orders: Sequence[Order]) -> list[Order]:
     ]
     await world.store.commit(Commit(tried=tuple(map(Tried, again))))
     return again
+
+
+async def give_up(world: World, destination: str) -> int:
+    """End what is owed to a destination that is no longer configured; how many orders ended.
+
+    Somebody decided so, and the ledger says of each that it was not told. It may still be tried again, should
+    the destination come back. Raises StoreUnavailable; what was ended before stays so.
+    """
+    count = 0
+    while waiting := world.store.orders.waiting(destination, limit=GIVEN_UP_AT_ONCE):
+        now = world.clock.now()
+        ended = [
+            msgspec.structs.replace(
+                order,
+                state=OrderState.TERMINAL,
+                grade=Grade.FAILED_FINAL,
+                detail=REMOVED,
+                terminal_at=now,
+            )
+            for order in waiting
+        ]
+        records = tuple(record_of_end(world, order, None) for order in ended)
+        await world.store.commit(Commit(records=records, tried=tuple(map(Tried, ended))))
+        count += len(ended)
+    return count
 
 
 def without_person(order: Order) -> Order:

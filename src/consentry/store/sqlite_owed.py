@@ -44,10 +44,12 @@ def prune_attempts(db: apsw.Connection, before: Moment, most: int) -> int:
 
     They lie in the order in which they were recorded, and up to the first that is not old.
     """
-    rows = db.execute(SQL["oldest_order_attempts"], (most,)).fetchall()
-    old = list(takewhile(lambda row: codec.decode_attempt(row[1]).ended_at < before, rows))
+    rows: list[tuple[int, bytes]] = list(db.execute(SQL["oldest_order_attempts"], (most,)))
+    old = [
+        i for i, _ in takewhile(lambda row: codec.decode_attempt(row[1]).ended_at < before, rows)
+    ]
     if old:
-        db.execute(SQL["prune_order_attempts"], (old[-1][0],))
+        db.execute(SQL["prune_order_attempts"], (old[-1],))
     return len(old)
 
 

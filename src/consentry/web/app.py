@@ -75,6 +75,7 @@ COLD: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/propagation/status", propagation.get_status),
     ("GET", "/v1/propagation/drift", propagation.get_drift),
     ("POST", "/v1/propagation/retry", propagation.post_retry),
+    ("POST", "/v1/propagation/drop", propagation.post_drop),
     ("GET", "/v1/inbound/{destination}", inbound.get_inbound),
     ("POST", "/v1/inbound/{destination}", inbound.post_inbound),
     ("GET", "/v1/ledger", admin.get_ledger),

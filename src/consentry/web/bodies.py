@@ -216,6 +216,12 @@ class WhichOrders(Body):
     order_ids: Annotated[list[str], Meta(max_length=1_000)] | None = None
 
 
+class Dropped(Body):
+    """POST /v1/propagation/drop: what is owed to a destination that is no longer configured."""
+
+    destination: str
+
+
 class OrdersOf(Body):
     """POST /v1/propagation/lookup: the orders about one identifier."""
 

@@ -12,7 +12,9 @@ from consentry.core.moment import SECOND
 from consentry.core.order import OrderState
 from consentry.core.record import Node, NodeKind
 from consentry.flow import describe
+from consentry.flow.propagate import give_up
 from consentry.orders import Order
+from consentry.ports import StoreUnavailable
 from consentry.web import bodies
 from consentry.web.call import Answer
 from consentry.web.consent import LARGEST_BODY
@@ -104,7 +106,10 @@ async def get_status(site: Site, request: Request) -> Answer:
 
 
 def status(site: Site) -> list[dict[str, Any]]:
-    """Also destinations that are no longer configured, as long as something is owed to them."""
+    """Also destinations that are no longer configured, as long as something is owed to them.
+
+    Nothing of theirs is overdue: nobody tries to tell them.
+    """
     world, now = site.world, site.world.clock.now()
     book = world.store.orders
     found = {one.destination: one for one in book.open(now - OVERDUE)}
@@ -120,9 +125,10 @@ def status(site: Site) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "kind": None if mapping is None else mapping.kind,
+                "removed": mapping is None,
                 "paused": worker is not None and worker.paused is not None,
                 "open": 0 if one is None else one.orders,
-                "overdue": 0 if one is None else one.late,
+                "overdue": 0 if one is None or mapping is None else one.late,
                 "drift": drift.get(name, 0),
                 "oldestSeconds": 0.0 if one is None else max(0.0, (now - one.oldest_at) / SECOND),
             }
@@ -156,6 +162,21 @@ async def post_retry(site: Site, request: Request) -> Answer:
     return json_response({"retried": len(may[:MOST_RETRIED])})
 
 
+async def post_drop(site: Site, request: Request) -> Answer:
+    """POST /v1/propagation/drop: what is owed to a destination that is no longer configured ends."""
+    site.require_admin(request)
+    raw = await read_body(request, LARGEST_BODY, site.choice_room)
+    name = bodies.read_bytes(raw, bodies.Dropped).destination
+    if name in site.world.policy.mapping:
+        message = "it is configured, so it is told: take it out of the configuration first"
+        raise Problem(409, "still_configured", message, "destination")
+    try:
+        return json_response({"dropped": await give_up(site.world, name)})
+    except StoreUnavailable:
+        message = "the store cannot be written; some may have ended, the rest is owed still"
+        raise Problem(503, "unavailable", message, retry_after_s=2) from None
+
+
 async def _worth_trying(site: Site, destination: str | None) -> list[Order]:
     """What waits, then what failed, the newest first. Gates have ended too, so it may take many
     pages to find an order that failed; others have their turn between them."""
@@ -174,5 +195,7 @@ async def _worth_trying(site: Site, destination: str | None) -> list[Order]:
 def _may_be_tried(site: Site, order: Order, destination: str | None) -> bool:
     if destination not in (None, order.destination) or site.crew.on_the_wire(order):
         return False
+    if order.destination not in site.world.policy.mapping:
+        return False  # nobody is there to tell it
     failed = order.state is OrderState.TERMINAL and order.grade is Grade.FAILED_FINAL
     return failed or order.state is OrderState.WAITING

@@ -351,6 +351,7 @@ REPLIES: dict[str, Any] = {
     "DriftReply": _object({"drift": _list(_ORDER)}),
     "InboundReply": _object({}, {"taken": _COUNT, "status": _TEXT}),
     "OrdersRetriedReply": _object({"retried": _COUNT}),
+    "OrdersDroppedReply": _object({"dropped": _COUNT}),
     "PropagationReply": _object(
         {
             "destinations": _list(
@@ -358,6 +359,7 @@ REPLIES: dict[str, Any] = {
                     {
                         "name": _TEXT,
                         "kind": _MAYBE,
+                        "removed": _FLAG,
                         "paused": _FLAG,
                         "open": _COUNT,
                         "overdue": _COUNT,
