@@ -39,6 +39,7 @@ VALUES: dict[str, tuple[str, dict[str, Any]]] = {
         'cookie_domain = ".shop.example"',
         {"cookie_domain": ".shop.example"},
     ),
+    "a policy of the server": ("page_policy = true", {"page_policy": True}),
     "a refusal without end beside a yes with one": ("grant_days = 30", {"grant_days": 30}),
 }
 

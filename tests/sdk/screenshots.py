@@ -12,7 +12,7 @@ from tests.sdk.ui import CATEGORIES, LAYOUTS, ROOT, THEMES, given, pages, signed
 FOLDER = ROOT / "docs" / "screenshots"
 WIDE = {"width": 1080, "height": 620}
 TALL = {"width": 1080, "height": 920}
-LONG = {"width": 1080, "height": 1300}
+LONG = {"width": 1080, "height": 1640}
 NARROW = {"width": 390, "height": 720}
 SIGNAL = {"covers": ["advertising"], "honoured": True, "show": True}
 
@@ -37,7 +37,7 @@ def pictures() -> Iterator[Picture]:
         ("light", "light", "en", LONG),
         ("dark", "dark", "en", LONG),
         ("rtl", "light", "ar", LONG),
-        ("mobile", "light", "de", {**NARROW, "height": 1560}),
+        ("mobile", "light", "de", {**NARROW, "height": 2060}),
     ):
         there = signed_in(given("box", theme, language, show="centre"))
         yield Picture(f"topics-{name}", there, window, theme)

@@ -278,3 +278,39 @@ def test_who_signs_in_meanwhile_is_not_answered_for(
     page.eval(NOTHING_YET)
     for user in (ada, ben):
         assert set(held(acme, userId=user).values()) == {UNKNOWN}
+
+
+def test_a_channel_is_stopped_for_topics_that_come_later_too(
+    shop: Site, visitor: Visitor, acme: Server
+) -> None:
+    user = fresh("ada")
+    choose(acme, {"userId": user}, {}, topics={"news": {"email": True, "sms": True}})
+    page = signed_in(shop, visitor, user)
+    centre(page)
+    page.click("[data-consentry=stop][value=email]")
+    page.wait("document.activeElement.getAttribute('role') === 'status'")
+    assert switches(page) == {"news email": False, "news sms": True, "offers email": False}
+    wait_for(
+        lambda: lookup(acme, {"userId": user})["channels"]["email"]["state"] == "denied",
+        what="the refusal",
+    )
+    assert held(acme, userId=user)["news email"] == DENIED
+    assert held(acme, userId=user)["news sms"] == GRANTED
+    record = settled(acme, user, 2)[-1]
+    assert record["evidence"]["action"] == "withdraw"
+    assert record["evidence"]["noticeKnown"] is True
+
+
+def test_a_channel_that_was_stopped_is_off_while_the_server_is_away(
+    shop: Site, visitor: Visitor, acme: Server
+) -> None:
+    user = fresh("ada")
+    choose(acme, {"userId": user}, {}, topics={"news": {"email": True, "sms": True}})
+    page = signed_in(shop, visitor, user)
+    centre(page)
+    page.eval("(() => { const real = fetch; window.fetch = (url, init) => /v1.consent$/.test(url) ? Promise.reject() : real(url, init) })()")  # fmt: skip
+    page.click("[data-consentry=stop][value=sms]")
+    page.wait("document.activeElement.getAttribute('role') === 'status'")
+    press(page, "close")
+    centre(page)
+    assert switches(page) == {"news email": True, "news sms": False, "offers email": False}

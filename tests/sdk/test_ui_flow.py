@@ -297,6 +297,17 @@ def test_a_placeholder_loads_once_without_an_answer(ui: Ui) -> None:
         assert page.run("document.querySelector('#video').checkVisibility()") is True
 
 
+def test_under_a_policy_of_the_server_nothing_is_offered_once(ui: Ui) -> None:
+    there = given(show="placeholder", needs=["functional"])
+    there["policy"]["pagePolicy"] = True
+    with ui.page(there) as page:
+        text = page.run("document.querySelector('[data-consentry=placeholder]').innerText")
+        assert "cannot be loaded just once" in text
+        assert not page.has("once")
+        page.click("always")
+        assert page.heard() == [["answer", {"functional": True}, "save", "placeholder"]]
+
+
 def test_a_placeholder_that_is_always_allowed_answers_for_its_category_alone(
     ui: Ui,
 ) -> None:

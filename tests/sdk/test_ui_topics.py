@@ -66,11 +66,11 @@ def test_with_the_keyboard_alone(ui: Ui) -> None:
             "[...document.querySelectorAll('[data-consentry=category] summary')].pop().focus()"
         )
         stops = []
-        for _ in range(7):
+        for _ in range(11):
             page.press("Tab")
             stops.append(page.run("(e => [e.name, e.value].filter(Boolean).join(' ') || e.dataset.consentry)(document.activeElement)"))  # fmt: skip
         switches = ["news email", "news sms", "news post", "readings email", "readings push"]
-        assert stops == [*switches, "privacy", "reject"]
+        assert stops == [*switches, *["email", "sms", "post", "push"], "privacy", "reject"]
         page.run("document.querySelector('[name=readings][value=push]').focus()")
         page.press("Space")
         assert group(page, 1)[2] == ["Push message", "On"]
@@ -108,3 +108,33 @@ def test_closing_says_nothing(ui: Ui) -> None:
         page.run("document.querySelector('[name=news][value=sms]').click()")
         page.press("Escape")
         assert [h for h in page.heard() if h[0] in ("topics", "answer")] == []
+
+
+def test_a_channel_is_stopped_as_a_whole_by_one_press(ui: Ui) -> None:
+    """At once; what else was switched stays unsaved, and can be saved."""
+    with ui.page(told()) as page:
+        page.run("document.querySelector('[name=readings][value=push]').click()")
+        page.run("document.querySelector('[data-consentry=stop][value=email]').focus()")
+        page.press("Enter")
+        page.run("new Promise((done) => setTimeout(done))")
+        assert page.heard()[-1] == ["topics", ADA, {"email": False}]
+        focused = "document.activeElement.textContent"
+        assert page.run(focused) == "Stopped: nothing comes this way."
+        assert group(page, 0)[1] == ["E-mail", "Off"]
+        assert not page.has("stop][value=email")
+        page.click("save")
+        choice = {
+            "news": {"email": False, "sms": False, "post": False},
+            "readings": {"email": False, "push": True},
+        }
+        assert page.heard()[-1] == ["topics", ADA, choice]
+
+
+def test_each_stop_says_of_which_channel(ui: Ui) -> None:
+    with ui.page(told("de")) as page:
+        names = page.run(
+            """[...document.querySelectorAll('[data-consentry=stop]')].map((button) =>
+            button.getAttribute('aria-labelledby').split(' ')
+              .map((id) => document.getElementById(id).textContent).join(' '))"""
+        )
+        assert names[:2] == ["E-Mail Alles stoppen", "SMS Alles stoppen"]

@@ -7,6 +7,13 @@ import type { Core } from "./core";
 import { letters, proof } from "./post";
 import type { Action, Evidence, Topics } from "./types";
 
+interface Said {
+  subject: { userId?: string };
+  topics?: Topics;
+  /** Those refused as a whole. */
+  channels?: Record<string, boolean>;
+}
+
 interface Preference {
   effective: string;
 }
@@ -25,8 +32,10 @@ export async function heldTopics(core: Core): Promise<Topics | null> {
     for (const { id, channels } of policy!.topics)
       held[id] = Object.fromEntries(channels.map((name) => [name, found[id]?.[name]?.effective === "granted"]));
     for (const [, , letter] of letters(core)) {
-      const { subject, topics = {} }: { subject: { userId?: string }; topics?: Topics } = JSON.parse(letter);
-      if (subject.userId === user.id) for (const id in topics) held[id] = { ...held[id], ...topics[id] };
+      const { subject, topics = {}, channels = {} }: Said = JSON.parse(letter);
+      if (subject.userId !== user.id) continue;
+      for (const id in topics) held[id] = { ...held[id], ...topics[id] };
+      for (const by of Object.values(held)) for (const name in channels) if (name in by) by[name] = false;
     }
     return held;
   } catch {
@@ -37,4 +46,9 @@ export async function heldTopics(core: Core): Promise<Topics | null> {
 /** The evidence is that of the answer to the categories, which was given by the same press. */
 export function sendTopics(core: Core, userId: string, topics: Topics, action: Action, evidence: Evidence): void {
   core.send({ subject: { userId }, preferences: {}, topics }, action, evidence);
+}
+
+/** No topic by this channel any more, also none that is added later. */
+export function sendChannel(core: Core, userId: string, channel: string, evidence: Evidence): void {
+  core.send({ subject: { userId }, preferences: {}, channels: { [channel]: false } }, "withdraw", evidence);
 }

@@ -60,6 +60,8 @@ export interface Policy {
   gpc: { covers: string[]; honoured: boolean; show: boolean };
   tags: Tag[];
   cookie: { domain: string | null; days: number };
+  /** Whether the pages have a policy of the server that follows consent (docs/csp.md). */
+  pagePolicy?: boolean;
 }
 
 export type Action = "accept_all" | "reject_all" | "save" | "withdraw";
@@ -102,6 +104,8 @@ export interface Controller {
   topics(): Promise<Topics | null>;
   /** Take an answer: in force at once, then stored and sent. `topics` are those of who `topics()` told of. */
   answer(choice: Categories, action: Action, surface: Surface, topics?: Topics): Promise<void>;
+  /** Refuse a channel as a whole, for who `topics()` told of. Fails where that is somebody else by now. */
+  refuse(channel: string): Promise<void>;
   /** Load what one placeholder stands for, this once, without an answer being recorded. */
   once(element: Element): void;
   /** Tell that the notice was shown, or closed without an answer. Counted, nothing more. */

@@ -3,7 +3,7 @@ import { open } from "./ask";
 import { readAnswer } from "./cookie";
 import type { Core } from "./core";
 import { noted } from "./post";
-import { heldTopics, sendTopics } from "./topics";
+import { heldTopics, sendChannel, sendTopics } from "./topics";
 import type { Controller, Evidence, Surface, Ui } from "./types";
 import { mount } from "./ui/index";
 
@@ -51,6 +51,10 @@ function controllerOf(core: Core): Controller {
       const evidence = shown(core, surface);
       core.answer(choice, action, evidence);
       if (topics && shownTo && shownTo === core.user?.id) sendTopics(core, shownTo, topics, action, evidence);
+    },
+    async refuse(channel) {
+      if (!shownTo || shownTo !== core.user?.id) throw new Error("somebody else is signed in");
+      sendChannel(core, shownTo, channel, shown(core, "preference_centre"));
     },
     once: (element) => core.once(element),
     noted: (what, surface) => noted(core, what, surface),

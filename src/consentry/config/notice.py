@@ -40,6 +40,7 @@ def read_notice(table: Table, categories: Sequence[Category], topics: Sequence[T
         refusal_days=table.number("refusal_days", MOST_DAYS),
         cookie_domain=_domain(table),
         cookie_days=table.number("cookie_days", MOST_DAYS) or COOKIE_DAYS,
+        page_policy=table.flag("page_policy", usual.page_policy),
         texts=_texts(table.table("texts")),
     )
     table.raw("texts")

@@ -74,6 +74,7 @@ def document(
         "gpc": _gpc(policy, visit),
         "tags": [_tag(tag) for tag in tags],
         "cookie": {"domain": notice.cookie_domain, "days": notice.cookie_days},
+        "pagePolicy": notice.page_policy,
     }
 
 

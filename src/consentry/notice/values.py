@@ -40,7 +40,8 @@ class Notice:
     own, by language and key. Days: ``ask_again_days`` until a refusal is asked about again,
     ``grant_days`` and ``refusal_days`` for which an answer counts, None for no limit, and
     ``cookie_days`` for which the browser keeps it. ``cookie_domain`` begins with a dot. ``theme_css`` is a style
-    sheet of the site, which ``consentry check`` looks at. ``controller`` is who asks, where that is not the workspace by its name.
+    sheet of the site, which ``consentry check`` looks at. ``page_policy``: the pages have a Content-Security-Policy
+    that follows consent. ``controller`` is who asks, where that is not the workspace by its name.
     """
 
     id: str = "default"
@@ -56,6 +57,7 @@ class Notice:
     refusal_days: float | None = None
     cookie_domain: str | None = None
     cookie_days: float = COOKIE_DAYS
+    page_policy: bool = False
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: NO_TEXTS)
 
 

@@ -257,6 +257,7 @@ _POLICY = _object(
         "gpc": _object({"covers": _list(_TEXT), "honoured": _FLAG, "show": _FLAG}),
         "tags": _list(_TAG),
         "cookie": _object({"domain": _MAYBE, "days": {"type": "number"}}),
+        "pagePolicy": {"type": "boolean"},
     }
 )
 _COUNTED = ("shown", "closed", "accepted", "refused", "chosen", "changed")

@@ -10,7 +10,7 @@ import type { Desk } from "./desk";
 import { make } from "./dom";
 import { hideModal, showModal } from "./modal";
 import { placeholderOf } from "./placeholder";
-import { topicsOf } from "./topics";
+import { channelsOf, topicsOf } from "./topics";
 import { Words } from "./words";
 
 const HEIGHT = "--consentry-height";
@@ -65,7 +65,7 @@ class Controls implements Ui, Desk {
     this.controller.noted("shown", "preference_centre");
     // They are asked for only now, and below everything that is there already.
     void this.controller.topics().then((held) => {
-      if (held) centre.querySelector(".consentry-body > ul")?.after(topicsOf(this, held));
+      if (held) centre.querySelector(".consentry-body > ul")?.after(topicsOf(this, held), channelsOf(this));
     });
   }
 

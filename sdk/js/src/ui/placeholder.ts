@@ -12,6 +12,8 @@ export function placeholderOf(desk: Desk, element: Element, needed: PolicyCatego
   const host = hostOf(element);
   const categories = words.names(needed);
   const text = host ? words.say("placeholder.text", { host, categories }) : categories;
+  // A policy of the server follows what is kept, and a page that is here keeps the policy that it came with.
+  const bound = controller.policy.pagePolicy === true;
   const once = button("once", words.say("placeholder.once"), "strong", () => {
     desk.uncover(element);
     controller.once(element);
@@ -25,7 +27,8 @@ export function placeholderOf(desk: Desk, element: Element, needed: PolicyCatego
     { class: "consentry-placeholder", role: "group", "aria-label": title, "data-consentry": "placeholder" },
     make("strong", {}, title),
     make("p", {}, prohibited ? words.say("category.prohibited") : text),
-    !prohibited && yes.length > 0 && make("div", { class: "consentry-actions" }, once, always),
+    !prohibited && yes.length > 0 && bound && make("p", {}, words.say("placeholder.policy")),
+    !prohibited && yes.length > 0 && make("div", { class: "consentry-actions" }, !bound && once, always),
   );
   takeSize(box, element);
   return box;

@@ -1,7 +1,7 @@
 /** What the person who is signed in may be sent: each topic, with the channels that it goes by. */
 import type { Action, Topics } from "../types";
 import type { Desk } from "./desk";
-import { make } from "./dom";
+import { button, make } from "./dom";
 import { toggle } from "./toggle";
 
 /** The switches, as things stand now. */
@@ -49,4 +49,40 @@ export function chosenTopics(centre: HTMLElement, action: Action): Topics | unde
     (said[name] ??= {})[value] = checked && action !== "reject_all";
   }
   return Object.keys(said).length ? said : undefined;
+}
+
+/** A channel as a whole: it is refused by one press, at once. The rest of the centre stays as it is. */
+export function channelsOf(desk: Desk): HTMLElement {
+  const { controller, words } = desk;
+  const channels = [...new Set(controller.policy.topics.flatMap((topic) => topic.channels))];
+  const about = "consentry-channels-text";
+  const rows = channels.map((channel, place) => {
+    const [name, press] = [`consentry-way-${place}`, `consentry-stop-${place}`];
+    const stop = button("stop", words.say("page.channels.stop"), "plain", () => {
+      void controller.refuse(channel).then(() => {
+        const done = make("span", { class: "consentry-state", tabindex: "-1", role: "status" }, words.say("page.channels.stopped"));
+        const centre = stop.closest("dialog");
+        stop.replaceWith(done);
+        done.focus();
+        for (const input of centre?.querySelectorAll<HTMLInputElement>("[data-consentry=topic]") ?? []) {
+          if (input.value !== channel) continue;
+          input.checked = input.defaultChecked = false;
+          input.dispatchEvent(new Event("change"));
+        }
+      }, () => undefined); // nothing is claimed that was not done
+    });
+    stop.id = press;
+    stop.value = channel;
+    stop.setAttribute("aria-labelledby", `${name} ${press}`);
+    stop.setAttribute("aria-describedby", about);
+    const named = make("span", { class: "consentry-channel", id: name }, words.say(`page.channel.${channel}`, {}, channel));
+    return make("li", {}, make("div", { class: "consentry-way" }, named, stop));
+  });
+  return make(
+    "fieldset",
+    { "data-consentry": "channels" },
+    make("legend", {}, words.say("page.channels.title")),
+    make("p", { id: about }, words.say("page.channels.text")),
+    make("ul", { role: "list" }, ...rows),
+  );
 }

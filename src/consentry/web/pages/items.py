@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 
 from consentry.core.choice import Answer
-from consentry.core.policy import Topic, topic_key
+from consentry.core.policy import Topic, channel_key, topic_key
 from consentry.core.preference import Standing, Why
 from consentry.core.record import Node
 from consentry.core.rule import Rule
@@ -41,11 +41,25 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """A channel that can be refused as a whole. ``stopped``: it was, and nothing goes by it now."""
+
+    channel: str
+    name: str
+    stopped: bool
+
+    @property
+    def key(self) -> str:
+        return channel_key(self.channel)
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
     """Every switch of a page: categories, and topics with their channels.
 
     ``always`` are the essential categories, ``gpc`` the names of those that the browser's own
     signal refuses. ``sent`` are the transactional topics, each with why: nobody switches them.
+    ``ways`` are the channels that can be stopped.
     """
 
     categories: tuple[Item, ...]
@@ -53,6 +67,7 @@ class Board:
     always: tuple[Item, ...] = ()
     gpc: str = ""
     sent: tuple[Item, ...] = ()
+    ways: tuple[Way, ...] = ()
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -75,7 +90,7 @@ class Board:
                 "tags": one.tags,
             }
             for one in (*self.always, *self.items, *self.sent)
-        ]
+        ] + [{"id": way.key, "name": way.name} for way in self.ways]
 
     @property
     def silent(self) -> bool:
@@ -126,7 +141,31 @@ def board(
     reached = None if bound is None else policy.reached(bound)
     described = _topics(site, words, describe.topics(policy, standing, now), reached)
     sent = () if standing.suppressed else _sent(site, words, reached)
-    return Board(tuple(categories), described, tuple(always), refusals, sent)
+    ways = ways_of(site, words, bound, _stopped(site, standing, described))
+    return Board(tuple(categories), described, tuple(always), refusals, sent, ways)
+
+
+def ways_of(
+    site: Site, words: Words, bound: Collection[str] | None, stopped: Collection[str] = ()
+) -> tuple[Way, ...]:
+    """The channels of what needs consent; ``bound`` are the keys that a link has."""
+    policy = site.world.policy
+    asked = frozenset(policy.messages)
+    return tuple(
+        Way(channel, channel_name(words, channel), channel in stopped)
+        for channel in dict.fromkeys(c for topic in policy.topics for c in topic.channels)
+        if not asked.isdisjoint(policy.of_channel[channel_key(channel)])
+        and (bound is None or channel_key(channel) in bound)
+    )
+
+
+def _stopped(
+    site: Site, standing: Standing, topics: tuple[tuple[str, tuple[Item, ...]], ...]
+) -> frozenset[str]:
+    """The channels that were refused as a whole, and no topic was agreed to since."""
+    refused = describe.channels(site.world.policy, standing)
+    on = {item.key.split(":", 2)[2] for _, items in topics for item in items if item.on}
+    return frozenset(c for c, found in refused.items() if found["state"] == "denied") - on
 
 
 def _sent(site: Site, words: Words, bound: Collection[str] | None) -> tuple[Item, ...]:
@@ -193,18 +232,25 @@ def names_of(site: Site, words: Words, keys: Collection[str]) -> list[str]:
     return named
 
 
+STOP = "stop:"
+"""What a button that refuses a channel as a whole begins with; the channel follows."""
+
+
 def answer_of(fields: Fields, offered: Board) -> Answer:
     """What a form says of the switches that it showed and that are still offered.
 
-    One that it did not show was not asked about, so it stays as it is. Only ``do=save`` can turn
+    Who stops a channel may have turned something off before: that counts, and nothing is turned on. One that it did not show was not asked about, so it stays as it is. Only ``do=save`` can turn
     something on. What was off and is on now is a yes, and so is what stays on that the person had
     agreed to. What was on because nobody had said anything, and stays on, says nothing.
     """
-    asked = frozenset(fields.all("shown")) & offered.keys
-    if fields.get("do") != "save":
+    asked, do = frozenset(fields.all("shown")) & offered.keys, fields.get("do")
+    on, was = frozenset(fields.all("on")) & asked, frozenset(fields.all("was"))
+    if do.startswith(STOP):
+        stopped = frozenset(way.key for way in offered.ways if do == STOP + way.channel)
+        return Answer(frozenset(), stopped | (asked & was - on) if stopped else frozenset())
+    if do != "save":
         return Answer(frozenset(), asked)
-    on = frozenset(fields.all("on")) & asked
-    turned_on = on - frozenset(fields.all("was"))
+    turned_on = on - was
     said = frozenset(item.key for item in offered.items if item.said)
     return Answer(turned_on | (on & said), asked - on)
 

@@ -21,13 +21,14 @@ from consentry.web.pages.answers import Seen
 from consentry.web.pages.device import Device
 from consentry.web.pages.fields import Fields, read_fields
 from consentry.web.pages.html import Words
-from consentry.web.pages.items import Board, answer_of, board, rule_at, subject_standing
+from consentry.web.pages.items import STOP, Board, answer_of, board, rule_at, subject_standing
 from consentry.web.problems import Problem
 from consentry.web.site import Site
 
 TEXTS = (
     "page.preferences.",
     "page.channel.",
+    "page.channels.",
     "action.",
     "category.always",
     "category.details",
@@ -63,8 +64,8 @@ async def post_preferences(site: Site, request: Request) -> Reply:
     words = html.words_for(site, request, fields.get("lang"))
     if fields.get("do") == "request":
         return await asked_for.ask_for_link(site, words, request, fields)
-    if fields.get("do") not in _SAVING:
-        raise Problem(400, "no_choice", "this form says neither save nor withdraw", "do")
+    if fields.get("do") not in _SAVING and not fields.get("do").startswith(STOP):
+        raise Problem(400, "no_choice", "this form says neither save, withdraw nor stop", "do")
     if "t" not in request.query_params:
         return await _save_device(site, words, request, fields)
     link = _link(site, request)
@@ -74,7 +75,7 @@ async def post_preferences(site: Site, request: Request) -> Reply:
     page = answers.seen_by(fields, _shown(site, words, offered))
     answer = _answer(fields, offered, page)
     if answer is not None:
-        told = answers.evidence(site, request, words, fields.get("do"), "preference_centre", page)
+        told = answers.evidence(site, request, words, _action(fields), "preference_centre", page)
         await answers.record(site, request, link.subject, answer, told, page, by_link=True)
     return _show_subject(site, words, request, link, done=_done(fields, page))
 
@@ -90,7 +91,7 @@ async def _save_device(site: Site, words: Words, request: Request, fields: Field
     answer = _answer(fields, offered, page)
     if answer is None:
         return _show_device(site, words, request, proven, done=_done(fields, page))
-    told = answers.evidence(site, request, words, fields.get("do"), "preference_centre", page)
+    told = answers.evidence(site, request, words, _action(fields), "preference_centre", page)
     await answers.record(site, request, subject, answer, told, page, by_link=False)
     reply = _show_device(site, words, request, proven, done=_done(fields, page))
     held = subject_standing(site, subject, alone=True)
@@ -103,13 +104,19 @@ async def _save_device(site: Site, words: Words, request: Request, fields: Field
 def _answer(fields: Fields, offered: Board, page: Seen) -> Answer | None:
     """What is recorded; None where nothing was said. Of a page that has changed only the noes."""
     answer = answer_of(fields, offered)
+    if fields.get("do").startswith(STOP) and not answer.denied:
+        raise Problem(400, "no_choice", "nothing is sent by this channel here", "do")
     if not page.same:
         answer = answer.refusals
     return answer if answer.granted or answer.denied else None
 
 
+def _action(fields: Fields) -> str:
+    return "save" if fields.get("do") == "save" else "withdraw"
+
+
 def _done(fields: Fields, page: Seen) -> Done:
-    if page.same or fields.get("do") == "withdraw":
+    if page.same or _action(fields) == "withdraw":
         return Done.SAVED
     return Done.CHANGED
 
@@ -166,6 +173,8 @@ def _page(
         categories=shown.categories,
         topics=shown.topics,
         sent=shown.sent,
+        ways=shown.ways,
+        stop=STOP,
         always=shown.always,
         items=shown.items,
         gpc=shown.gpc,

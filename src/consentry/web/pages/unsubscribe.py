@@ -10,17 +10,17 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from consentry.core.choice import Answer
-from consentry.core.policy import is_topic
+from consentry.core.policy import channel_key, is_topic
 from consentry.flow.links import Expired, Link, LinkType
 from consentry.flow.record_choice import withdrawal_of
 from consentry.web.call import Reply
 from consentry.web.pages import answers, html
 from consentry.web.pages.fields import read_fields
 from consentry.web.pages.html import Words
-from consentry.web.pages.items import names_of
+from consentry.web.pages.items import STOP, Way, names_of, ways_of
 from consentry.web.site import Site
 
-TEXTS = ("page.unsubscribe.", "page.preferences.withdraw", "page.channel.")
+TEXTS = ("page.unsubscribe.", "page.preferences.withdraw", "page.channel.", "page.channels.")
 
 
 async def get_unsubscribe(site: Site, request: Request) -> Reply:
@@ -58,6 +58,9 @@ def _answer(site: Site, link: Link, do: str) -> Answer | None:
     covered = _covered(site, link)
     if do == "messages":
         covered = frozenset(filter(is_topic, covered))
+    elif do.startswith(STOP):
+        covered &= {channel_key(do.removeprefix(STOP))}
+        return Answer(frozenset(), covered) if covered else None
     elif do != "all":
         return None
     return Answer(frozenset(), covered)
@@ -65,6 +68,7 @@ def _answer(site: Site, link: Link, do: str) -> Answer | None:
 
 def _shown(site: Site, words: Words, link: Link) -> tuple[str, str]:
     named = names_of(site, words, _covered(site, link))
+    named += [way.name for way in _ways(site, words, link)]
     return html.shown(site, words, "unsubscribe", TEXTS, named)
 
 
@@ -73,6 +77,12 @@ def _covered(site: Site, link: Link) -> frozenset[str]:
     if link.keys is not None:
         return frozenset(link.keys)
     return withdrawal_of(site.world, None, None).denied
+
+
+def _ways(site: Site, words: Words, link: Link) -> tuple[Way, ...]:
+    """Where the link covers several channels as a whole, each of them by itself."""
+    found = ways_of(site, words, link.keys)
+    return found if len(found) > 1 else ()
 
 
 def _link(site: Site, request: Request) -> Link | Expired | None:
@@ -112,6 +122,8 @@ def _ask(site: Site, words: Words, request: Request, link: Link, status: int = 2
         messages=messages if len(messages) > 1 else [],
         uses=uses,
         buttons=buttons,
+        ways=_ways(site, words, link),
+        stop=STOP,
         seen=_shown(site, words, link)[0],
         action=f"{html.root_of(site)}/unsubscribe?t={request.query_params['t']}",
     )

@@ -26,7 +26,7 @@
     },
     user,
     unsent: {},
-    send: ({ subject, topics }) => window.heard.push(['topics', subject, topics]),
+    send: ({ subject, topics, channels }) => window.heard.push(['topics', subject, topics ?? channels]),
     once: (element) => window.heard.push(['once', element.id]),
     onChange(listener) {
       listeners.add(listener)
