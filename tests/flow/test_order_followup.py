@@ -32,7 +32,7 @@ from tests.destinations.wire_server import answer, serving
 from tests.flow.stage import SERVER, SPEC, choose, world
 from tests.store.makers import notary
 
-ANN = Node(NodeKind.ACCOUNT, "ann")
+ANN, BEN = Node(NodeKind.ACCOUNT, "ann"), Node(NodeKind.ACCOUNT, "ben")
 VERBS = dict.fromkeys((Verb.SUPPRESS, Verb.ERASE, Verb.GRANT), Grade.CONFIRMED)
 ORDERS = Orders(VERBS, frozenset({"user_ids"}), "Nothing.", reads_back=True)
 DONE = Outcome(Grade.ACCEPTED, 200, "taken", ref="job-1")
@@ -311,6 +311,17 @@ async def test_a_later_choice_ends_the_readings_of_the_earlier_one() -> None:
     read = await here.read(order)
     assert (read.read_at, read.drift) == (None, False)
     assert here.system.asked == []
+
+
+async def test_a_later_choice_about_a_part_of_the_person_ends_them_too() -> None:
+    here = await place()
+    await choose(here.world, BEN, ANN, analytics=False)
+    order = await here.settle()
+    assert order.named == (ANN, BEN)
+    await choose(here.world, BEN, analytics=True)
+    here.system.reading = DIFFERENT
+    read = await here.read(order)
+    assert (read.read_at, read.drift) == (None, False)
 
 
 async def test_the_clerk_asks_when_it_is_time() -> None:

@@ -16,7 +16,7 @@ from consentry.destinations.instruction import Heard, Orders
 from consentry.flow.configure import take_policy
 from consentry.flow.heard import take
 from consentry.flow.owed import TAKES_NONE, UNKNOWN, UNPROVEN
-from consentry.flow.propagate import holds
+from consentry.flow.propagate import holds, instruction_of
 from consentry.flow.record_choice import answer_of, record_choice, suppress
 from consentry.flow.records import Origin, Said
 from consentry.flow.world import Tellable, World
@@ -25,6 +25,7 @@ from consentry.orders import Order
 from tests.flow.stage import PUBLIC, SERVER, send, track, update, world
 
 DEVICE, ACCOUNT = Node(NodeKind.DEVICE, "d1"), Node(NodeKind.ACCOUNT, "u1")
+OTHER = Node(NodeKind.ACCOUNT, "u2")
 MAIL, PHONE = Node(NodeKind.EMAIL, "ann@shop.example"), Node(NodeKind.PHONE, "+431000")
 PROVEN = Origin("website", "public", "u1")
 
@@ -155,6 +156,32 @@ async def test_who_knows_a_device_does_not_speak_for_its_account() -> None:
     assert one(orders, "hook", Verb.SUPPRESS).named == (DEVICE, ACCOUNT)
 
 
+async def sharing() -> World:
+    """Two accounts on one device, as a trusted door has linked them."""
+    made = await asked()
+    for account in (ACCOUNT, OTHER):
+        link = {"type": "identify", "messageId": account.value, "anonymousId": "d1"}
+        await send(made, link | {"userId": account.value}, origin=SERVER)
+    return made
+
+
+async def test_the_yes_of_one_grants_nothing_for_another_who_shares_a_device() -> None:
+    made = await sharing()
+    await choose(made, ACCOUNT, analytics=False)
+    orders = await choose(made, DEVICE, OTHER, analytics=True)
+    assert one(orders, "hook", Verb.GRANT).named == (DEVICE, OTHER)
+
+
+async def test_a_grant_names_nobody_who_has_refused_since_it_was_owed() -> None:
+    made = await sharing()
+    grant = one(await choose(made, OTHER, analytics=True), "hook", Verb.GRANT)
+    assert grant.named == (DEVICE, OTHER)
+    await choose(made, ACCOUNT, analytics=False)
+    assert holds(made, grant)
+    person = instruction_of(made, grant).person
+    assert (person.anonymous_ids, person.user_ids) == ((), (OTHER.value,))
+
+
 async def test_a_public_link_that_brings_a_no_closes_our_gate_alone() -> None:
     made = await asked()
     await choose(made, ACCOUNT, analytics=True)
@@ -217,6 +244,47 @@ async def test_what_nobody_proved_keeps_no_vendors_no_from_the_others() -> None:
     await choose(made, DEVICE, ACCOUNT, origin=PUBLIC, analytics=False)
     assert said(await heard(made), "hook") == ["gate", "suppress"]
     assert said(await heard(made, "2"), "hook") == [], "told already: no circle"
+
+
+async def test_who_was_told_of_another_identifier_hears_what_a_vendor_reports() -> None:
+    made = await asked()
+    await choose(made, ACCOUNT, analytics=False)
+    link = {"type": "identify", "messageId": "m", "anonymousId": "d1", "userId": "u1"}
+    await send(made, link, origin=SERVER)
+    told = Heard(DEVICE, denied=True, said="unsubscribed", event_id="1")
+    for owed in (["gate", "suppress"], []):
+        (answered,) = await take(made, "ads", [told])
+        orders = made.store.orders.of_record(answered.body["recordId"])
+        assert said([o for o in orders if o.whole], "hook") == owed
+        told = replace(told, event_id="2")
+
+
+async def test_who_could_have_a_person_all_the_same_hears_of_it_when_that_ends() -> None:
+    made = await asked()
+    await choose(made, ACCOUNT, analytics=True, advertising=True)
+    assert said(await heard(made), "ads") == []
+    await take_policy(made, replace(made.policy, mappings=tuple(
+        replace(m, match=Match.ALL) for m in made.policy.mappings
+    )))  # fmt: skip
+    assert said(await heard(made, "2"), "ads") == ["gate", "suppress"]
+    assert said(await heard(made, "3"), "ads") == []
+
+
+async def test_whoever_reported_it_is_not_told_what_another_reports_of_it() -> None:
+    made = await asked()
+    reported = Heard(ACCOUNT, denied=True, said="unsubscribed", event_id="1")
+    (answered,) = await take(made, "ads", [reported])
+    orders = made.store.orders.of_record(answered.body["recordId"])
+    assert said(orders, "ads") == []
+    assert said([o for o in orders if o.whole], "hook") == ["gate", "suppress"]
+    for event, owed in (("2", []), ("3", ["gate", "suppress"])):
+        (answered,) = await take(made, "deaf", [replace(reported, event_id=event)])
+        orders = made.store.orders.of_record(answered.body["recordId"])
+        assert said(orders, "hook") == owed
+        assert (
+            said(orders, "ads") == []
+        )  # it reported the first, and has another reason for the next
+        await choose(made, ACCOUNT, analytics=True, advertising=True)
 
 
 async def test_a_no_that_names_no_event_is_never_taken_for_an_earlier_one() -> None:

@@ -1,27 +1,32 @@
 """The story of what a vendor tells us: a refusal is a choice, and the other systems hear of it.
 
 A yes is noted and grants nothing: a synchronisation must not bring back what somebody took back.
-What was refused already is recorded again and owes nothing, or two systems that each report what
-we told them would keep us telling them for ever.
+What was refused already is recorded again and owes only what nobody was told yet, or two systems
+that each report what we told them would keep us telling them for ever.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from operator import itemgetter
+from functools import partial
 
 import msgspec
 
 from consentry.core.choice import Answer
+from consentry.core.order import OrderState, Verb
 from consentry.core.policy import channel_key, topic_key
-from consentry.core.record import Fact, FactKind
+from consentry.core.record import Fact, Node
 from consentry.destinations.instruction import Heard
 from consentry.flow import describe
-from consentry.flow.owed import EVERYBODY, carried, proven_with
+from consentry.flow.owed import carried
 from consentry.flow.record_choice import Answered, Once, record_choice
 from consentry.flow.records import Origin, Said, state_of
 from consentry.flow.world import Tellable, World
+from consentry.orders import Order
+
+MOST_ORDERS = 100
+"""How many of somebody's orders are looked through for the last that names them."""
 
 
 async def take(world: World, destination: str, heard: Sequence[Heard]) -> list[Answered]:
@@ -48,9 +53,14 @@ async def _take_one(world: World, destination: str, one: Heard) -> Answered:
             "claimedAt": describe.time(one.at),
         },
     )
-    but = EVERYBODY if _known(world, one, denied) else destination
-    origin = Origin(f"inbound:{destination}", "server")
-    return await record_choice(world, said, origin, once=_once(destination, one), but=but)
+    origin, once = Origin(source_of(destination), "server"), _once(destination, one)
+    owing = partial(_untold, world) if _refused(world, one, denied) else tuple
+    return await record_choice(world, said, origin, once=once, but=destination, owing=owing)
+
+
+def source_of(destination: str) -> str:
+    """By which door a vendor's own reports come in."""
+    return f"inbound:{destination}"
 
 
 def keys_of(world: World, destination: str, one: Heard) -> list[str]:
@@ -67,29 +77,61 @@ def keys_of(world: World, destination: str, one: Heard) -> list[str]:
     return [*(() if mapping is None else mapping.categories), *keys]
 
 
-def _known(world: World, one: Heard, denied: frozenset[str]) -> bool:
-    """Whether the others were told all of it already, so that nobody need be told again.
-
-    A refusal that nobody proved closed our own gate and went no further: it was told to nobody.
-    """
+def _refused(world: World, one: Heard, denied: frozenset[str]) -> bool:
+    """Whether all of it was refused before."""
     standing = world.subjects.standing((one.node,), world.policy, world.clock.now())
-    if not all(state_of(standing.of(key)) == "denied" for key in denied):
+    return all(state_of(standing.of(key)) == "denied" for key in denied)
+
+
+def _untold(world: World, orders: tuple[Order, ...]) -> tuple[Order, ...]:
+    """Of what a repeated refusal owes: what a destination was not told yet, with our own gate.
+
+    That it was refused before does not mean that all were told: one may have had another reason
+    to keep the person, or have been told of another identifier. A refusal that nobody proved
+    closed our own gate and was told to nobody.
+    """
+    news = {(o.destination, o.topics) for o in orders if not _was_told(world, o)}
+    return tuple(order for order in orders if (order.destination, order.topics) in news)
+
+
+def _was_told(world: World, order: Order) -> bool:
+    """Whether the last word between us and a destination, on each whom the order names, is the
+    same. Of a gate there is nothing to tell."""
+    return order.verb is Verb.GATE or all(_agrees(world, order, node) for node in order.named)
+
+
+def _agrees(world: World, order: Order, node: Node) -> bool:
+    told = _last_told(world, order, node)
+    if told is not None and told.verb is not Verb.GRANT:
+        return True
+    since = -1 if told is None else told.acknowledged_at
+    return any(
+        fact.received_at > since and _said_by(world, fact, order)
+        for fact in world.store.facts_of(node)
+    )
+
+
+def _last_told(world: World, order: Order, node: Node) -> Order | None:
+    """The latest order of its destination that names somebody and says something of the same."""
+    for known in world.store.orders.find(node, order.destination, limit=MOST_ORDERS):
+        says = known.verb is not Verb.GATE and known.state is not OrderState.SUPERSEDED
+        same = known.topics == order.topics or known.verb is Verb.ERASE
+        if says and same and node in known.named:
+            return known
+    return None
+
+
+def _said_by(world: World, fact: Fact, order: Order) -> bool:
+    """Whether the destination of an order has itself reported this refusal."""
+    if order.topics:
+        about = {topic_key(*pair) for pair in order.topics}
+    else:
+        mapping = world.policy.mapping.get(order.destination)
+        about = set() if mapping is None else set(mapping.categories)
+    if about.isdisjoint(fact.denied):
         return False
-    nodes = proven_with(world, {one.node}, trusted=True)
-    facts = [fact for node in nodes for fact in world.store.facts_of(node)]
-    return all(_told(facts, key) for key in denied)
-
-
-def _told(facts: Sequence[Fact], key: str) -> bool:
-    """Whether the latest proven word on it was a refusal."""
-    words = [
-        (fact.received_at, key in fact.denied)
-        for fact in facts
-        if fact.kind is FactKind.CHOICE
-        and fact.proven
-        and (key in fact.denied or key in fact.granted)
-    ]
-    return bool(words) and max(words, key=itemgetter(0))[1]
+    entry = world.store.record(fact.record_id)
+    return entry is not None and entry.record.source == source_of(order.destination)
 
 
 def _once(destination: str, one: Heard) -> Once | None:

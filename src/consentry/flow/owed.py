@@ -8,8 +8,11 @@ closes for anybody's no, another system hears only of identifiers that are prove
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
+
+import msgspec
 
 from consentry.core.decision import Question, decide
 from consentry.core.delivery import Grade
@@ -28,10 +31,10 @@ from consentry.ledger.entry import Record, RecordType
 from consentry.orders import Order
 
 Key = tuple[Node, ...]
+Stands = Callable[[Key], Standing]
 MOST_RECORDS = 1_000
 """How many records of one identifier are read to learn which of its links are trusted."""
 
-EVERYBODY = "*"
 UNPROVEN = "the identifiers are not proven to be this person's: our own gate, and no further"
 UNKNOWN = "it knows people by other identifiers than these: our own gate, and no further"
 SHADOW = "the workspace only watches (shadow = true): nobody is told anything"
@@ -80,17 +83,17 @@ def orders_of(
 ) -> tuple[Order, ...]:
     """The orders that a request's records owe, in the order of its records.
 
-    ``asking`` knows what the request itself records. ``but`` is a destination that told us, or
-    EVERYBODY where all know already.
+    ``asking`` knows what the request itself records. ``but`` is a destination that told us.
     """
-    if asking is None or not befores or but == EVERYBODY:
+    if asking is None or not befores:
         return ()
     found: list[Order] = []
     for before in befores:
         after = asking.standing(before.subject, before.record.received_at)
         if _as_it_was(before.standing, after) and not _says_no(before.record):
             continue
-        found += _orders_of_one(world, before, after, but)
+        stands = partial(asking.standing, now=before.record.received_at)
+        found += _orders_of_one(world, before, after, stands, but)
     return tuple(_each_once(found))
 
 
@@ -113,7 +116,9 @@ def _says_no(record: Record) -> bool:
     return record.type in _WORDS or any(fact.denied for _, fact in record.facts)
 
 
-def _orders_of_one(world: World, before: Before, after: Standing, but: str | None) -> list[Order]:
+def _orders_of_one(
+    world: World, before: Before, after: Standing, stands: Stands, but: str | None
+) -> list[Order]:
     record = before.record
     told = Whom(world, record, before.subject)
     was = Rights(world, record, before.standing, record.received_at)
@@ -135,8 +140,37 @@ def _orders_of_one(world: World, before: Before, after: Standing, but: str | Non
             reached=told.reached_by(tellable.orders),
         )
         due = owed(change)
-        made += [order_of(world, record, name, one, told, tellable.orders, due) for one in due]
+        for one in due:
+            order = order_of(world, record, name, one, told, tellable.orders, due)
+            if one.verb is Verb.GRANT:
+                named = may_be_granted(world, record, order, stands, record.received_at)
+                order = msgspec.structs.replace(order, named=named)
+            if order.named or one.verb is Verb.GATE:
+                made.append(order)
     return made
+
+
+def may_be_granted(
+    world: World, record: Record | Door, order: Order, stands: Stands, at: Moment
+) -> Key:
+    """Whom a grant may name: those that the record itself is about, and of those linked to them
+    each whom the destination may have together with them.
+
+    People share devices. The yes of one must not bring back what another took back.
+    """
+    return tuple(
+        node
+        for node in order.named
+        if node in order.subject or _may_have_too(world, record, order, node, stands, at)
+    )
+
+
+def _may_have_too(
+    world: World, record: Record | Door, order: Order, node: Node, stands: Stands, at: Moment
+) -> bool:
+    beside = (other for other in order.subject if other.kind is not node.kind)
+    standing = stands(tuple(sorted((node, *beside))))
+    return Rights(world, record, standing, at).still(order)
 
 
 def _verbs(record: Record, orders: Orders | None) -> frozenset[Verb]:
@@ -210,6 +244,12 @@ class Rights:
         """Whether it is mapped to one of these categories."""
         mapping = self._policy.mapping.get(destination)
         return mapping is not None and not categories.isdisjoint(mapping.categories)
+
+    def still(self, order: Order) -> bool:
+        """Whether it may have what an order is about: all of its topics, or the person."""
+        if order.whole:
+            return self.may_have(order.destination)
+        return all(self.has(*pair) for pair in order.topics)
 
     def has(self, topic: str, channel: str) -> bool:
         """Whether somebody may be written to about a topic by a channel."""

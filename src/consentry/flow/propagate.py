@@ -15,12 +15,13 @@ import msgspec
 from consentry.core.delivery import Attempt, Grade, Outcome
 from consentry.core.moment import SECOND, Moment
 from consentry.core.order import AFTER, OrderState, Verb
+from consentry.core.record import Node
 from consentry.destinations.instruction import Instruction
 from consentry.destinations.message import Attempted, LastLookRefused
 from consentry.destinations.registry import Connected
 from consentry.flow import describe
 from consentry.flow.order_lane import BACKOFF, Left
-from consentry.flow.owed import Door, Rights, person_of, rule_of_record
+from consentry.flow.owed import Door, Rights, may_be_granted, person_of, rule_of_record
 from consentry.flow.records import outcome_record
 from consentry.flow.world import World
 from consentry.ledger.entry import Record, RecordType
@@ -58,11 +59,11 @@ def holds(world: World, order: Order) -> bool:
         return True
     now = world.clock.now()
     rights = _rights(world, order, now)
+    if order.verb is Verb.GRANT:
+        return rights.still(order) and bool(_named(world, order))
     if order.whole:
-        allowed = rights.may_have(order.destination)
-        return allowed if order.verb is Verb.GRANT else not allowed
-    said = [rights.has(*pair) for pair in order.topics]
-    return all(said) if order.verb is Verb.GRANT else not any(said)
+        return not rights.may_have(order.destination)
+    return not any(rights.has(*pair) for pair in order.topics)
 
 
 def _rights(world: World, order: Order, now: Moment) -> Rights:
@@ -98,7 +99,7 @@ def instruction_of(world: World, order: Order) -> Instruction:
         record_id=order.record_id,
         seq=order.seq,
         verb=order.verb,
-        person=person_of(order.named),
+        person=person_of(_named(world, order)),
         whole=order.whole,
         topics=order.topics,
         consent=consent,
@@ -106,6 +107,15 @@ def instruction_of(world: World, order: Order) -> Instruction:
         received_at=describe.time(order.acknowledged_at) or "",
         expired=door.expired,
     )
+
+
+def _named(world: World, order: Order) -> tuple[Node, ...]:
+    """Whom an order names now: a grant, nobody whom the destination may not have any more."""
+    if order.verb is not Verb.GRANT or set(order.named) <= set(order.subject):
+        return order.named
+    door, now = _door_of(world, order), world.clock.now()
+    stands = partial(world.subjects.standing, policy=world.policy, now=now)
+    return may_be_granted(world, door, order, stands, now)
 
 
 async def propagate(
@@ -119,7 +129,8 @@ async def propagate(
     started = world.clock.now()
     instructions = [instruction_of(world, order) for order in orders]
     try:
-        attempted = await connected.obey(instructions, partial(_last_look, world, orders))
+        last_look = partial(_last_look, world, orders, instructions)
+        attempted = await connected.obey(instructions, last_look)
     except LastLookRefused:
         return []
     return [
@@ -128,11 +139,14 @@ async def propagate(
     ]
 
 
-def _last_look(world: World, orders: Sequence[Order]) -> None:
+def _last_look(world: World, orders: Sequence[Order], instructions: Sequence[Instruction]) -> None:
     if not world.store.available:
         raise StoreUnavailable("what came of it could not be recorded, so nothing is sent")
     if world.shadow or not all(holds(world, order) for order in orders):
         raise LastLookRefused
+    for order, instruction in zip(orders, instructions, strict=True):
+        if person_of(_named(world, order)) != instruction.person:
+            raise LastLookRefused  # it is made anew, of those who may be named now
 
 
 def _ended(

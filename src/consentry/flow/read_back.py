@@ -70,8 +70,11 @@ async def read_back(world: World, connected: Connected, order: Order) -> Read:
 
 
 def _overtaken(world: World, order: Order) -> bool:
-    """Whether a later order for this person says something of the same, so this one is history."""
-    for node in order.named[:1]:
+    """Whether a later order for this person says something of the same, so this one is history.
+
+    Each identifier is asked about: a later order may name another part of the same person.
+    """
+    for node in order.named:
         for later in world.store.orders.find(node, order.destination, limit=50):
             if later.number <= order.number:
                 break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,6 +33,8 @@ from consentry.orders import Order
 from consentry.ports import Commit, Reply, Tally
 
 JUST_NOW = 60 * SECOND
+
+Owing = Callable[[tuple[Order, ...]], tuple[Order, ...]]
 
 
 class KeyReused(Exception):
@@ -72,22 +74,24 @@ async def record_choice(
     notice: tuple[str, str] | None = None,
     gpc: bool | None = None,
     but: str | None = None,
+    owing: Owing = tuple,
 ) -> Answered:
     """Record one choice and what it owes. The same key and body get the same reply, for ever.
 
     ``notice`` is (SHA-256 in hex, text) of what the person was shown. ``gpc`` is whether the
     browser that speaks sends the signal, None where no browser does. ``but`` is a destination
-    that told us and is told nothing back. Raises KeyReused, and StoreUnavailable when nothing
+    that told us and is told nothing back; ``owing`` says which of the orders that a choice owes
+    are worth telling. Raises KeyReused, and StoreUnavailable when nothing
     was written.
     """
     if once is None:
-        return await _record(world, said, origin, None, type_, notice, gpc, but)
+        return await _record(world, said, origin, None, type_, notice, gpc, but, owing)
     known = await _answered_before(world, once)
     if known is not None:
         return Answered(known, True)
     answering = world.answering[once.key] = asyncio.get_running_loop().create_future()
     try:
-        return await _record(world, said, origin, once, type_, notice, gpc, but)
+        return await _record(world, said, origin, once, type_, notice, gpc, but, owing)
     finally:
         del world.answering[once.key]
         answering.set_result(None)
@@ -114,6 +118,7 @@ async def _record(
     notice: tuple[str, str] | None,
     gpc: bool | None,
     but: str | None,
+    owing: Owing,
 ) -> Answered:
     if type_ is RecordType.CHOICE:
         said = as_shown(world, said)
@@ -123,7 +128,7 @@ async def _record(
     records = (*signals, record)
     befores = standings_before(world, records)
     with world.subjects.in_flight(records):
-        orders = orders_of(world, befores, made.asking, but=but)
+        orders = owing(orders_of(world, befores, made.asking, but=but))
         body = _reply(world, said, made, origin, orders)
         replies: tuple[Reply, ...] = ()
         if once is not None:
