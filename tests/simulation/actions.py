@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from consentry.core.choice import Answer
-from consentry.core.delivery import State
+from consentry.core.delivery import Grade, State
 from consentry.core.event import Envelope
 from consentry.core.moment import SECOND
+from consentry.core.order import OrderState
 from consentry.core.record import Node, NodeKind
 from consentry.core.rule import place_of_code
+from consentry.destinations.instruction import Heard
 from consentry.flow.accept import Incoming, accept
 from consentry.flow.record_choice import (
     Once,
@@ -27,14 +29,18 @@ from consentry.flow.record_choice import (
 )
 from consentry.flow.records import Origin, Said
 from consentry.ledger.entry import RecordType
+from consentry.orders import Order
 from consentry.ports import Delivery, StoreError
-from tests.simulation import checks, messages
+from tests.simulation import messages
+from tests.simulation.asking import answered, asked, go_on, nodes_of, world_of
 from tests.simulation.model import Fact
 from tests.simulation.policies import changed, config_of
-from tests.simulation.store import ASKED_BY, MOODS
+from tests.simulation.store import MOODS
 from tests.simulation.world import Request, Simulation
 
 ADMIN = Origin("", "admin")
+MOST_REPORTS = 200
+"""A run has about ten, and each may be reported once more by whoever hears of it."""
 
 
 class Action(NamedTuple):
@@ -64,7 +70,7 @@ async def send(
     place: str | None = None,
 ) -> None:
     """A tracking request of one or more messages. ``place`` is a code; a server's has none."""
-    world = _world(sim)
+    world = world_of(sim)
     at = world.clock.now()
     account = next((item["account"] for item in items if item["account"]), None)
     origin = origin_of(door, account)
@@ -89,7 +95,7 @@ async def choose(
     once: str | None = None,
 ) -> None:
     """POST /v1/consent."""
-    at = _world(sim).clock.now()
+    at = world_of(sim).clock.now()
     await _choose(sim, at, device, account, answer_of(answers, None), door, age, once)
 
 
@@ -103,7 +109,7 @@ async def withdraw(
     once: str | None = None,
 ) -> None:
     """POST /v1/consent/withdraw."""
-    world = _world(sim)
+    world = world_of(sim)
     answer = withdrawal_of(world, categories, None)
     await _choose(sim, world.clock.now(), device, account, answer, door, None, once)
 
@@ -118,38 +124,42 @@ async def _choose(
     age: int | None,
     once: str | None,
 ) -> None:
-    world, origin = _world(sim), origin_of(door, account)
+    world, origin = world_of(sim), origin_of(door, account)
     claimed = None if age is None else at - age * SECOND
     made = messages.made_at(claimed, None, at)
     facts = [
-        messages.answer(who, c, yes, at, made, origin)
+        messages.answer(who, c, yes, at, made, origin, messages.pair(device, account))
         for who in messages.whom(device, account)
         for yes, said in ((True, answer.granted), (False, answer.denied))
         for c in sorted(said)
     ]
     request = Request(f"choice of {device}/{account}", at, facts)
-    said = Said(_nodes(device, account), answer, at, made, claimed)
+    said = Said(nodes_of(device, account), answer, at, made, claimed)
     digest = repr((device, account, answer, door)).encode()
     with asked(sim, request):
         key = None if once is None else Once(f"{door}/{once}/{digest!r}", digest)
         result = await record_choice(world, said, origin, once=key)
         answered(sim, request, again=result.again)
+    gone = [o for o in result.body["orders"] if sim.kept.orders.order(o) is None]
+    if gone:
+        sim.violate(f"{request.what} was acknowledged, and of its orders {gone} are nowhere")
 
 
 async def bring(
     sim: Simulation, *, device: str | None, account: str | None, answers: dict[str, bool], age: Any
 ) -> None:
     """An import. ``age`` in seconds; None states no date."""
-    world = _world(sim)
+    world = world_of(sim)
     at = world.clock.now()
     made = None if age is None else messages.made_at(at - age * SECOND, None, at)
+    whom = messages.pair(device, account)
     facts = [
-        Fact("yes" if yes else "no", who, c, at, made, imported=True)
+        Fact("yes" if yes else "no", who, c, at, made, imported=True, trusted=True, whom=whom)
         for who in messages.whom(device, account)
         for c, yes in answers.items()
     ]
     request = Request(f"import of {device}/{account}", at, facts)
-    said = Said(_nodes(device, account), answer_of(answers, None), at, made)
+    said = Said(nodes_of(device, account), answer_of(answers, None), at, made)
     with asked(sim, request):
         await record_choice(world, said, ADMIN, type_=RecordType.IMPORT)
         answered(sim, request)
@@ -159,15 +169,58 @@ async def suppression(
     sim: Simulation, *, device: str | None, account: str | None, on: bool
 ) -> None:
     """Onto the suppression list, or off it."""
-    world = _world(sim)
+    world = world_of(sim)
     at = world.clock.now()
     kind = "suppress" if on else "unsuppress"
     # The flow reads the clock itself, one tick later: nothing else does in between.
-    facts = [Fact(kind, who, "", at) for who in messages.whom(device, account)]
+    whom = messages.pair(device, account)
+    facts = [
+        Fact(kind, who, "", at, trusted=True, whom=whom) for who in messages.whom(device, account)
+    ]
     request = Request(f"{kind} {device}/{account}", at, facts)
     with asked(sim, request):
-        await suppress(world, _nodes(device, account), ADMIN, None, on=on)
+        await suppress(world, nodes_of(device, account), ADMIN, None, on=on)
         answered(sim, request)
+
+
+# -- vendors ------------------------------------------------------------------------------------
+async def report(
+    sim: Simulation, *, destination: str, who: str, refuses: bool, event: str | None
+) -> None:
+    """A vendor's own webhook: somebody has unsubscribed there, or has not."""
+    plain = sim.possible[0]
+    if destination not in plain["destinations"] or len(sim.possible) > 1:
+        return
+    world = world_of(sim)
+    at = world.clock.now()
+    node = Node(NodeKind(who[0]), who[2:])
+    whom = (who, None) if who.startswith("d:") else (None, who)
+    # The flow reads the clock itself, one tick later: nothing else does in between.
+    facts = [
+        Fact("no", who, c, at, at, trusted=True, whom=whom, by=destination)
+        for c in plain["destinations"][destination]["categories"]
+        if refuses
+    ]
+    request = Request(f"report of {destination} on {who}", at, facts)
+    heard = Heard(node, refuses, "unsubscribed" if refuses else "subscribed", event or "")
+    with asked(sim, request):
+        (result,) = await sim.parts.take(world, destination, [heard])
+        answered(sim, request, again=result.again)
+    sim.counts.reports += 1
+
+
+def report_what_was_told(sim: Simulation) -> None:
+    """Vendors that echo do so now."""
+    reported, sim.reported = sim.reported, []
+    if sim.process is None or not sim.process.up:
+        return
+    if sim.counts.reports > MOST_REPORTS:
+        sim.violate("what vendors report goes round for ever")
+    for name, who, refuses in reported:
+        args = {"destination": name, "who": who, "refuses": refuses, "event": None}
+        action = Action("report", args)
+        sim.say(f"{action} echoes")
+        sim.spawn(go_on(sim, action.name, report(sim, **args)))
 
 
 # -- the operator -------------------------------------------------------------------------------
@@ -179,6 +232,21 @@ async def retry(sim: Simulation, *, destination: str) -> None:
 async def replay(sim: Simulation, *, destination: str) -> None:
     """Dead letters are tried again, if they may be."""
     await _requeue(sim, destination, State.DEAD)
+
+
+async def tell_again(sim: Simulation, *, destination: str) -> None:
+    """Orders that failed for good, or wait, are tried now."""
+    running = sim.process.running if sim.process is not None else None
+    assert running is not None
+    found = running.world.store.orders.find(None, destination, limit=1000)
+    orders = [o for o in found if _may_be_tried(o) and not running.on_the_wire(o)]
+    sim.orders.retried.update(order.order_id for order in orders)
+    await running.try_orders(orders)
+
+
+def _may_be_tried(order: Order) -> bool:
+    failed = order.state is OrderState.TERMINAL and order.grade is Grade.FAILED_FINAL
+    return failed or order.state is OrderState.WAITING
 
 
 async def _requeue(sim: Simulation, destination: str, state: State) -> None:
@@ -271,12 +339,16 @@ async def wait(sim: Simulation) -> None:
 ACTIONS: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
     one.__name__: one
     for one in (
-        *(send, choose, withdraw, bring, suppression, retry, replay, configure),
+        *(send, choose, withdraw, bring, suppression, report),
+        *(retry, replay, tell_again, configure),
         *(crash, restart, disk, vendor, set_wall, busy, wait),
     )
 }
 NEED_A_SERVER = frozenset(
-    {"send", "choose", "withdraw", "bring", "suppression", "retry", "replay", "configure"}
+    {
+        *("send", "choose", "withdraw", "bring", "suppression", "report"),
+        *("retry", "replay", "tell_again", "configure"),
+    }
 )
 """These go on while others follow; the rest is done at once."""
 
@@ -289,60 +361,10 @@ async def step(sim: Simulation, action: Action, gap_s: float) -> None:
     if action.name not in NEED_A_SERVER:
         await work
     elif sim.process is not None and sim.process.up:
-        sim.spawn(_go_on(sim, action, work))
+        sim.spawn(go_on(sim, action.name, work))
     else:
         sim.counts.refused += 1
         work.close()
+    report_what_was_told(sim)
     await asyncio.sleep(gap_s)
     sim.raise_violations()
-
-
-async def _go_on(sim: Simulation, action: Action, work: Coroutine[Any, Any, None]) -> None:
-    try:
-        await work
-    except StoreError as error:
-        sim.counts.refused += 1
-        sim.say(f"refused: {action.name} ({type(error).__name__}: {error})")
-    except Exception as fault:
-        sim.violate(f"{action.name} raised {type(fault).__name__}: {fault}")
-
-
-# -- what all share -----------------------------------------------------------------------------
-class asked:
-    """While this is entered, writes are this request's; leaving it closes the request."""
-
-    def __init__(self, sim: Simulation, request: Request) -> None:
-        self._sim = sim
-        self._request = request
-
-    def __enter__(self) -> None:
-        self._sim.begin(self._request)
-        ASKED_BY.set(self._request)  # each action is a task, with a context of its own
-
-    def __exit__(self, *_: object) -> None:
-        self._sim.close(self._request)
-
-
-def answered(sim: Simulation, request: Request, *, again: bool = False) -> None:
-    """The answer was sent."""
-    if sim.process is not None and sim.process.gone:
-        return
-    sim.say(f"answered: {request.what}")
-    if again:
-        request.landed = True  # what it says is on record already, by the first of its kind
-    sim.close(request)
-    checks.acknowledged(sim, request, again=again)
-
-
-def _world(sim: Simulation) -> Any:
-    assert sim.process is not None
-    return sim.process.world
-
-
-def _nodes(device: str | None, account: str | None) -> tuple[Node, ...]:
-    nodes = []
-    if device:
-        nodes.append(Node(NodeKind.DEVICE, device))
-    if account:
-        nodes.append(Node(NodeKind.ACCOUNT, account))
-    return tuple(nodes)

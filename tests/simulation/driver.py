@@ -8,9 +8,9 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from tests.simulation import checks
-from tests.simulation.actions import Action, step
-from tests.simulation.destination import BATCHES
+from tests.simulation import checks, order_checks
+from tests.simulation.actions import Action, report_what_was_told, step, tell_again
+from tests.simulation.destination import BATCHES, TELLS
 from tests.simulation.destination import MOODS as VENDOR_MOODS
 from tests.simulation.policies import CATEGORIES, CHANGES
 from tests.simulation.process import Parts
@@ -21,6 +21,7 @@ STEPS = 40
 DEVICES = ("a0", "a1", "a2")
 ACCOUNTS = ("u0", "u1")
 QUIET_AFTER_S = 300
+ASKED_AGAIN_S = 65
 ID_OF = {"track": 0, "update": 15, "identify": 30, "alias": 45}
 """Where the ids of each kind begin: a sender that repeats an id repeats the message."""
 WEIGHTS = {
@@ -29,8 +30,10 @@ WEIGHTS = {
     "withdraw": 8,
     "bring": 2,
     "suppression": 2,
+    "report": 4,
     "retry": 2,
     "replay": 2,
+    "tell_again": 2,
     "configure": 3,
     "crash": 2,
     "restart": 1,
@@ -91,19 +94,30 @@ async def finish(sim: Simulation) -> None:
         hostile.mood = "well"
     assert sim.process is not None
     sim.process.disk.mood = DISK_MOODS["well"]
+    await _until_quiet(sim)
+    for name in sim.hostiles:  # somebody looks at what failed for good
+        await tell_again(sim, destination=name)
+    await _until_quiet(sim)
+    if any(hostile.lied for hostile in sim.hostiles.values()):
+        await asyncio.sleep(ASKED_AGAIN_S)  # whoever can be asked was, and is told again
+        await _until_quiet(sim)
+    checks.quiet(sim)
+    order_checks.quiet(sim)
+    sim.raise_violations()
+    await sim.process.stop()
+    sim.raise_violations()
+
+
+async def _until_quiet(sim: Simulation) -> None:
     quiet_s = 0
     for _ in range(QUIET_AFTER_S):
+        report_what_was_told(sim)
         await asyncio.sleep(1.0)
         sim.raise_violations()
         quiet_s = quiet_s + 1 if await _is_quiet(sim) else 0
         if quiet_s == 2:  # what the last attempt came to is written by now
-            break
-    else:
-        sim.violate(f"not quiet after {QUIET_AFTER_S} seconds without faults: {_why(sim)}")
-    checks.quiet(sim)
-    sim.raise_violations()
-    await sim.process.stop()
-    sim.raise_violations()
+            return
+    sim.violate(f"not quiet after {QUIET_AFTER_S} seconds without faults: {_why(sim)}")
 
 
 async def _is_quiet(sim: Simulation) -> bool:
@@ -121,7 +135,12 @@ def _why(sim: Simulation) -> str:
     """Which destinations still have something to do."""
     assert sim.process is not None
     running = sim.process.running
-    workers = {} if running is None else running.workers
+    if running is None:
+        return "not running"
+    workers = running.workers
+    owing = [name for name in running.orderers.all if sim.kept.orders.waiting(name)]
+    if owing or sim.reported:
+        return f"orders of {owing}, reports {sim.reported}"
     return ", ".join(
         f"{name} (stuck: {worker.stuck}, held: {worker.lane.held})"
         for name, worker in workers.items()
@@ -220,6 +239,13 @@ def _vendor(chance: random.Random) -> dict[str, Any]:
     return {"destination": chance.choice(list(BATCHES)), "mood": chance.choice(moods)}
 
 
+def _report(chance: random.Random) -> dict[str, Any]:
+    who = chance.choice((*(f"d:{d}" for d in DEVICES), *(f"u:{a}" for a in ACCOUNTS)))
+    event = chance.choice((None, None, "e1", "e2"))
+    name = chance.choice([name for name, tells in TELLS.items() if tells.verbs])
+    return {"destination": name, "who": who, "refuses": chance.random() < 0.6, "event": event}
+
+
 def _disk(chance: random.Random) -> dict[str, Any]:
     return {"mood": chance.choice(("well", "well", *DISK_MOODS))}
 
@@ -239,6 +265,8 @@ _ARGS: dict[str, Any] = {
         "age": c.choice((None, 0, 5, 100)),
     },
     "suppression": lambda c: {**_who(c), "on": c.random() < 0.4},
+    "report": _report,
+    "tell_again": lambda c: {"destination": c.choice(list(BATCHES))},
     "retry": lambda c: {"destination": c.choice(list(BATCHES))},
     "replay": lambda c: {"destination": c.choice(list(BATCHES))},
     "configure": lambda c: {"changes": _changes(c)},

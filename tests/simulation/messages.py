@@ -27,11 +27,26 @@ def whom(device: str | None, account: str | None) -> list[str]:
     return [f"d:{device}"] * bool(device) + [f"u:{account}"] * bool(account)
 
 
-def answer(who: str, category: str, yes: bool, at: int, made: int | None, origin: Origin) -> Fact:
+def pair(device: str | None, account: str | None) -> tuple[str | None, str | None]:
+    """The same, as a person: a device, an account, or both."""
+    return f"d:{device}" if device else None, f"u:{account}" if account else None
+
+
+def answer(
+    who: str,
+    category: str,
+    yes: bool,
+    at: int,
+    made: int | None,
+    origin: Origin,
+    whom: tuple[str | None, str | None],
+) -> Fact:
     """R3: a public source grants for its device, and for the account that a token proves."""
     kind, _, value = who.partition(":")
-    entitled = origin.trust != "public" or kind == "d" or value == origin.proven_user
-    return Fact("yes" if yes else "no", who, category, at, made, entitled)
+    trusted = origin.trust != "public"
+    entitled = trusted or kind == "d" or value == origin.proven_user
+    said = "yes" if yes else "no"
+    return Fact(said, who, category, at, made, entitled, trusted=trusted, whom=whom)
 
 
 def read(
@@ -58,8 +73,7 @@ def read(
         raw.append(_raw(item, message_id, claimed, sent))
         made = made_at(claimed, sent, at)
         event = Event(
-            f"d:{item['device']}" if item["device"] else None,
-            f"u:{item['account']}" if item["account"] else None,
+            *pair(item["device"], item["account"]),
             at,
             made,
             None if item["stamp"] is None else frozenset(c for c, y in item["stamp"].items() if y),
@@ -77,7 +91,10 @@ def read(
         gpc = None  # signals of accounts are not in the model
     if gpc is not None:
         kind = "gpc" if gpc else "gone"
-        request.facts += [Fact(kind, who, "", at) for who in devices if who]
+        trusted = origin.trust != "public"
+        request.facts += [
+            Fact(kind, who, "", at, trusted=trusted, whom=(who, None)) for who in devices if who
+        ]
     return raw, request, gpc
 
 
@@ -88,7 +105,10 @@ def _choice(
     stated = item["stamp"] or {}
     for who in whom(item["device"], item["account"]):
         for category in CATEGORIES:
-            fact = answer(who, category, bool(stated.get(category)), at, made, origin)
+            yes = bool(stated.get(category))
+            fact = answer(
+                who, category, yes, at, made, origin, (told.event.device, told.event.account)
+            )
             (told.grants if fact.kind == "yes" else request.facts).append(fact)
 
 
@@ -96,12 +116,13 @@ def _links(request: Request, item: dict[str, Any], origin: Origin, at: int) -> N
     device, account, previous = item["device"], item["account"], item["previous"]
     if item["kind"] not in ("identify", "alias") or not account:
         return
+    trusted = origin.trust != "public"
     if device:
-        request.facts.append(Fact("link", f"d:{device}", f"u:{account}", at))
+        request.facts.append(Fact("link", f"d:{device}", f"u:{account}", at, trusted=trusted))
     if item["kind"] == "alias":
-        request.facts.append(Fact("link", f"d:{previous}", f"u:{account}", at))
-        if origin.trust != "public" and previous != account:
-            request.facts.append(Fact("merge", f"u:{previous}", f"u:{account}", at))
+        request.facts.append(Fact("link", f"d:{previous}", f"u:{account}", at, trusted=trusted))
+        if trusted and previous != account:
+            request.facts.append(Fact("merge", f"u:{previous}", f"u:{account}", at, trusted=True))
 
 
 def _claimed(item: dict[str, Any], at: int) -> int | None:

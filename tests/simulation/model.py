@@ -25,7 +25,9 @@ FOREVER = 1 << 62
 class Fact:
     """One thing said of one identifier. kind: yes, no, gpc, gone, suppress, unsuppress, or
     link (device, account), merge (two accounts). ``seen``: durable and answered since. ``until``:
-    what was never written may have counted up to here. ``made`` is None when it cannot be true."""
+    what was never written may have counted up to here. ``made`` is None when it cannot be true.
+    ``trusted``: no page said it. ``whom``: device and account of whom it was said together. ``by``:
+    the destination that told us."""
 
     kind: str
     who: str
@@ -36,6 +38,9 @@ class Fact:
     imported: bool = False
     seen: int = FOREVER
     until: int = FOREVER
+    trusted: bool = False
+    whom: tuple[str | None, str | None] = (None, None)
+    by: str | None = None
 
     @property
     def counts(self) -> int:
@@ -89,8 +94,13 @@ class Known:
 
     def allows(self, destination: str, event: Event) -> bool:
         """D1 to D8 in their order."""
+        on: bool = self.policy["destinations"][destination]["enabled"]
+        return on and self.may_have(destination, event)
+
+    def may_have(self, destination: str, event: Event) -> bool:
+        """The same, turned on or not: one that is off still holds what it has."""
         needs = self.policy["destinations"][destination]
-        if self.suppressed(event) or not needs["enabled"]:
+        if self.suppressed(event):
             return False
         if event.update and needs["share"]:
             return True
@@ -110,6 +120,10 @@ class Known:
         """D1: the latest word on any identifier is a suppression."""
         words = {f.who: f.kind for f in self.facts if f.kind in ("suppress", "unsuppress")}
         return any(words.get(who) == "suppress" for who in self._people(event)[2])
+
+    def refused(self, category: str, event: Event) -> bool:
+        """R5: whether a refusal stands."""
+        return self._recorded(category, event)[0]
 
     def grants(self, category: str, event: Event) -> bool:
         """D7: one category of one event. One denial outweighs every grant."""

@@ -138,7 +138,7 @@ def _policy(plain: Plain) -> Policy:
         tuple(
             Mapping(
                 name,
-                "hostile",
+                name,
                 categories=d["categories"],
                 match=Match(d["match"]),
                 enabled=d["enabled"],
@@ -156,7 +156,7 @@ _PACE = {"alpha": (2, None), "beta": (3, None), "gamma": (1, None), "delta": (2,
 def config_of(plain: Plain) -> Config:
     """The product's configuration that says the same."""
     destinations = tuple(
-        DestinationConfig(name, "hostile", Options(name), GIVE_UP_HOURS, *_PACE[name])
+        DestinationConfig(name, name, Options(name), GIVE_UP_HOURS, *_PACE[name])
         for name in plain["destinations"]
     )
     policy = policy_of(plain)

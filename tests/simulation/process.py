@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,6 +15,8 @@ from consentry.compose import Running, begin
 from consentry.config import Config
 from consentry.core.policy import Policy
 from consentry.destinations.registry import Kind
+from consentry.flow.heard import take
+from consentry.flow.record_choice import Answered
 from consentry.flow.subjects import Subjects
 from consentry.flow.world import World
 from consentry.ports import StoreError
@@ -34,6 +36,7 @@ class Parts:
     line: type[Line] = Line
     subjects: type[Subjects] = Subjects
     clock: type[Clock] = Clock
+    take: Callable[..., Coroutine[Any, Any, list[Answered]]] = take
 
 
 class NoWire:
@@ -69,11 +72,13 @@ class Process:
             new_salt=lambda: chance.randbytes(32),
         )
         self._kinds: dict[str, Any] = {
-            "hostile": Kind(
-                parts.line(hostiles["alpha"], lambda: True).spec,
+            name: Kind(
+                parts.line(hostile, lambda: True).spec,
                 Options,
                 lambda chosen, _: parts.line(hostiles[chosen.name], lambda: not self.gone),
+                hostile.orders(),
             )
+            for name, hostile in hostiles.items()
         }
         self._chance = chance
         self.running: Running | None = None

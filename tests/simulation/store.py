@@ -194,7 +194,7 @@ class Disk:
         return await self._submit(
             lambda: self.kept.commit(commit),
             lambda committed: self._on_landed(by, commit, committed),
-            urgent=bool(commit.records) and not commit.events,
+            urgent=bool(commit.records or commit.tried) and not commit.events,
         )
 
     async def record_progress(self, progress: Progress) -> None:
@@ -306,6 +306,7 @@ class Disk:
 
     @property
     def orders(self) -> OrderBook:
+        self._read()
         return self.kept.orders
 
     @property

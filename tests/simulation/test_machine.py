@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 
 from tests.simulation.actions import Action, step
 from tests.simulation.defects import DEFECTS
-from tests.simulation.destination import BATCHES
+from tests.simulation.destination import BATCHES, TELLS
 from tests.simulation.destination import MOODS as VENDOR_MOODS
 from tests.simulation.driver import ACCOUNTS, DEVICES, ID_OF, begin, close, finish
 from tests.simulation.policies import CATEGORIES, CHANGES
@@ -36,6 +36,9 @@ ANSWERS = st.dictionaries(st.sampled_from(CATEGORIES), st.booleans(), min_size=1
 DOORS = st.sampled_from(["public", "proven", "server"])
 AGES = st.sampled_from([None, 0, 1, 10, 30, -3, -60])
 NAMES = st.sampled_from(list(BATCHES))
+TELLING = st.sampled_from([name for name, tells in TELLS.items() if tells.verbs])
+IDS = st.sampled_from([*(f"d:{d}" for d in DEVICES), *(f"u:{a}" for a in ACCOUNTS)])
+EVENTS = st.sampled_from([None, "e1"])
 CHANGED = st.lists(st.sampled_from(list(CHANGES)), max_size=2, unique=True).map(tuple)
 
 GPC = st.sampled_from([None, True, False])
@@ -108,6 +111,15 @@ class Machine(RuleBasedStateMachine):
     @rule(gap_s=GAPS_S, who=WHO, on=st.booleans())
     def suppression(self, gap_s: float, who: Any, on: bool) -> None:
         self.act("suppression", gap_s, device=who[0], account=who[1], on=on)
+
+    @rule(gap_s=GAPS_S, destination=TELLING, who=IDS, refuses=st.booleans(), event=EVENTS)
+    def report(self, gap_s: float, destination: str, who: str, refuses: bool, event: Any) -> None:
+        more = {"who": who, "refuses": refuses, "event": event}
+        self.act("report", gap_s, destination=destination, **more)
+
+    @rule(gap_s=GAPS_S, destination=TELLING)
+    def tell_again(self, gap_s: float, destination: str) -> None:
+        self.act("tell_again", gap_s, destination=destination)
 
     @rule(gap_s=GAPS_S, destination=NAMES, dead=st.booleans())
     def requeue(self, gap_s: float, destination: str, dead: bool) -> None:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from consentry.destinations.instruction import Instruction
 from consentry.destinations.message import Message
 from consentry.ports import Commit, Committed, Progress
 from consentry.store.memory import MemoryStore
-from tests.simulation import checks
+from tests.simulation import checks, order_checks
 from tests.simulation.destination import BATCHES, Broken, Hostile
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.model import FOREVER, Event, Fact, Known
@@ -100,6 +101,9 @@ class Counts:
     sends: int = 0
     withheld: int = 0
     crashes: int = 0
+    orders: int = 0
+    told: int = 0
+    reports: int = 0
 
     def add(self, other: Counts) -> None:
         for name, value in vars(other).items():
@@ -115,7 +119,7 @@ class Simulation:
         self.loop = VirtualLoop(self.chance, shuffled=self.chance.random() < 0.5)
         self.kept = MemoryStore(notary(), clock=lambda: self.wall_ns() // 1000)
         self.wall_off_s = 0.0
-        self.hostiles = {name: Hostile(name, self.chance, self._heard) for name in BATCHES}
+        self.hostiles = {name: Hostile(name, self.chance, self) for name in BATCHES}
         self.process: Process | None = None
         self.mood = "well"
         self.counts = Counts()
@@ -138,6 +142,8 @@ class Simulation:
         self.delivered: set[tuple[str, int]] = set()
         self.revived: set[tuple[str, int]] = set()
         self.records = 0
+        self.orders = order_checks.Orders()
+        self.reported: list[tuple[str, str, bool]] = []  # by whom, of whom, whether it is a no
         self._tasks: set[asyncio.Task[None]] = set()
         self._plain_of: dict[int, Plain] = {}
         self._plains: dict[str, Plain] = {}
@@ -282,9 +288,11 @@ class Simulation:
     def landed(self, request: Request | None, commit: Commit, committed: Committed) -> None:
         """A commit is durable, whether anybody will be told or not."""
         self.records += len(commit.records)
+        if request is not None:
+            self.take(request)
+        order_checks.landed(self, request, commit)
         if request is None:
             return
-        self.take(request)
         if commit.records:
             self.newest = max(self.newest, request.at)
         for event, position in zip(commit.events, committed.positions, strict=True):
@@ -320,10 +328,20 @@ class Simulation:
         return self._plain_of[policy_id]
 
     # -- deliveries -------------------------------------------------------------------------------
-    def _heard(self, name: str, line: int, messages: Sequence[Message]) -> None:
+    def heard(self, name: str, line: int, messages: Sequence[Message]) -> None:
+        """An attempt at events starts."""
         self.counts.sends += 1
         self.say(f"{name} <- {' '.join(m.message_id for m in messages)}")
         checks.send_started(self, name, line, messages)
+
+    def told(self, name: str, line: int, instructions: Sequence[Instruction]) -> None:
+        """An attempt at orders starts."""
+        self.counts.told += len(instructions)
+        order_checks.told(self, name, instructions)
+
+    def reports(self, name: str, verb: str, people: Sequence[str]) -> None:
+        """A vendor is about to report what it was told, of one of the people."""
+        self.reported.append((name, self.chance.choice(people), verb == "suppress"))
 
     def _progressed(self, boot: int, progress: Progress) -> None:
         for attempt in progress.attempts:

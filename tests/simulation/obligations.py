@@ -1,0 +1,66 @@
+"""The oracle of orders: whom other systems may hear of, and what they must have been told last.
+
+As ``model``: plain values, nothing taken from ``consentry``. Another system hears of whoever a
+word is proven to be of, and of what a trusted door has tied to their account: it must be told of
+a refusal, and of a yes that lets it have somebody whom it might not have before.
+
+Here too an erasure would be one more kind of word: ``erased``, and nothing is told after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from tests.simulation.model import Event, Fact, Known
+
+TYING = frozenset({"link", "merge"})
+REFUSALS = frozenset({"no", "suppress"})
+CHANGING = frozenset({"no", "gpc", "suppress", *TYING})
+"""By any of these somebody may have to be told something else of people who are tied together."""
+
+
+def reach(word: Fact, facts: Iterable[Fact]) -> set[str]:
+    """Whom others may be told of for this word's sake; nobody, if nobody proved it."""
+    ends = {word.who, word.what} if word.kind in TYING else {word.who}
+    if not (word.trusted if word.kind in TYING else word.entitled):
+        return set()
+    ties = [{f.who, f.what} for f in facts if f.kind == "link" and f.trusted]
+    near = ends.union(*(tie for tie in ties if tie & ends)) if word.trusted else ends
+    accounts = {who for who in near if who.startswith("u:")}
+    devices = {who for tie in ties if tie & accounts for who in tie if who.startswith("d:")}
+    return ends | accounts | devices
+
+
+def tied(who: str, facts: Sequence[Fact]) -> set[str]:
+    """Everybody who may be the same person as somebody, however badly that is proven."""
+    pairs = [{f.who, f.what} for f in facts if f.kind in TYING]
+    pairs += [set(f.whom) - {None} for f in facts if None not in f.whom]  # type: ignore[misc]
+    found, before = {who}, 0
+    while len(found) > before:
+        before = len(found)
+        found = found.union(*(pair for pair in pairs if pair & found))
+    return found
+
+
+def refuses(word: Fact, destination: str, policies: Iterable[dict[str, Any]]) -> bool:
+    """Whether a word takes something from a destination under each of these policies."""
+    if word.kind == "suppress":
+        return all(destination in p["destinations"] for p in policies)
+    return word.kind == "no" and all(
+        word.what in p["destinations"].get(destination, {"categories": ()})["categories"]
+        for p in policies
+    )
+
+
+def persons(who: str, others: Iterable[str]) -> Iterator[Event]:
+    """Everybody whom an identifier may stand for: alone, and beside one of the other kind."""
+    for other in (None, *(o for o in others if o[0] != who[0])):
+        device, account = (who, other) if who.startswith("d:") else (other, who)
+        yield Event(device, account, 0, 0)
+
+
+def may_have(known: Known, destination: str, event: Event) -> bool:
+    """Whether a destination may have somebody now, turned on or not."""
+    asked = Event(event.device, event.account, known.now, known.now, strict=event.strict)
+    return destination in known.policy["destinations"] and known.may_have(destination, asked)
