@@ -19,14 +19,18 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from consentry.core.delivery import Backoff, Outcome
+from consentry.core.delivery import Backoff, Grade, Outcome
 from consentry.core.moment import SECOND, Moment
 from consentry.core.order import AFTER, OrderState, Verb
 from consentry.orders import Order
 
 BACKOFF = Backoff(first_s=2.0, factor=2.0, longest_s=3600.0)
-PROBING = Backoff(first_s=1.0, factor=2.0, longest_s=30.0)
-"""How often one order tries whether a destination that failed for one after another is back."""
+PROBING_LONGEST_S = 30.0
+"""The longest pause between tries whether a destination that failed for one order after another
+is back. One order tries it for all."""
+
+SOONEST_S = 1.0
+PART_OF_OUTAGE = 0.1
 
 FAILURES_UNTIL_ILL = 5
 MOST_UNLIKE = 100
@@ -34,6 +38,24 @@ MOST_UNLIKE = 100
 
 _SAYINGS = frozenset({Verb.SUPPRESS, Verb.GRANT})
 Holds = Callable[[Order], bool]
+
+
+def pause_s(outcome: Outcome, attempts: int, down_s: float, chance: float) -> float:
+    """Seconds until an order is tried again, after ``attempts`` tries, ``down_s`` since the first.
+
+    What is down is asked again after a tenth of the time that it has been: so it hears of what it
+    missed soon after it is back, and hardly ever in vain. Who wants fewer calls, or another key,
+    is left alone for twice as long each time; no failure waits for longer than that, so a clock
+    that was set forward makes no long outage of a short one. ``chance`` in [0, 1) spreads the herd.
+    """
+    waits_s = BACKOFF.delay_s(attempts, chance)
+    if outcome.grade is Grade.FAILED_RETRY:
+        waits_s = min(waits_s, _until_asked_s(down_s, BACKOFF.longest_s, chance))
+    return max(waits_s, outcome.retry_after_s or 0.0)
+
+
+def _until_asked_s(down_s: float, longest_s: float, chance: float) -> float:
+    return min(longest_s, max(SOONEST_S, down_s * PART_OF_OUTAGE)) * (0.5 + 0.5 * chance)
 
 
 class Left(NamedTuple):
@@ -64,6 +86,7 @@ class OrderLane:
         self._due: list[tuple[Moment, int]] = []  # heap; what is no longer true is passed over
         self._look: set[int] = set()  # heads that something came behind
         self._failures = 0
+        self._failing_since: Moment = 0
         self._not_before: Moment = 0
 
     def __len__(self) -> int:
@@ -160,10 +183,13 @@ class OrderLane:
                     self._schedule(number, min(self._due_at[number], now))
             self._failures, self._not_before = 0, 0
             return
+        if not self._failures:
+            self._failing_since = now
         self._failures += 1
         wait_s = outcome.retry_after_s or 0.0
         if self.ill:
-            wait_s = max(wait_s, PROBING.delay_s(self._failures - FAILURES_UNTIL_ILL + 1, chance))
+            down_s = (now - self._failing_since) / SECOND
+            wait_s = max(wait_s, _until_asked_s(down_s, PROBING_LONGEST_S, chance))
         self._not_before = max(self._not_before, now + int(wait_s * SECOND))
 
     # -- choosing -----------------------------------------------------------------------------

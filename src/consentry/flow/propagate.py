@@ -20,7 +20,7 @@ from consentry.destinations.instruction import Instruction
 from consentry.destinations.message import Attempted, LastLookRefused
 from consentry.destinations.registry import Connected
 from consentry.flow import describe
-from consentry.flow.order_lane import BACKOFF, Left
+from consentry.flow.order_lane import Left, pause_s
 from consentry.flow.owed import Door, Rights, may_be_granted, person_of, rule_of_record
 from consentry.flow.records import outcome_record
 from consentry.flow.world import World
@@ -178,7 +178,8 @@ def _ended(
         first_attempt_at=order.first_attempt_at or started,
     )
     if AFTER[outcome.grade] is OrderState.WAITING:
-        wait_s = max(BACKOFF.delay_s(now.attempts, chance), outcome.retry_after_s or 0.0)
+        down_s = (ended - (now.first_attempt_at or ended)) / SECOND
+        wait_s = pause_s(outcome, now.attempts, down_s, chance)
         waits = msgspec.structs.replace(now, next_at=ended + int(wait_s * SECOND))
         return Ended(waits, attempt, outcome)
     read_at = None
