@@ -17,7 +17,7 @@ help: ## Print this manual
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/run ## Run the demo shop with three stand-in destinations on http://localhost:8000
+demo: .venv/run ## Run the demo shop with ten stand-in destinations on http://localhost:8000
 	$(BIN)/consentry demo --port $(PORT)
 
 test: .venv/dev .build/node .build/sdk .build/apt ## Run every test (installs Chromium, PostgreSQL and the SDKs it needs)

@@ -255,7 +255,7 @@ class Running:
         self.world.store.close()
 
 
-async def start(config: Config) -> Running:
+async def start(config: Config, kinds: Dict[str, Kind] = KINDS) -> Running:
     """Open the store, put the policy on record, and start the workers."""
     clock = Clock()
     store, key = open_store(config, clock)
@@ -269,7 +269,7 @@ async def start(config: Config) -> Running:
         allow_private=config.server.allow_private_destinations,
         ports=config.server.destination_ports,
     )
-    running = Running(config, world, client)
+    running = Running(config, world, client, kinds)
     await begin(running, key.verify_key.to_text())
     return running
 

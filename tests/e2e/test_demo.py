@@ -7,7 +7,6 @@ import dataclasses
 import http.client
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +18,11 @@ import aiohttp
 import pytest
 
 from consentry.demo.comparison import Judged, Outcome, Row, disagreements
+from consentry.demo.overheard import shown_request
 from consentry.demo.stage import listen, stage
-from consentry.demo.stand_ins import VENDORS, StandIns
+from consentry.demo.stand_ins import StandIns
 from consentry.demo.visitor import Visitor, story
+from consentry.destinations.message import Request
 from tests.running import call, free_port, wait_for
 
 ALLOW = Judged("allow", "consented")
@@ -70,19 +71,17 @@ async def test_destination_that_lies_is_found_out() -> None:
     """It answers 200 to everything and keeps nothing, so the server believes it was delivered."""
     async with (
         stage(listen(0)) as running,
-        StandIns(running.stand_in) as stand_ins,
+        StandIns(running.stand_in, running.vendors) as stand_ins,
         aiohttp.ClientSession() as http,
     ):
-        lie = f"{running.stand_in}/_ctl/{VENDORS['email']}"
-        async with http.post(lie, json={"mode": "noop"}) as answer:
-            assert answer.status == 200
+        await stand_ins.behave("segment", "noop")
         visitor = Visitor(running, stand_ins, http)
         await story(visitor)
         outcome = await visitor.outcome()
-    lied = [row for row in outcome.rows if row.destination == "email" and row.final.allows]
+    lied = [row for row in outcome.rows if row.destination == "segment" and row.final.allows]
     assert lied
     said = disagreements(outcome)
-    assert {line.partition(":")[0] for line in said} == {f"{r.message_id} to email" for r in lied}
+    assert {line.partition(":")[0] for line in said} == {f"{r.message_id} to segment" for r in lied}
     assert all(line.endswith("but it did not arrive") for line in said)
 
 
@@ -98,13 +97,12 @@ def test_scripted_visitor_in_an_empty_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     for said in ("integrations_object", "advertising signal", "tried: 500", "exactly those"):
         assert said in ended.stdout
-    rows = re.findall(r" (analytics|email|ads) +(allow|withhold) .* (yes|no)\b", ended.stdout)
-    assert {(name, arrived) for name, decision, arrived in rows if decision == "allow"} == {
-        ("analytics", "yes"),
-        ("email", "yes"),
-        ("ads", "yes"),
-    }
-    assert all(arrived == "no" for _, decision, arrived in rows if decision == "withhold")
+    rows = re.findall(r" (allow|withhold) +(.*) (yes|no)\b", ended.stdout)
+    allowed = [
+        (reason.strip(), arrived) for decision, reason, arrived in rows if decision == "allow"
+    ]
+    assert set(allowed) == {("consented", "yes"), ("it takes no such event", "no")}
+    assert all(arrived == "no" for decision, _, arrived in rows if decision == "withhold")
 
 
 def test_taken_port_is_one_line(tmp_path: Path) -> None:
@@ -120,6 +118,32 @@ def test_taken_port_is_one_line(tmp_path: Path) -> None:
     assert ended.returncode == 4
     assert ended.stderr.count("\n") == 1
     assert "choose another --port" in ended.stderr
+
+
+# -- what is overheard --------------------------------------------------------------------------
+KEYED = [
+    (
+        Request(
+            "POST", "https://mp.example/mp/collect?measurement_id=G-1&api_secret=k3y", (), b"{}"
+        ),
+        {"path": "/mp/collect?measurement_id=G-1&api_secret=***", "body": {}},
+    ),
+    (
+        Request(
+            "POST", "https://m.example/engage", (("Authorization", "k3y"),), b'[{"$token":"k3y"}]'
+        ),
+        {"path": "/engage", "body": [{"$token": "***"}]},
+    ),
+    (
+        Request("GET", "https://l.example/lists/a%20b", (), b""),
+        {"path": "/lists/a%20b", "body": None},
+    ),
+]
+
+
+@pytest.mark.parametrize(("request_", "shown"), KEYED)
+def test_what_is_shown_of_a_request_has_no_keys(request_: Request, shown: dict[str, Any]) -> None:
+    assert shown_request(request_) == {"method": request_.method, **shown}
 
 
 # -- the pages ----------------------------------------------------------------------------------
@@ -174,9 +198,11 @@ PLACES: list[tuple[str, str, dict[str, str], int]] = [
     ("GET", "/demo/received", {"Origin": "https://elsewhere.example"}, 403),
     ("GET", "/demo/received", {"Origin": "null"}, 403),
     ("GET", "/demo/received", {"Sec-Fetch-Site": "cross-site"}, 403),
-    ("POST", "/demo/ads", {"Origin": "https://elsewhere.example"}, 403),
-    ("POST", "/demo/ads", {"Content-Type": "text/plain"}, 415),
-    ("POST", "/demo/ads", {"Content-Type": "application/json"}, 400),
+    ("POST", "/demo/system", {"Origin": "https://elsewhere.example"}, 403),
+    ("POST", "/demo/system", {"Content-Type": "text/plain"}, 415),
+    ("POST", "/demo/system", {"Content-Type": "application/json"}, 400),
+    ("POST", "/demo/sign-in", {"Origin": "https://elsewhere.example"}, 403),
+    ("POST", "/demo/token", {"Content-Type": "application/json"}, 400),
     ("GET", "/demo/subject", {}, 400),
     ("GET", "/demo/nothing", {}, 404),
     ("GET", "/v1/tail", {}, 401),
@@ -215,7 +241,7 @@ def test_feed_begins_with_the_recent_past(base: str) -> None:
         while not past or past[-1]["kind"] != "now":
             past.append(json.loads(feed.readline()))
         told = next(line for line in past if line.get("messageId") == "feed-1")
-        assert [d["decision"] for d in told["decisions"]] == ["withhold"] * 3
+        assert [d["decision"] for d in told["decisions"]] == ["withhold"] * 10
         later = {**event, "messageId": "feed-2"}
         assert call(base, "POST", "/v1/track", later).status == 200
         assert json.loads(feed.readline())["messageId"] == "feed-2"
@@ -223,41 +249,9 @@ def test_feed_begins_with_the_recent_past(base: str) -> None:
         connection.close()
 
 
-@pytest.mark.browser
-@pytest.mark.node
-def test_walk_through_the_pages(base: str) -> None:
-    node, chromium = shutil.which("node"), shutil.which("chromium")
-    assert node, "install Node, or run: make test"
-    assert chromium, "install Chromium, or run: make test"
-    local = base.replace("127.0.0.1", "localhost")
-    script = Path(__file__).parent / "js" / "demo.cjs"
-    ended = subprocess.run(
-        [node, str(script), local, chromium], capture_output=True, text=True, timeout=120
-    )
-    assert ended.returncode == 0, ended.stderr
-    saw = json.loads(ended.stdout)
-    assert saw["errors"] == []
-    assert saw["refused"] == []
-    assert saw["origins"] == [local]
-    # Refusing is as easy as accepting: one press, and nothing tells the buttons apart but words.
-    assert len(saw["firstLayer"]) == 2
-    assert len(set(saw["firstLayer"])) == 1
-    assert sorted(saw["keyboard"]) == ["accept", "choose", "reject"]
-    assert saw["boxes"] == [["analytics", False], ["email", False], ["advertising", False]]
-    assert (saw["focusAfterEscape"], saw["bannerAfterEscape"]) == ("choose", True)
-    # Tags and their cookies do what was answered, on every open tab.
-    assert saw["tagsBefore"] == {"counter": "Not running", "ads": "Not running"}
-    assert saw["cookiesBefore"] == []
-    assert saw["bannerElsewhere"] is False
-    assert sorted(saw["cookiesWith"]) == ["_ads_id", "_count", "consentry"]
-    assert saw["cookiesAfter"] == ["consentry"]
-    assert saw["adShown"] is False
-    # A withdrawal stops what is queued.
-    assert "asked again before sending" in saw["withheldSays"]
-    assert saw["keptByAdsAfter"] == saw["keptByAdsBefore"]
-    newest, linked, first = saw["history"]
-    assert re.search(r"Advertising: allowed → refused.*Pressed\s*withdraw", newest)
-    assert "linked to an account" in linked
-    assert re.search(r"Advertising: no answer → allowed.*Pressed\s*accept all", first)
-    assert re.search(r"covers \d+ records", saw["checkpoint"])
-    assert saw["widths"] == [360, 360]
+JSON = {"Content-Type": "application/json"}
+
+
+def test_a_system_that_is_not_there_cannot_be_stopped(base: str) -> None:
+    answer = call(base, "POST", "/demo/system", {"name": "nobody", "down": True}, headers=JSON)
+    assert (answer.status, answer.json["code"]) == (404, "unknown_destination")

@@ -15,7 +15,8 @@ import click
     help="The port of the shop; 0 takes a free one.",
 )
 def command(port: int, once: bool) -> None:
-    """Run a small shop, three stand-in destinations, and a page that explains each decision.
+    """Run a small shop, ten stand-in destinations, and a page that explains each decision and
+    says what every system made of a choice.
 
     Needs no files and no network. With --once it ends with exit code 0 only if what arrived
     equals what was allowed.

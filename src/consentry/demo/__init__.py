@@ -1,4 +1,4 @@
-"""``consentry demo``: a shop, a server, three destinations and a page that explains.
+"""``consentry demo``: a shop, a server, ten destinations and a page that explains.
 
 Everything runs in this process, on loopback, with keys made for this run and a store in a
 temporary folder: the real server, real HTTP between all of them, and nothing left behind.
@@ -46,10 +46,12 @@ async def _serve(port: int) -> None:
 Consentry's demo is running.
 
   The shop      {running.base}/
-  Live          {running.base}/live   what is allowed, what is withheld, and why
-  Destinations  {running.stand_in}/_ctl   a stand-in plays all three
+  Live          {running.base}/live   who was told of a choice, what is withheld, and why
+  Destinations  {running.stand_in}/_ctl   a stand-in plays all ten
 
-Open both pages side by side. Press Ctrl-C to stop; nothing is kept.
+Open both pages side by side. In the shop sign in, accept all, and withdraw: ten systems are told,
+and the live page says what each answered and how far that can be believed. Stop one of them for a
+minute there: it catches up by itself. Press Ctrl-C to stop; nothing is kept.
 """,
             flush=True,
         )

@@ -40,6 +40,7 @@ class Row:
 
     ``asked`` before it was sent, ``again`` where more was known afterwards, ``final`` and
     ``state`` as the server tells it afterwards. ``kept``: the destination took it over.
+    ``takes``: it takes events of this kind at all.
     ``statuses``: what the destination answered, one for each request that held it.
     """
 
@@ -51,6 +52,11 @@ class Row:
     kept: bool
     statuses: tuple[int | None, ...] = ()
     again: Judged | None = None
+    takes: bool = True
+
+    @property
+    def may_arrive(self) -> bool:
+        return self.final.allows and self.takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ def _in_row(row: Row) -> Iterator[str]:
     where = f"{row.message_id} to {row.destination}"
     if row.state not in ("delivered", "withheld"):
         yield f"{where}: it was left {row.state}"
-    if row.kept != row.final.allows:
+    if row.kept != row.may_arrive:
         yield f"{where}: the decision is {row.final.decision}, but it {_did(row.kept)}"
     if row.kept != (row.state == "delivered"):
         yield f"{where}: it is said to be {row.state}, but it {_did(row.kept)}"
@@ -100,6 +106,6 @@ def _said(judged: Judged) -> str:
 
 
 def counts(rows: Iterable[Row]) -> tuple[int, int, int]:
-    """Decisions, allowed in the end, arrived."""
+    """Decisions, allowed in the end to whoever takes such events, arrived."""
     held = tuple(rows)
-    return len(held), sum(r.final.allows for r in held), sum(r.kept for r in held)
+    return len(held), sum(r.may_arrive for r in held), sum(r.kept for r in held)

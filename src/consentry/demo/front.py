@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
 import msgspec
-from joserfc import jwt
-from joserfc.jwk import OctKey
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from consentry.core.record import Node, NodeKind
 from consentry.demo import views
-from consentry.demo.stand_ins import VENDORS, StandIns
+from consentry.demo.backend import BackEnd
+from consentry.demo.overheard import Overheard
+from consentry.demo.stand_ins import StandIns
 from consentry.web.app import create_app
 from consentry.web.call import Answer
 from consentry.web.problems import Problem, json_response
@@ -32,7 +31,6 @@ from consentry.web.site import Site, read_body
 
 LONGEST_BODY = 4096
 LONGEST_ID = 200
-TOKEN_LIFE_S = 600
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; base-uri 'none'; form-action 'self'; "
@@ -50,6 +48,7 @@ FILES = {
     "/demo/assets/shop.js": ("shop.js", "text/javascript"),
     "/demo/assets/counter.js": ("counter.js", "text/javascript"),
     "/demo/assets/ads.js": ("ads.js", "text/javascript"),
+    "/demo/assets/timeline.js": ("timeline.js", "text/javascript"),
     "/demo/assets/live.js": ("live.js", "text/javascript"),
     "/demo/assets/icon.svg": ("icon.svg", "image/svg+xml"),
 }
@@ -61,26 +60,28 @@ class Demo:
 
     site: Site
     stand_ins: StandIns
-    token_secret: str
+    overheard: Overheard
+    back_end: BackEnd
     closing: asyncio.Event
     run: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    async def is_back(self, name: str) -> None:
+        """A system answers again, and events that were given up for now are tried. Its orders
+        are left to themselves: that they catch up is what is shown."""
+        await self.stand_ins.start(name)
+        self.site.world.feed.tell(self.stand_ins.shown(name))
+        crew, store = self.site.crew, self.site.world.store
+        if (worker := crew.workers.get(name)) is not None:
+            await worker.resume()
+            await crew.requeue(list(store.deliveries(name, "waiting")))
 
 
 Handler = Callable[[Demo, Request], Awaitable[Answer]]
 
 
-def create_front(
-    site: Site,
-    stand_ins: StandIns,
-    *,
-    token_secret: str,
-    port: int,
-    closing: asyncio.Event,
-    stop: Callable[[], Awaitable[None]],
-) -> ASGIApp:
-    """The demo's application. ``closing`` ends open streams, ``stop`` is awaited at the end."""
-    inner = create_app(site, stop)
-    demo = Demo(site, stand_ins, token_secret, closing)
+def create_front(demo: Demo, *, port: int, stop: Callable[[], Awaitable[None]]) -> ASGIApp:
+    """The demo's application. ``stop`` is awaited at the end."""
+    inner = create_app(demo.site, stop)
     hosts = frozenset({f"localhost:{port}", f"127.0.0.1:{port}"})
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,51 +139,48 @@ async def get_setting(demo: Demo, request: Request) -> Answer:
         {
             "writeKey": public.write_keys[0],
             "categories": [{"id": c.id, "name": c.name} for c in policy.categories],
-            "destinations": [
-                {"name": m.name, "categories": list(m.categories)} for m in policy.mappings
-            ],
+            "topics": [{"id": t.id, "name": t.name} for t in policy.topics],
+            "destinations": [views.system(one, policy) for one in config.destinations],
             "run": demo.run,
         }
     )
 
 
 async def post_sign_in(demo: Demo, request: Request) -> Answer:
-    """POST /demo/sign-in: the shop's back end says, signed, who is signed in.
+    """POST /demo/sign-in: the shop's back end knows who that is, and says so to the server.
 
-    A real one checks a password first. Without the token a page could not grant for an account.
+    A real one checks a password first.
     """
     body = await _body(request, SignIn)
-    now = int(time.time())
-    claims = {
-        "typ": "subject",
-        "sub": body.user_id,
-        "aud": "shop",
-        "iat": now,
-        "exp": now + TOKEN_LIFE_S,
-    }
-    token = jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(demo.token_secret))
-    return json_response({"token": token})
+    await demo.back_end.knows(body.user_id, body.anonymous_id, body.name)
+    return json_response({"token": demo.back_end.token(body.user_id)})
 
 
-async def post_ads(demo: Demo, request: Request) -> Answer:
-    """POST /demo/ads: ads fails from now on, or recovers; then what waits for it is tried."""
-    failing = (await _body(request, Ads)).failing
-    await demo.stand_ins.let_ads_fail(failing)
-    if not failing:
-        crew, store = demo.site.crew, demo.site.world.store
-        await crew.workers["ads"].resume()
-        await crew.requeue(list(store.deliveries("ads", "waiting")))
-    return json_response({"adsFailing": failing})
+async def post_token(demo: Demo, request: Request) -> Answer:
+    """POST /demo/token: the shop's back end says, signed, who is signed in.
+
+    Without it a page could not grant for an account.
+    """
+    return json_response({"token": demo.back_end.token((await _body(request, Who)).user_id)})
+
+
+async def post_system(demo: Demo, request: Request) -> Answer:
+    """POST /demo/system: one of them is down for a minute, or answers again."""
+    body = await _body(request, System)
+    if body.name not in demo.stand_ins.vendors:
+        raise Problem(404, "unknown_destination", "there is no such system", "name")
+    if body.down:
+        await demo.stand_ins.stop(body.name, demo.is_back)
+        demo.site.world.feed.tell(demo.stand_ins.shown(body.name))
+    else:
+        await demo.is_back(body.name)
+    return json_response(demo.stand_ins.shown(body.name))
 
 
 async def get_received(demo: Demo, request: Request) -> Answer:
-    """GET /demo/received: what each stand-in was sent, newest first."""
-    return json_response(
-        {
-            "adsFailing": demo.stand_ins.ads_failing,
-            "received": {name: await demo.stand_ins.received(name) for name in VENDORS},
-        }
-    )
+    """GET /demo/received: which events each stand-in was sent, newest first."""
+    stand_ins = demo.stand_ins
+    return json_response({name: await stand_ins.received(name) for name in stand_ins.vendors})
 
 
 async def get_subject(demo: Demo, request: Request) -> Answer:
@@ -195,8 +193,9 @@ async def get_subject(demo: Demo, request: Request) -> Answer:
 
 async def get_feed(demo: Demo, request: Request) -> Answer:
     """GET /demo/feed: what happened lately, then what happens, one JSON document a line."""
+    systems = [demo.stand_ins.shown(name) for name in demo.stand_ins.vendors]
     return StreamingResponse(
-        views.feed_lines(demo.site, demo.closing),
+        views.feed_lines(demo.site, demo.overheard, systems, demo.closing),
         media_type="application/x-ndjson",
         headers={"Cache-Control": "no-store"},
     )
@@ -208,20 +207,29 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     ("GET", "/demo/received"): get_received,
     ("GET", "/demo/subject"): get_subject,
     ("POST", "/demo/sign-in"): post_sign_in,
-    ("POST", "/demo/ads"): post_ads,
+    ("POST", "/demo/token"): post_token,
+    ("POST", "/demo/system"): post_system,
 }
 
 
-class SignIn(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """Who signs in."""
+class Who(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """An account."""
 
     user_id: str
 
 
-class Ads(msgspec.Struct, forbid_unknown_fields=True):
-    """How ads shall behave."""
+class SignIn(Who, forbid_unknown_fields=True, rename="camel"):
+    """Who signs in, and in which browser."""
 
-    failing: bool
+    anonymous_id: str
+    name: str = ""
+
+
+class System(msgspec.Struct, forbid_unknown_fields=True):
+    """How one of the systems shall behave."""
+
+    name: str
+    down: bool
 
 
 async def _body(request: Request, type_: type[Any]) -> Any:

@@ -19,7 +19,9 @@ import uvicorn
 
 from consentry import compose
 from consentry.config import Config, read_config
-from consentry.demo.front import create_front
+from consentry.demo.backend import BackEnd
+from consentry.demo.front import Demo, create_front
+from consentry.demo.overheard import Overheard
 from consentry.demo.stand_ins import StandIns
 from consentry.destinations.registry import KINDS
 from consentry.standin.app import serve as serve_stand_in
@@ -97,10 +99,14 @@ class Server(uvicorn.Server):
 
 @dataclass
 class Stage:
-    """What runs: the server's and the stand-in's addresses, and the run's keys."""
+    """What runs: the server's and the stand-in's addresses, and the run's keys.
+
+    ``vendors`` maps each destination to its kind.
+    """
 
     base: str
     stand_in: str
+    vendors: dict[str, str]
     keys: Keys
     serving: asyncio.Task[None]
 
@@ -119,22 +125,19 @@ async def stage(listener: socket.socket) -> AsyncIterator[Stage]:
     with tempfile.TemporaryDirectory(prefix="consentry-demo-") as folder:
         async with _stand_in(keys) as stand_in:
             config = configuration(keys, Path(folder) / "consentry.db", stand_in, port)
-            running = await compose.start(config)
+            overheard = Overheard()
+            running = await compose.start(config, overheard.kinds(KINDS))
             closing = running.site.closing
-            async with StandIns(stand_in) as stand_ins:
-                front = create_front(
-                    running.site,
-                    stand_ins,
-                    token_secret=keys.token,
-                    port=port,
-                    closing=closing,
-                    stop=running.stop,
-                )
+            vendors = {given.name: given.kind for given in config.destinations}
+            async with StandIns(stand_in, vendors) as stand_ins:
+                back_end = BackEnd(f"http://{HOST}:{port}", keys.backend, keys.token)
+                demo = Demo(running.site, stand_ins, overheard, back_end, closing)
+                front = create_front(demo, port=port, stop=running.stop)
                 server = Server(_uvicorn(front), closing)
                 serving = asyncio.create_task(server.serve([listener]))
                 try:
                     await _started(server, serving)
-                    yield Stage(f"http://localhost:{port}", stand_in, keys, serving)
+                    yield Stage(f"http://localhost:{port}", stand_in, vendors, keys, serving)
                 finally:
                     server.should_exit = True
                     await serving

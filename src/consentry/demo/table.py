@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -31,7 +31,9 @@ def print_story(acts: Sequence[Act], outcome: Outcome, found: Sequence[str]) -> 
     console = Console(width=width, markup=False, highlight=False, emoji=False)
     console.print(_table(acts, outcome))
     decided, allowed, arrived = counts(outcome.rows)
-    console.print(f"{decided} decisions: {allowed} allowed, {decided - allowed} withheld.")
+    console.print(
+        f"{decided} decisions: {allowed} allowed, {decided - allowed} withheld or not taken."
+    )
     if found:
         console.print("What arrived is not what was allowed:", style="bold red")
         for said in found:
@@ -48,7 +50,7 @@ def _table(acts: Sequence[Act], outcome: Outcome) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="One visit", title_justify="left")
     table.add_column("The visitor")
     table.add_column("Event", no_wrap=True)
-    table.add_column("Destination", no_wrap=True)
+    table.add_column("Destinations")
     table.add_column("Decision", no_wrap=True)
     table.add_column("Reason")
     table.add_column("Arrived", no_wrap=True)
@@ -57,11 +59,21 @@ def _table(acts: Sequence[Act], outcome: Outcome) -> Table:
             table.add_row(Text(act.title, style="bold"))
             table.add_section()
             continue
-        rows = [row for row in outcome.rows if row.message_id == act.message_id]
-        for n, row in enumerate(rows):
+        groups = _alike(row for row in outcome.rows if row.message_id == act.message_id)
+        for n, (names, row) in enumerate(groups):
             first = (act.title, act.event or "identify") if n == 0 else ("", "")
-            table.add_row(*first, row.destination, *_cells(row), end_section=row is rows[-1])
+            last = n == len(groups) - 1
+            table.add_row(*first, ", ".join(names), *_cells(row), end_section=last)
     return table
+
+
+def _alike(rows: Iterable[Row]) -> list[tuple[list[str], Row]]:
+    """Destinations for which all is the same stand together, in the order of the first."""
+    groups: dict[tuple[object, ...], tuple[list[str], Row]] = {}
+    for row in rows:
+        key = (row.final.decision, _reason(row), row.kept, row.kept or row.statuses)
+        groups.setdefault(key, ([], row))[0].append(row.destination)
+    return list(groups.values())
 
 
 def _cells(row: Row) -> tuple[Text, str, Text]:
@@ -74,10 +86,12 @@ def _cells(row: Row) -> tuple[Text, str, Text]:
 
 def _reason(row: Row) -> str:
     said = _words(row.final)
+    if not row.takes:
+        return "it takes no such event"
     return f"{said}; decided again before the retry" if row.statuses and not row.kept else said
 
 
 def _words(judged: Judged) -> str:
     if not judged.why or judged.allows:
         return judged.reason
-    return f"{judged.reason}: " + ", ".join(f"{category} {why}" for category, why in judged.why)
+    return ", ".join(f"{category} {why}" for category, why in judged.why)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
+from consentry.config import DestinationConfig
+from consentry.core.policy import Policy
 from consentry.core.record import Node
+from consentry.demo import timeline
+from consentry.demo.overheard import Overheard
+from consentry.destinations.registry import KINDS
 from consentry.flow import describe
 from consentry.flow.asked import decide_now, decide_then
 from consentry.flow.deliver import WITHHELD
@@ -23,8 +28,12 @@ RECENT = 100  # events, and records, that a page is shown when it opens
 HEARTBEAT_S = 15.0
 
 
-async def feed_lines(site: Site, closing: asyncio.Event) -> AsyncIterator[bytes]:
+async def feed_lines(
+    site: Site, overheard: Overheard, systems: Sequence[dict[str, Any]], closing: asyncio.Event
+) -> AsyncIterator[bytes]:
     """The recent past, a line that says it is over, then what happens until ``closing``.
+
+    ``systems`` are lines that say which of them are stopped.
 
     Watching begins before the past is read, so nothing is missed; what is told twice has the
     same ids. An empty line now and then keeps the connection alive.
@@ -34,7 +43,7 @@ async def feed_lines(site: Site, closing: asyncio.Event) -> AsyncIterator[bytes]
     ending = asyncio.ensure_future(closing.wait())
     try:
         await asyncio.sleep(0)  # now it watches
-        for told in recent(site.world):
+        for told in (*systems, *recent(site, overheard)):
             yield _line(told)
         yield _line({"kind": "now"})
         while not ending.done():
@@ -42,7 +51,7 @@ async def feed_lines(site: Site, closing: asyncio.Event) -> AsyncIterator[bytes]
                 {following, ending}, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED
             )
             if following.done():
-                yield _line(_with_decision(site, following.result()))
+                yield _line(_in_full(site, overheard, following.result()))
                 following = asyncio.ensure_future(anext(happened))
             elif not ending.done():
                 yield b"\n"
@@ -57,35 +66,28 @@ def _line(told: dict[str, Any]) -> bytes:
     return msgspec.json.encode(told) + b"\n"
 
 
-def _with_decision(site: Site, told: dict[str, Any]) -> dict[str, Any]:
-    """An attempt that was not made, with the decision that stopped it."""
-    if told["kind"] != "attempt" or told["grade"] != WITHHELD:
-        return told
-    found = find_event(site, told["messageId"])
-    decided = None if found is None else decide_now(site.world, found[1], told["destination"])
-    return told if decided is None else {**told, "decision": describe.decision(decided)}
+def _in_full(site: Site, overheard: Overheard, told: dict[str, Any]) -> dict[str, Any]:
+    """A line of the feed with what a page must know besides."""
+    if told["kind"] == "choice":
+        entry = site.world.store.record(told["recordId"])
+        return told if entry is None else timeline.choice(site, overheard, entry.record)
+    if told["kind"] == "order":
+        return timeline.order(site, overheard, told["orderId"]) or told
+    if told["kind"] == "attempt" and told["grade"] == WITHHELD:
+        found = find_event(site, told["messageId"])
+        decided = None if found is None else decide_now(site.world, found[1], told["destination"])
+        return told if decided is None else {**told, "decision": describe.decision(decided)}
+    return told
 
 
-def recent(world: World) -> list[dict[str, Any]]:
+def recent(site: Site, overheard: Overheard) -> list[dict[str, Any]]:
     """The latest events with their attempts, and choices, in the order of their reception."""
+    world = site.world
     stored = world.store.events_from(max(0, world.store.end - RECENT), RECENT)
-    told = [*_recent_choices(world), *(_event(world, one) for one in stored)]
+    told = timeline.choices(site, overheard, ledger_size(world))
+    told += [_event(world, one) for one in stored]
     told.sort(key=lambda one: one["receivedAt"])
     return told + [attempt for one in stored for attempt in _attempts(world, one)]
-
-
-def _recent_choices(world: World) -> Iterator[dict[str, Any]]:
-    for entry in world.store.ledger(max(0, ledger_size(world) - RECENT)):
-        made = entry.record
-        yield {
-            "kind": "choice",
-            "recordId": made.record_id,
-            "type": made.type,
-            "subject": describe.subject(made.subject),
-            "before": made.before,
-            "after": made.after,
-            "receivedAt": describe.time(made.received_at),
-        }
 
 
 def _event(world: World, one: Positioned) -> dict[str, Any]:
@@ -118,6 +120,18 @@ def _attempts(world: World, one: Positioned) -> Iterator[dict[str, Any]]:
         if told["grade"] == WITHHELD:
             told["decision"] = delivery["decision"]
         yield told
+
+
+def system(given: DestinationConfig, policy: Policy) -> dict[str, Any]:
+    """What a page says of a system: nothing that would open it."""
+    kind = KINDS[given.kind]
+    orders = kind.orders
+    return {
+        "name": given.name,
+        "title": kind.spec.title,
+        "enabled": policy.mapping[given.name].enabled,
+        "readsBack": orders is not None and orders.reads_back,
+    }
 
 
 def ledger_size(world: World) -> int:

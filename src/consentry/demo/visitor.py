@@ -12,10 +12,12 @@ from typing import Any
 
 import aiohttp
 
+from consentry.demo.backend import address_of
 from consentry.demo.comparison import Judged, Outcome, Row, disagreements
 from consentry.demo.stage import WRITE_KEY, PortTaken, Stage, listen, stage
-from consentry.demo.stand_ins import VENDORS, StandIns
+from consentry.demo.stand_ins import FAILING, StandIns
 from consentry.demo.table import Act, print_story
+from consentry.flow.deliver import UNSUPPORTED
 
 PATIENCE_S = 15.0
 LOOK_EVERY_S = 0.03
@@ -62,7 +64,7 @@ async def play(port: int) -> int:
         listener = listen(0)
     async with (
         stage(listener) as running,
-        StandIns(running.stand_in) as stand_ins,
+        StandIns(running.stand_in, running.vendors) as stand_ins,
         aiohttp.ClientSession() as http,
     ):
         visitor = Visitor(running, stand_ins, http)
@@ -84,7 +86,7 @@ async def story(visitor: Visitor) -> None:
     await visitor.chooses("Allows analytics only", {"analytics"}, "save")
     await visitor.does("Looks at mugs", _page("Mugs"))
     await visitor.does("Looks at a mug", _track("Product Viewed", product="Blue mug"))
-    await visitor.signs_in("Signs in", _identify(plan="free"))
+    await visitor.signs_in("Signs in; the back end says so", plan="free")
     await visitor.chooses("Accepts all", {"analytics", "email", "advertising"}, "accept_all")
     await visitor.does("Orders", _track("Order Completed", total=18))
     await visitor.does_at_the_back_end("The shop ships it", "Order Shipped")
@@ -112,15 +114,20 @@ def _page(name: str) -> dict[str, Any]:
     return {"type": "page", "name": name}
 
 
-def _identify(**traits: Any) -> dict[str, Any]:
-    return {"type": "identify", "traits": traits}
-
-
 def _track(
     event: str, integrations: dict[str, Any] | None = None, **properties: Any
 ) -> dict[str, Any]:
     made: dict[str, Any] = {"type": "track", "event": event, "properties": properties}
     return made if integrations is None else {**made, "integrations": integrations}
+
+
+def _named(message: dict[str, Any]) -> dict[str, Any]:
+    """With a message id, which stands among the properties too: GA4 keeps it nowhere else."""
+    message_id = str(uuid.uuid4())
+    if message["type"] == "identify":
+        return {**message, "messageId": message_id}
+    properties = {**message.get("properties", {}), "event_id": message_id}
+    return {**message, "properties": properties, "messageId": message_id}
 
 
 class Visitor:
@@ -144,7 +151,7 @@ class Visitor:
 
     async def does(self, title: str, message: dict[str, Any], *, wait: bool = True) -> None:
         """One event from the page, stamped with the choice as the page knows it."""
-        body = {**message, **self._subject, "messageId": f"demo-{uuid.uuid4()}"}
+        body = {**_named(message), **self._subject}
         if self._stamp:
             body["context"] = {"consent": {"categoryPreferences": dict(self._stamp)}}
         await self._track(title, body, WRITE_KEY, self._headers)
@@ -155,13 +162,17 @@ class Visitor:
 
     async def does_at_the_back_end(self, title: str, event: str) -> None:
         """One event from the shop's server. It bears no stamp: the records decide."""
-        body = {**_track(event), "userId": ACCOUNT, "messageId": f"demo-{uuid.uuid4()}"}
+        body = {**_named(_track(event)), "userId": ACCOUNT}
         await self._track(title, body, self._keys.backend, {})
         await self.settled()
 
-    async def signs_in(self, title: str, message: dict[str, Any]) -> None:
+    async def signs_in(self, title: str, **traits: Any) -> None:
+        """The back end ties browser, account and address: a page's word would prove nothing."""
         self._subject = {**self._subject, "userId": ACCOUNT}
-        await self.does(title, message)
+        traits["email"] = address_of(ACCOUNT)
+        body = {**_named({"type": "identify"}), **self._subject, "traits": traits}
+        await self._track(title, body, self._keys.backend, {})
+        await self.settled()
 
     async def chooses(
         self, title: str, granted: set[str], action: str, only: set[str] | None = None
@@ -193,8 +204,10 @@ class Visitor:
         return [one["destination"] for one in states if one["state"] == "waiting"]
 
     async def lets_ads_fail(self, title: str, failing: bool) -> None:
-        async with self._http.post(f"{self._base}/demo/ads", json={"failing": failing}) as answer:
-            answer.raise_for_status()
+        if failing:
+            await self._stand_ins.behave("ads", FAILING)
+        else:
+            await self._send("POST", "/demo/system", {"name": "ads", "down": False}, {})
         self.acts.append(Act(title))
 
     # -- what is awaited ------------------------------------------------------------------------
@@ -220,9 +233,9 @@ class Visitor:
     async def outcome(self) -> Outcome:
         """What was asked, what became of it, and what the destinations say they have."""
         await self.settled()
-        kept = {name: await self._stand_ins.kept(name) for name in VENDORS}
+        kept = {name: await self._stand_ins.kept(name) for name in self._stand_ins.vendors}
         statuses: dict[tuple[str, str], list[int | None]] = {}
-        for name in VENDORS:
+        for name in self._stand_ins.vendors:
             for request in await self._stand_ins.requests(name):
                 for message_id in request["ids"]["messageIds"]:
                     statuses.setdefault((message_id, name), []).append(request["status"])
@@ -234,6 +247,7 @@ class Visitor:
                 final=Judged.of(one["decision"]),
                 state=one["state"],
                 kept=sent.message_id in kept[one["destination"]],
+                takes=all(made["grade"] != UNSUPPORTED for made in one["attempts"]),
                 statuses=tuple(statuses.get((sent.message_id, one["destination"]), ())),
                 again=sent.again.get(one["destination"]),
             )
@@ -269,7 +283,7 @@ class Visitor:
         headers = {**_basic(WRITE_KEY), "Idempotency-Key": str(uuid.uuid4())}
         if "userId" in self._subject:
             signed_in = {"userId": self._subject["userId"]}
-            token = (await self._send("POST", "/demo/sign-in", signed_in, {}))["token"]
+            token = (await self._send("POST", "/demo/token", signed_in, {}))["token"]
             headers["Consentry-Subject-Token"] = token
         await self._send("POST", path, {"subject": self._subject, **body}, headers)
         self.acts.append(Act(title))

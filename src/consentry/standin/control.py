@@ -219,15 +219,20 @@ class Entry:
             "ended_monotonic_ns": self.ended.monotonic_ns if self.ended else None,
             "method": self.method,
             "path": self.path,
-            "query": {
-                name: HIDDEN if name.lower() in _SECRET_PARAMETERS else value
-                for name, value in self.query.items()
-            },
+            "query": shown_query(self.query),
             "body": shown_body(self.raw),
             "ids": self.ids.shown(),
             "mode": self.mode.value,
             "status": self.status,
         }
+
+
+def shown_query(query: Mapping[str, str]) -> dict[str, str]:
+    """A request's parameters with its keys hidden."""
+    return {
+        name: HIDDEN if name.lower() in _SECRET_PARAMETERS else value
+        for name, value in query.items()
+    }
 
 
 def shown_body(raw: bytes) -> Any:

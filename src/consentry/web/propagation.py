@@ -69,14 +69,15 @@ def _orders(
     book = site.world.store.orders
     found = book.find(node, destination, wanted, before=before, limit=PAGE + 1)
     page = found[:PAGE]
-    shown = [_order(site, order) for order in page]
+    shown = [described(site, order) for order in page]
     if sending:
         shown = [order for order in shown if order["state"] == OrderState.SENDING]
     following = str(page[-1].number) if len(found) > len(page) else None
     return json_response({"orders": shown, "next": following})
 
 
-def _order(site: Site, order: Order) -> dict[str, Any]:
+def described(site: Site, order: Order) -> dict[str, Any]:
+    """One order with every attempt at it."""
     attempts = site.world.store.orders.attempts_of(order.order_id)
     sending = order.state is OrderState.WAITING and site.crew.on_the_wire(order)
     return {
@@ -140,7 +141,7 @@ async def get_drift(site: Site, request: Request) -> Answer:
     """GET /v1/propagation/drift: where a system holds something else than it was told."""
     site.require_admin(request)
     found = site.world.store.orders.drifting(request.query_params.get("destination"))
-    return json_response({"drift": [_order(site, order) for order in found]})
+    return json_response({"drift": [described(site, order) for order in found]})
 
 
 async def post_retry(site: Site, request: Request) -> Answer:

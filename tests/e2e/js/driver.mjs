@@ -85,6 +85,7 @@ const commands = {
     }
   },
   click: ({ page, selector }) => pages.get(page).click(selector),
+  front: ({ page }) => pages.get(page).bringToFront().then(() => null),
   async press({ page, keys, leaves }) {
     const left = leaves ? pages.get(page).waitForNavigation() : null
     for (const key of keys) await pages.get(page).keyboard.press(key)

@@ -1,6 +1,14 @@
 // What both pages need: how things are worded, how the feed is read, how elements are made.
 
-export const DESTINATIONS = { analytics: "Analytics", email: "E-mail", ads: "Ads" };
+const names = new Map();
+
+/** What a page calls each system: as its vendor does, and one of the shop's own by its name. */
+export function learn(destinations) {
+  for (const { name, title } of destinations) names.set(name, title === "Webhook" ? `Own system (${name})` : title.split(" (")[0]);
+}
+
+export const byName = (destination) => names.get(destination) ?? destination;
+
 export const CATEGORIES = { analytics: "Analytics", email: "E-mail marketing", advertising: "Advertising" };
 
 const WHY = {
@@ -46,6 +54,9 @@ export function reasonOf(decision) {
 
 /** One word for the badge, its look, and the sentence under it, for one event and destination. */
 export function standingOf(decision, attempt) {
+  if (attempt?.grade === "unsupported") {
+    return { badge: "Not taken", look: "wait", text: "Allowed, but it takes no such event" };
+  }
   if (attempt?.state === "withheld") {
     const why = attempt.decision ? reasonOf(attempt.decision) : "it was not sent";
     return { badge: "Withheld", look: "no", text: why, more: "Was allowed, asked again before sending" };
@@ -91,6 +102,13 @@ export function make(tag, attributes = {}, ...children) {
 
 export function byId(id) {
   return document.getElementById(id);
+}
+
+/** What a page must know of the workspace. */
+export async function settingOf() {
+  const setting = await ask("/demo/setting");
+  learn(setting.destinations);
+  return setting;
 }
 
 /** Ask our own server. Throws when the answer is no success. */
@@ -161,18 +179,28 @@ export class Events {
   }
 }
 
-/** A badge and its words. */
-export function outcome(destination, standing) {
+/** What became of an event: systems for which it is the same stand together. */
+export function outcomes(standings) {
+  const groups = new Map();
+  for (const [name, standing] of standings) {
+    const key = JSON.stringify(standing);
+    if (!groups.has(key)) groups.set(key, [standing, []]);
+    groups.get(key)[1].push(name);
+  }
+  return [...groups.values()].map(([standing, together]) => outcome(together, standing));
+}
+
+function outcome(together, standing) {
+  const system = (name) => make("span", { "data-destination": name, "data-badge": standing.badge }, byName(name));
   return make(
     "div",
-    { class: "outcome", "data-destination": destination, "data-look": standing.look },
-    make("dt", {}, DESTINATIONS[destination] ?? destination),
+    { class: "outcome", "data-look": standing.look },
+    make("dt", {}, ...together.flatMap((name, n) => (n ? [", ", system(name)] : [system(name)]))),
     make(
       "dd",
       {},
       make("span", { class: `badge ${standing.look}` }, standing.badge),
-      make("span", { class: "why" }, standing.text),
-      standing.more ? make("span", { class: "more" }, standing.more) : null,
+      make("span", {}, make("span", { class: "why" }, standing.text), standing.more ? make("span", { class: "more" }, standing.more) : null),
     ),
   );
 }

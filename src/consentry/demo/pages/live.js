@@ -1,17 +1,21 @@
 // The live view: reads the feed, and asks the stand-ins and the ledger when something happened.
 
-import { CATEGORIES, DESTINATIONS, Events, ask, byId, follow, make, nameOf, outcome, timeOf, titleOf } from "./common.js";
+import { CATEGORIES, Events, ask, byId, byName, follow, make, nameOf, outcomes, settingOf, timeOf, titleOf } from "./common.js";
+import { Timeline } from "./timeline.js";
 
 const SHOWN = 8; // rows, until older ones are asked for
 const KEPT = 100; // rows
-const LISTED = 8; // per destination
+const LISTED = 4; // per system
+const setting = await settingOf();
 const events = new Events();
-const choices = new Map();
+const told = new Timeline(byId("told"), setting.destinations);
 const items = new Map(); // id -> element
 const visitors = new Map(); // anonymousId -> label
 
 // -- what happens --------------------------------------------------------------------------------
 function take(line) {
+  if (told.take(line)) byId("told-empty").hidden = true;
+  if (line.kind === "system") stopped.set(line.destination, line.until);
   if (line.kind === "choice") takeChoice(line);
   else {
     const changed = events.take(line);
@@ -20,13 +24,13 @@ function take(line) {
       put(changed, events.events.get(changed).receivedAt, eventItem(changed));
     }
   }
+  showSystems();
   soon();
 }
 
 function takeChoice(line) {
   if (!Object.keys(line.subject).length) return; // of the configuration
   meet(line.subject);
-  choices.set(line.recordId, line);
   put(line.recordId, line.receivedAt, choiceItem(line));
 }
 
@@ -61,7 +65,7 @@ function eventItem(messageId) {
     "li",
     { class: "event", "data-event": event.event ?? event.type },
     make("div", { class: "what" }, make("strong", {}, titleOf(event)), make("span", { class: "who" }, whoOf(event)), make("time", { datetime: event.receivedAt }, timeOf(event.receivedAt))),
-    make("dl", {}, ...events.standings(messageId).map(([name, standing]) => outcome(name, standing))),
+    make("dl", {}, ...outcomes(events.standings(messageId))),
   );
 }
 
@@ -97,42 +101,71 @@ function changesOf(line) {
   });
 }
 
-// -- what was received ---------------------------------------------------------------------------
-function showReceived({ received, adsFailing }) {
-  byId("received").replaceChildren(
-    ...Object.entries(received).map(([name, sent]) =>
-      make(
-        "section",
-        { class: "card", "data-destination": name, "aria-label": `${DESTINATIONS[name]} received` },
-        make("h3", {}, DESTINATIONS[name], " ", make("span", { class: "count" }, countOf(sent))),
-        sent.length ? make("ol", {}, ...sent.slice(0, LISTED).map(receivedItem)) : make("p", { class: "empty" }, "Nothing."),
-        sent.length > LISTED ? make("p", { class: "empty" }, `and ${sent.length - LISTED} earlier`) : null,
-      ),
-    ),
+// -- the systems ---------------------------------------------------------------------------------
+const stopped = new Map(); // name -> until when
+const cards = new Map(setting.destinations.map((system) => [system.name, cardOf(system)]));
+byId("systems").append(...cards.values());
+
+/** Made once and changed in place, so that whoever stands on its button stays there. */
+function cardOf({ name, enabled }) {
+  const button = make("button", { type: "button", "data-stop": name });
+  button.addEventListener("click", () => ask("/demo/system", { body: { name, down: !stopped.get(name) } }));
+  return make(
+    "li",
+    { class: "card", "data-destination": name },
+    make("h3", {}, byName(name)),
+    make("p", { class: "answering" }),
+    make("p", { class: "owed" }),
+    button,
+    make("p", { class: "count" }, enabled ? "" : "Switched off: no event goes there. It is told of choices."),
+    make("ol", {}),
   );
-  byId("ads-state").textContent = adsFailing ? "Ads is failing: it answers 500." : "Ads is answering.";
-  byId("ads").dataset.failing = adsFailing;
-  byId("ads-fail").disabled = adsFailing;
-  byId("ads-recover").disabled = !adsFailing;
+}
+
+function showSystems() {
+  for (const [name, card] of cards) {
+    const until = stopped.get(name);
+    const owed = told.known.open(name);
+    const next = owed.map((order) => order.nextAt).filter(Boolean).sort()[0];
+    card.dataset.stopped = Boolean(until);
+    say(card.querySelector(".answering"), until ? `Stopped until ${timeOf(until)}` : "Answering");
+    say(card.querySelector(".owed"), owed.length ? `${owed.length} ${owed.length === 1 ? "order waits" : "orders wait"}, next try ${timeOf(next)}` : "No order waits");
+    const button = card.querySelector("button");
+    say(button, until ? "Start now" : "Stop for a minute");
+    button.setAttribute("aria-label", `${button.textContent}: ${byName(name)}`);
+  }
+  const down = [...stopped].filter(([, until]) => until).map(([name]) => byName(name));
+  say(byId("systems-state"), down.length ? `Stopped: ${down.join(", ")}` : "All systems answer");
+}
+
+/** Only where it changes: a screen reader would say it again. */
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function showReceived(received) {
+  for (const { name, enabled } of setting.destinations) {
+    const card = cards.get(name);
+    if (enabled) say(card.querySelector(".count"), countOf(received[name]));
+    card.querySelector("ol").replaceChildren(...received[name].slice(0, LISTED).map(receivedItem));
+  }
 }
 
 function countOf(sent) {
-  const kept = sent.filter((one) => one.status < 300).length;
+  const kept = sent.filter((one) => one.status !== null && one.status < 300).length;
   return kept === 1 ? "1 event kept" : `${kept} events kept`;
 }
 
 function receivedItem(one) {
   const refused = one.status === null || one.status >= 300;
-  const granted = Object.keys(CATEGORIES).filter((id) => one.consent[id]).map(nameOf);
+  const event = events.events.get(one.messageId);
   return make(
     "li",
-    { "data-status": one.status },
-    make("strong", {}, titleOf(one)),
+    { "data-status": one.status ?? "none" },
+    make("span", {}, event ? titleOf(event) : "An event"),
     " ",
     make("time", { datetime: one.at }, timeOf(one.at)),
-    refused
-      ? make("span", { class: "more text-bad" }, `It answered ${one.status ?? "nothing"} and kept nothing`)
-      : make("span", { class: "more" }, `With consent for ${granted.join(", ") || "nothing"}`),
+    refused ? make("span", { class: "more text-bad" }, one.status === null ? "It hung up" : `It answered ${one.status}`) : null,
   );
 }
 
@@ -195,20 +228,14 @@ async function refresh() {
   const anonymousId = byId("subject").value;
   try {
     showReceived(await ask("/demo/received"));
-    if (anonymousId) showSubject(await ask(`/demo/subject?anonymousId=${encodeURIComponent(anonymousId)}`));
+    if (!anonymousId) return;
+    showSubject(await ask(`/demo/subject?anonymousId=${encodeURIComponent(anonymousId)}`));
+    byId("person").dataset.of = anonymousId;
   } catch {
     // The connection line says that the server is gone.
   }
 }
 
-async function letAds(failing, other) {
-  await ask("/demo/ads", { body: { failing } });
-  await refresh();
-  byId(other).focus();
-}
-
-byId("ads-fail").addEventListener("click", () => letAds(true, "ads-recover"));
-byId("ads-recover").addEventListener("click", () => letAds(false, "ads-fail"));
 byId("older").addEventListener("click", () => {
   const open = byId("older").getAttribute("aria-expanded") === "true";
   byId("older").setAttribute("aria-expanded", String(!open));
@@ -217,6 +244,7 @@ byId("older").addEventListener("click", () => {
 byId("subject").addEventListener("change", refresh);
 byId("subject-form").addEventListener("submit", (submit) => submit.preventDefault());
 
+showSystems();
 refresh();
 follow(take, (state) => {
   const connection = byId("connection");

@@ -3,7 +3,8 @@
 // The banner, the preference centre, the gate for tags and the record of a choice are the browser
 // SDK's (docs/browser.md). What is here is the shop.
 
-import { CATEGORIES, Events, ask, byId, follow, make, outcome, timeOf, titleOf } from "./common.js";
+import { CATEGORIES, Events, ask, byId, follow, make, outcomes, settingOf, timeOf, titleOf } from "./common.js";
+import { Timeline } from "./timeline.js";
 
 const PRODUCTS = [
   { id: "mug", name: "Blue mug", price: 18, art: "M8 8h16v20a4 4 0 0 1-4 4h-8a4 4 0 0 1-4-4zM24 12h4a4 4 0 0 1 0 12h-4" },
@@ -16,9 +17,14 @@ const SHOWN = 3;
 const SAID_FOR_MS = 6000;
 
 const consentry = window.consentry;
-const setting = await ask("/demo/setting");
+const setting = await settingOf();
 const me = load();
 const events = new Events();
+const told = new Timeline(byId("told"), setting.destinations, {
+  brief: true,
+  most: 5,
+  keeps: ({ subject }) => !subject.anonymousId || subject.anonymousId === me.anonymousId,
+});
 const TAGS = { counter: { name: "Visit counter", cookie: "_count" }, ads: { name: "Picture ads", cookie: "_ads_id" } };
 
 function load() {
@@ -57,7 +63,10 @@ async function send(type, members) {
   const now = new Date().toISOString();
   const context = { page: { path: location.pathname, title: document.title } };
   if (answered()) context.consent = { categoryPreferences: consentry.getCategories() };
-  const message = { ...members, ...subject(), messageId: crypto.randomUUID(), context, timestamp: now, sentAt: now };
+  const messageId = crypto.randomUUID();
+  // GA4 has no member for the id of a message, but keeps whatever stands among the properties.
+  const properties = type === "i" ? {} : { properties: { ...members.properties, event_id: messageId } };
+  const message = { ...members, ...properties, ...subject(), messageId, context, timestamp: now, sentAt: now };
   try {
     await ask(`/v1/${type}`, { body: { writeKey: setting.writeKey, ...message } });
   } catch (error) {
@@ -72,7 +81,7 @@ const track = (event, properties = {}) => send("t", { event, properties });
 const answered = () => document.cookie.split("; ").some((pair) => pair.startsWith("consentry="));
 
 /** The shop's back end vouches for who is signed in; without that no grant counts for an account. */
-const proof = async () => (await ask("/demo/sign-in", { body: { userId: me.userId } })).token;
+const proof = async () => (await ask("/demo/token", { body: { userId: me.userId } })).token;
 
 consentry.onChange((categories) => {
   const yes = Object.keys(CATEGORIES).filter((id) => categories[id]).map((id) => CATEGORIES[id]);
@@ -81,6 +90,15 @@ consentry.onChange((categories) => {
 });
 
 byId("withdraw").addEventListener("click", () => consentry.withdraw());
+
+// Whoever knows the public key can name anybody. So this closes our gate and reaches nobody else.
+byId("unproven").addEventListener("click", async () => {
+  const userId = me.userId ?? accountOf(nameGiven());
+  const evidence = { action: "withdraw", surface: "api", page: location.origin + location.pathname };
+  const headers = { Authorization: `Basic ${btoa(`${setting.writeKey}:`)}`, "Idempotency-Key": crypto.randomUUID() };
+  await ask("/v1/consent/withdraw", { body: { subject: { userId }, evidence }, headers });
+  say(`A no for ${userId}, which nobody proved: our gate is closed, and no system is told.`);
+});
 
 // -- the shop ------------------------------------------------------------------------------------
 function art(path) {
@@ -97,7 +115,7 @@ function showProducts() {
   byId("products").replaceChildren(
     ...PRODUCTS.map((product) => {
       const add = make("button", { type: "button", "data-product": product.id }, "Add to cart");
-      add.setAttribute("aria-label", `Add ${product.name} to cart`);
+      add.setAttribute("aria-label", `Add to cart: ${product.name}`);
       add.addEventListener("click", () => addToCart(product));
       return make("li", { class: "card" }, art(product.art), make("h2", {}, product.name), make("p", {}, `€${product.price}`), add);
     }),
@@ -127,16 +145,20 @@ function totalOf(cart) {
 
 byId("sign-in").addEventListener("submit", async (submit) => {
   submit.preventDefault();
-  me.name = byId("name").value.trim() || "Ada";
-  me.userId = `customer-${me.name.toLowerCase().replaceAll(/\s+/g, "-")}`;
+  me.name = nameGiven();
+  me.userId = accountOf(me.name);
+  // The back end says whose browser and whose address it is: systems are told of nothing else.
+  await ask("/demo/sign-in", { body: { userId: me.userId, anonymousId: me.anonymousId, name: me.name } });
   keep();
   show();
   say(`Signed in as ${me.name}.`);
   byId("sign-out").focus();
   // What this account refuses on another device holds here too, from now on.
   consentry.identify(me.userId, proof);
-  await send("i", { traits: { firstName: me.name } });
 });
+
+const nameGiven = () => byId("name").value.trim() || "Ada";
+const accountOf = (name) => `customer-${name.toLowerCase().replaceAll(/\s+/g, "-")}`;
 
 byId("sign-out").addEventListener("click", async () => {
   await track("Signed Out");
@@ -192,6 +214,7 @@ function showTags() {
 const mine = [];
 
 function trace(line) {
+  if (told.take(line)) byId("told-empty").hidden = true;
   const changed = events.take(line);
   if (!changed || events.events.get(changed).subject.anonymousId !== me.anonymousId) return;
   if (!mine.includes(changed)) mine.unshift(changed);
@@ -205,7 +228,7 @@ function traced(messageId) {
     "li",
     {},
     make("p", { class: "what" }, make("strong", {}, titleOf(event)), " ", make("time", { datetime: event.receivedAt }, timeOf(event.receivedAt))),
-    make("dl", {}, ...events.standings(messageId).map(([name, standing]) => outcome(name, standing))),
+    make("dl", {}, ...outcomes(events.standings(messageId))),
   );
 }
 
