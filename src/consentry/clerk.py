@@ -19,7 +19,7 @@ from consentry.destinations.message import Request
 from consentry.destinations.transport import OutboundClient
 from consentry.destinations.webhook import signed_headers
 from consentry.flow import describe
-from consentry.flow.lapsed import Walk, count
+from consentry.flow.lapsed import Walk
 from consentry.flow.read_back import Read, read_back
 from consentry.flow.world import World
 from consentry.orderer import Orderer
@@ -78,13 +78,20 @@ class Clerk:
         """Whatever is due now."""
         await self._remind()
         await self._read_back()
-        await self._look_for_lapses()
         await self._tell_alarms()
+        await self._look_for_lapses()
 
     async def _look_for_lapses(self) -> None:
-        people, orders = count(await self._walk.step())
-        if people:
-            log.warning("consent_expired", people=people, orders=orders)
+        try:
+            part = await self._walk.step()
+        except StoreError as fault:
+            log.error("lapses_not_looked_for", error=type(fault).__name__)
+            return
+        if part.lapses:
+            orders = sum(len(lapse.orders) for lapse in part.lapses)
+            log.warning("consent_expired", people=len(part.lapses), orders=orders)
+        if part.unread:
+            log.error("lapses_not_looked_for", records=part.unread)
 
     def hurry(self) -> None:
         """Try alarms that were not heard again at the next round."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from consentry.clock import Clock
 from consentry.core.moment import DAY, SECOND
 from consentry.core.order import Verb
 from consentry.core.policy import Category, Mapping, Policy, Settings
-from consentry.core.record import Node, NodeKind
+from consentry.core.record import Facts, Node, NodeKind
 from consentry.destinations.instruction import Orders
 from consentry.flow.configure import take_policy
-from consentry.flow.lapsed import Lapse, Walk
+from consentry.flow.lapsed import Lapse, Part, Walk
 from consentry.flow.owed import TAKES_NONE
 from consentry.flow.propagate import holds, instruction_of
 from consentry.flow.record_choice import answer_of, record_choice, suppress
@@ -20,6 +22,7 @@ from consentry.flow.records import Origin, Said
 from consentry.flow.subjects import Subjects
 from consentry.flow.world import Tellable, World
 from consentry.ledger.entry import RecordType
+from consentry.ports import StoreError, StoreUnavailable
 from consentry.store.memory import MemoryStore
 from tests.flow.stage import PUBLIC, SERVER
 from tests.flow.test_owed import (
@@ -60,11 +63,11 @@ class Place:
         """What is found when so many days have passed: a walk from end to end."""
         self.wall_us += int(days * DAY)
         self.walk = Walk(self.world)
-        assert await self.walk.step() == []  # it begins a minute after the start
+        assert await self.walk.step() == Part()  # it begins a minute after the start
         self.wall_us += 61 * SECOND
         found = await self.walk.step()
-        assert await self.walk.step() == []
-        return found
+        assert await self.walk.step() == Part()
+        return list(found.lapses)
 
 
 async def place(**changes: Any) -> Place:
@@ -239,14 +242,58 @@ async def test_a_walk_goes_on_where_it_was_and_begins_anew_a_day_later() -> None
     for n in range(5):
         await choose(here.world, Node(NodeKind.ACCOUNT, f"u{n}"), analytics=True)
     here.wall_us += 11 * DAY
-    assert await here.walk.step() == []
+    assert await here.walk.step() == Part()
     here.wall_us += 60 * SECOND
-    found = [len(await here.walk.step()) for _ in range(3)]
+    found = [len((await here.walk.step()).lapses) for _ in range(3)]
     assert found == [1, 2, 2]  # the first record is that of the configuration
-    while await here.walk.step():
-        pass
     await choose(here.world, ACCOUNT, analytics=True)
     steps = [await here.walk.step() for _ in range(10)]
     here.wall_us += 11 * DAY
     steps += [await here.walk.step() for _ in range(10)]
-    assert sum(map(len, steps)) == 1
+    assert sum(len(step.lapses) for step in steps) == 1
+
+
+class Torn(MemoryStore):
+    """Of one account nothing can be read."""
+
+    torn: Node | None = None
+
+    def facts_of(self, node: Node) -> Facts:
+        if node == self.torn:
+            raise StoreError("a page is damaged")
+        return super().facts_of(node)
+
+
+async def test_one_who_cannot_be_read_keeps_nobody_else_from_being_found() -> None:
+    here = Place()
+    store = here.world.store = Torn(notary(), clock=here.world.clock.now)
+    here.world.subjects = Subjects(store)
+    await here.take()
+    here.world.told = dict(TOLD)
+    for node in (ACCOUNT, BOB):
+        await choose(here.world, node, analytics=True)
+    here.wall_us += 11 * DAY
+    store.torn = ACCOUNT
+    await here.walk.step()
+    here.wall_us += 60 * SECOND
+    part = await here.walk.step()
+    assert [lapse.record.subject for lapse in part.lapses] == [(BOB,)]
+    assert part.unread == 1
+    store.torn = None
+    (lapse,) = await here.after(1)
+    assert lapse.record.subject == (ACCOUNT,)
+
+
+async def test_what_could_not_be_written_is_found_again() -> None:
+    here = await place()
+    await choose(here.world, ACCOUNT, analytics=True)
+    here.wall_us += 11 * DAY
+    await here.walk.step()
+    here.wall_us += 60 * SECOND
+    kept = here.world.store
+    assert isinstance(kept, MemoryStore)
+    kept.fail_next = StoreUnavailable("the disk is full")
+    with pytest.raises(StoreUnavailable):
+        await here.walk.step()
+    here.wall_us += 2 * SECOND
+    assert len((await here.walk.step()).lapses) == 1

@@ -12,7 +12,7 @@ unsubscribed. Nothing but the ledger and the orders is asked, so a walk that bro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from consentry.flow.records import expired_record
 from consentry.flow.world import Tellable, World
 from consentry.ledger.entry import Record
 from consentry.orders import Order
-from consentry.ports import Commit
+from consentry.ports import Commit, StoreError
 
 STANDS_FOR = DAY
 """So long a configuration is in force before it takes a right away from others."""
@@ -154,6 +154,13 @@ def _told(world: World, node: Node, destination: str, topics: Topics, since: Mom
     return False
 
 
+class Part(NamedTuple):
+    """What one step of a walk found. ``unread`` records could not be judged; the next walk tries."""
+
+    lapses: tuple[Lapse, ...] = ()
+    unread: int = 0
+
+
 class Walk:
     """Goes through the ledger, a part at each step, once a day."""
 
@@ -163,35 +170,41 @@ class Walk:
         self._seq = 0
         self._next: Moment | None = None
 
-    async def step(self) -> list[Lapse]:
+    async def step(self) -> Part:
         """The next part, if it is time; what was recorded and owed, durably.
 
-        Raises StoreError; then the same part is looked at again.
+        Raises StoreError where nothing can be read or written; then it goes on from there.
         """
         world, now = self._world, self._world.clock.now()
         if self._next is None:
             self._next = now + FIRST_AFTER
         if world.shadow or not world.told or now < self._next:
-            return []
-        found: list[Lapse] = []
-        eras, seq = eras_of(world), self._seq
-        for entry in list(islice(world.store.ledger(seq), self._at_once)):
-            seq = entry.seq + 1
-            for lapse in lapses_of(world, entry.record, eras, now):
-                await world.store.commit(Commit(records=(lapse.record,), orders=lapse.orders))
-                found.append(lapse)
-            if seq % _TURN == 0:
-                await asyncio.sleep(0)
-        if seq == self._seq:
+            return Part()
+        eras = eras_of(world)
+        page = list(islice(world.store.ledger(self._seq), self._at_once))
+        if not page:
             self._seq, self._next = 0, now + EVERY
-        else:
-            self._seq = seq
-        if found:
-            world.owe()
-        return found
+        found: list[Lapse] = []
+        unread = 0
+        try:
+            for entry in page:
+                try:
+                    found += await self._look_at(entry.record, eras, now)
+                except StoreError:
+                    if not world.store.available:
+                        raise
+                    unread += 1  # one that is damaged may not keep the others from being found
+                self._seq = entry.seq + 1
+                if self._seq % _TURN == 0:
+                    await asyncio.sleep(0)
+        finally:
+            if found:
+                world.owe()
+        return Part(tuple(found), unread)
 
-
-def count(lapses: Iterable[Lapse]) -> tuple[int, int]:
-    """How many records and how many orders."""
-    sizes = [len(lapse.orders) for lapse in lapses]
-    return len(sizes), sum(sizes)
+    async def _look_at(self, record: Record, eras: Sequence[Era], now: Moment) -> list[Lapse]:
+        lapses = lapses_of(self._world, record, eras, now)
+        for lapse in lapses:
+            commit = Commit(records=(lapse.record,), orders=lapse.orders)
+            await self._world.store.commit(commit)
+        return lapses
