@@ -238,6 +238,9 @@ class Store(Protocol):
     def links_of(self, node: Node) -> tuple[Node, ...]:
         """Identifiers directly linked to this one, either way."""
 
+    def trusted_links_of(self, node: Node) -> tuple[Node, ...]:
+        """Those of them that a record of a trusted door says: its trust is not public."""
+
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
         """Every merge in the group of accounts that this one belongs to, transitively."""
 

@@ -105,6 +105,14 @@ ALTERATIONS = {
         "DELETE FROM link WHERE seq = 0",
         {(0, "the link row that decisions read is not what the record says")},
     ),
+    "a link that is not taken for trusted any more": (
+        "UPDATE link SET trusted_seq = NULL WHERE seq = 0",
+        {(0, "the link row that decisions read is not what the record says")},
+    ),
+    "a link that is taken for trusted": (
+        "INSERT INTO link VALUES (x'00', x'01', 3, 3)",
+        {(None, "links that are taken for trusted belong to no record of a trusted door")},
+    ),
     "a merge taken out": (
         "DELETE FROM merge",
         {(11, "the merge row that decisions read is not what the record says")},

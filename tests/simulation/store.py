@@ -244,6 +244,10 @@ class Disk:
         self._read()
         return self.kept.links_of(node)
 
+    def trusted_links_of(self, node: Node) -> tuple[Node, ...]:
+        self._read()
+        return self.kept.trusted_links_of(node)
+
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
         self._read()
         return self.kept.merges_of(user_id)

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterable
 
 import pytest
+from msgspec.structs import replace
 
 from consentry.core import merkle
 from consentry.core.moment import DAY, SECOND
@@ -165,6 +166,24 @@ class StoreConformance(OrdersConformance, OutboxConformance, LeaksConformance):
         assert store.links_of(DEV) == (ANN,)
         assert store.links_of(MAIL) == (ANN,)
         assert store.links_of(BEN) == ()
+
+    async def test_of_links_those_are_known_that_a_trusted_door_has_said(
+        self, store: Store
+    ) -> None:
+        said = link("r0", (DEV, ANN), (ANN, MAIL))
+        await put_records(store, replace(said, trust="public"))
+        assert store.trusted_links_of(ANN) == ()
+        await put_records(store, replace(link("r1", (ANN, DEV)), trust="server"))
+        assert store.trusted_links_of(ANN) == (DEV,)
+        assert store.trusted_links_of(DEV) == (ANN,)
+        assert store.trusted_links_of(MAIL) == ()
+        await put_records(
+            store,
+            replace(link("r2", (DEV, ANN)), trust="public"),
+            replace(link("r3", (DEV, BEN)), trust="admin"),
+        )
+        assert set(store.trusted_links_of(DEV)) == {ANN, BEN}
+        assert set(store.links_of(ANN)) == {DEV, MAIL}
 
     async def test_merges_are_found_transitively_from_any_member(self, store: Store) -> None:
         await put_records(store, merge("r0", "a", "b"), merge("r1", "c", "d"))

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
 from consentry.core.moment import SECOND
@@ -33,9 +34,16 @@ from consentry.store import sqlite_write
 from consentry.store.messages import NewestMessages
 from consentry.store.recent import Group, RecentGroups
 from consentry.store.sqlite import SqliteStore
+from consentry.store.sqlite_open import TRUSTED_LINKS
 from consentry.store.statements import migrations, queries
 from consentry.store.writer import MOST_WAITING_BYTES, GroupWriter
-from tests.store.conformance import StoreConformance, assert_ledger_is_proven, ids, put_events
+from tests.store.conformance import (
+    StoreConformance,
+    assert_ledger_is_proven,
+    ids,
+    put_events,
+    put_records,
+)
 from tests.store.makers import (
     LONG_AGO,
     NOW,
@@ -256,7 +264,7 @@ async def test_every_query_that_a_decision_or_a_worker_runs_uses_an_index(
     path: str, store: SqliteStore
 ) -> None:
     names = [
-        "facts_of", "links_of", "merges_of", "position_of", "group_at", "group_after",
+        "facts_of", "links_of", "trusted_links_of", "merges_of", "position_of", "group_at", "group_after",
         "deliveries_of", "deliveries_in", "count_rows", "attempts_at", "attempted_from", "seqs_of", "record", "suppressions",
     ]  # fmt: skip
     db = apsw.Connection(path)
@@ -270,6 +278,27 @@ async def test_every_query_that_a_decision_or_a_worker_runs_uses_an_index(
 def _bound(sql: str) -> int:
     numbered = [n for n in range(1, 9) if f"?{n}" in sql]
     return max(numbered) if numbered else sql.count("?")
+
+
+async def test_links_that_were_there_before_it_was_asked_are_known_to_be_trusted(
+    path: str, clock: Clock
+) -> None:
+    store = SqliteStore.open(path, notary(), clock=clock)
+    ends = (account("ann"), device("dev"))
+    said = link("r0", ends, (account("ben"), device("dev")))
+    await put_records(store, msgspec.structs.replace(said, trust="public"))
+    await put_records(store, msgspec.structs.replace(link("r1", ends[::-1]), trust="server"))
+    store.close()
+    db = apsw.Connection(path)
+    db.execute("ALTER TABLE link DROP COLUMN trusted_seq")
+    db.execute(f"PRAGMA user_version={TRUSTED_LINKS - 1}")
+    db.close()
+    store = SqliteStore.open(path, notary(), clock=clock)
+    assert store.trusted_links_of(ends[0]) == (ends[1],)
+    assert store.trusted_links_of(ends[1]) == (ends[0],)
+    assert store.trusted_links_of(account("ben")) == ()
+    assert set(store.links_of(ends[1])) == {ends[0], account("ben")}
+    store.close()
 
 
 # -- groups -------------------------------------------------------------------------------

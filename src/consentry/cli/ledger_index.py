@@ -12,11 +12,11 @@ from collections import defaultdict
 from typing import Any
 
 from consentry.cli.ledger_file import LedgerFile
-from consentry.core.record import Fact
+from consentry.core.record import Fact, Node
 from consentry.ledger.entry import Record
 from consentry.ledger.verify import Fault
 from consentry.store import codec, suppression
-from consentry.store.naming import account, nodes_named
+from consentry.store.naming import account, is_trusted, nodes_named
 
 _RECORD = """
 SELECT CAST(record_id AS BLOB), CAST(type AS BLOB), received_at FROM record WHERE seq = ?
@@ -25,6 +25,9 @@ _BY_ID = "SELECT seq FROM record WHERE record_id = ?"
 _NAMED = "SELECT 1 FROM record_node WHERE node = ? AND seq = ?"
 _FACT = "SELECT body FROM fact WHERE node = ? AND seq = ? AND n = ?"
 _LINK = "SELECT seq FROM link WHERE node = ? AND other = ?"
+_TRUSTED = "SELECT trusted_seq FROM link WHERE node = ? AND other = ?"
+_KNOWS_TRUST = "SELECT 1 FROM pragma_table_info('link') WHERE name = 'trusted_seq'"
+_COUNT_TRUSTED = "SELECT count(*) FROM link WHERE trusted_seq IS NOT NULL AND trusted_seq < ?"
 _MERGE = "SELECT 1 FROM merge WHERE node = ? AND seq = ?"
 _LISTED = "SELECT seq, since, record_id FROM suppression WHERE node = ?"
 _LATER = "SELECT 1 FROM record_node WHERE node = ? AND seq >= ? LIMIT 1"
@@ -56,6 +59,8 @@ class IndexCheck:
         self._made = dict.fromkeys(_NAMES, 0)
         self._words: dict[bytes, list[tuple[int, Fact]]] = defaultdict(list)
         self.faults: list[Fault] = []
+        self._trusts = file.row(_KNOWS_TRUST) is not None  # not in a store of an earlier version
+        self._trusted = 0
 
     def take(self, seq: int, record: Record) -> None:
         """The next record."""
@@ -92,10 +97,22 @@ class IndexCheck:
                 self._fault("link", seq)
             elif found == seq:
                 self._made["link"] += 1
+            if self._trusts and is_trusted(record.trust):
+                self._take_trusted(seq, left, right)
+
+    def _take_trusted(self, seq: int, left: Node, right: Node) -> None:
+        """The first record of a trusted door is kept beside the first of all."""
+        found = self._one(_TRUSTED, (self._keys.node(left), self._keys.node(right)))
+        if found is None or found > seq:
+            self._fault("link", seq)
+        self._trusted += found == seq
 
     def finish(self, end: int) -> list[Fault]:
         """All faults, after a look for rows that no record makes."""
         self._check_suppressions(end)
+        if self._trusts and self._one(_COUNT_TRUSTED, (end,)) > self._trusted:
+            text = "links that are taken for trusted belong to no record of a trusted door"
+            self.faults.append(Fault(text))
         counts = self._file.row(_COUNTS, (end,))
         beyond = self._file.row(_BEYOND)
         for name, there, more in zip(_NAMES, counts, beyond, strict=True):

@@ -32,9 +32,6 @@ from consentry.orders import Order
 
 Key = tuple[Node, ...]
 Stands = Callable[[Key], Standing]
-MOST_RECORDS = 1_000
-"""How many records of one identifier are read to learn which of its links are trusted."""
-
 UNPROVEN = "the identifiers are not proven to be this person's: our own gate, and no further"
 UNKNOWN = "it knows people by other identifiers than these: our own gate, and no further"
 SHADOW = "the workspace only watches (shadow = true): nobody is told anything"
@@ -373,9 +370,7 @@ def trusted_ends(world: World, node: Node) -> set[Node]:
     """What a trusted door has linked to this identifier."""
     if not world.subjects.knows(node):
         return set()
-    records = world.store.records_of([node], limit=MOST_RECORDS)
-    links = (link for e in records if e.record.trust != "public" for link in e.record.links)
-    return {end for link in links if node in link for end in link} - {node}
+    return set(world.store.trusted_links_of(node))
 
 
 def is_trusted(world: World, link: tuple[Node, Node]) -> bool:

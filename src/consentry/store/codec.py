@@ -42,6 +42,13 @@ class Joined(msgspec.Struct):
     merge: Merge | None = None
 
 
+class Linking(msgspec.Struct):
+    """The part of a record that links, and who said so."""
+
+    links: tuple[tuple[Node, Node], ...] = ()
+    trust: str = ""
+
+
 class Said(msgspec.Struct):
     """The part of a record that names the identifiers of its facts."""
 
@@ -49,6 +56,7 @@ class Said(msgspec.Struct):
 
 
 decode_joined = msgspec.msgpack.Decoder(Joined).decode
+decode_linking = msgspec.msgpack.Decoder(Linking).decode
 decode_said = msgspec.msgpack.Decoder(Said).decode
 
 

@@ -21,7 +21,7 @@ once: a choice reads its subject before, after and while it is written."""
 
 
 class KnownRecords:
-    """``knows``, ``facts_of``, ``links_of`` and ``merges_of`` of ``consentry.ports.Store``.
+    """``knows``, ``facts_of``, ``links_of``, ``trusted_links_of`` and ``merges_of`` of ``consentry.ports.Store``.
 
     ``rows`` runs a query of ``sqlite_read.sql`` with its bindings. Raises StoreError where the
     rows that decisions read and the records do not agree, and whatever ``rows`` raises.
@@ -39,7 +39,13 @@ class KnownRecords:
         return tuple([codec.decode_fact(body) for (body,) in rows])
 
     def links_of(self, node: Node) -> tuple[Node, ...]:
-        rows = self._rows("links_of", self._keys.node(node))
+        return self._ends("links_of", node)
+
+    def trusted_links_of(self, node: Node) -> tuple[Node, ...]:
+        return self._ends("trusted_links_of", node)
+
+    def _ends(self, query: str, node: Node) -> tuple[Node, ...]:
+        rows = self._rows(query, self._keys.node(node))
         return tuple([self._linked(other, seq) for seq, other in sorted(rows)])
 
     def _linked(self, key: bytes, seq: int) -> Node:
@@ -98,6 +104,9 @@ class RememberedRecords(KnownRecords):
 
     def links_of(self, node: Node) -> tuple[Node, ...]:
         return self._once("links", super().links_of, node)
+
+    def trusted_links_of(self, node: Node) -> tuple[Node, ...]:
+        return self._once("trusted", super().trusted_links_of, node)
 
     def _once(self, what: str, read: Callable[[Node], T], node: Node) -> T:
         size = self._size()

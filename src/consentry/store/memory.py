@@ -37,7 +37,7 @@ from consentry.store import suppression
 from consentry.store.memory_leaks import MemoryLeaks
 from consentry.store.memory_orders import MemoryOrders
 from consentry.store.memory_outbox import MemoryOutbox
-from consentry.store.naming import nodes_named
+from consentry.store.naming import is_trusted, nodes_named
 
 
 class MemoryStore:
@@ -59,7 +59,7 @@ class MemoryStore:
         self._frontier = Frontier()
         self._checkpoint: str | None = None
         self._facts: dict[Node, list[tuple[int, Fact]]] = defaultdict(list)
-        self._links: dict[Node, dict[Node, None]] = defaultdict(dict)
+        self._links: dict[Node, dict[Node, bool]] = defaultdict(dict)  # and who is trusted
         self._merges: dict[str, dict[Merge, None]] = defaultdict(dict)
         self._naming: dict[Node, list[int]] = defaultdict(list)
         self._suppressed: dict[Node, tuple[int, Fact]] = {}
@@ -102,6 +102,9 @@ class MemoryStore:
 
     def links_of(self, node: Node) -> tuple[Node, ...]:
         return tuple(self._links.get(node, ()))
+
+    def trusted_links_of(self, node: Node) -> tuple[Node, ...]:
+        return tuple(other for other, trusted in self._links.get(node, {}).items() if trusted)
 
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
         found: dict[Merge, None] = {}
@@ -184,9 +187,10 @@ class MemoryStore:
             self._facts[node].append((seq, fact))
             if fact.kind in suppression.WORDS:
                 self._list_or_unlist(node)
+        trusted = is_trusted(record.trust)
         for left, right in record.links:
-            self._links[left][right] = None
-            self._links[right][left] = None
+            self._links[left][right] = trusted or self._links[left].get(right, False)
+            self._links[right][left] = self._links[left][right]
         if record.merge is not None:
             self._merges[record.merge.left][record.merge] = None
             self._merges[record.merge.right][record.merge] = None

@@ -1,4 +1,4 @@
-"""Which identifiers a record names: what ``records_of`` finds it by."""
+"""Which identifiers a record names: what ``records_of`` finds it by; and who may link them."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def nodes_named(record: Record) -> tuple[Node, ...]:
 def account(user_id: str) -> Node:
     """The identifier of an account."""
     return Node(NodeKind.ACCOUNT, user_id)
+
+
+def is_trusted(trust: str) -> bool:
+    """Whether what links identifiers is believed by others: any door but that of a public key."""
+    return trust != "public"

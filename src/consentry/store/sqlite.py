@@ -188,6 +188,10 @@ class SqliteStore:
         return self._known.links_of(node)
 
     @reading
+    def trusted_links_of(self, node: Node) -> tuple[Node, ...]:
+        return self._known.trusted_links_of(node)
+
+    @reading
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
         return self._known.merges_of(user_id)
 

@@ -11,6 +11,7 @@ from consentry.ports import StoreError
 from consentry.store import codec
 from consentry.store.codec import RowKeys
 from consentry.store.messages import NewestMessages
+from consentry.store.naming import is_trusted
 from consentry.store.sqlite_write import SQL as WRITE
 from consentry.store.sqlite_write import Head
 from consentry.store.statements import migrations, queries
@@ -20,6 +21,7 @@ PAGE_BYTES = 16_384
 BUSY_MS = 5_000
 CHECKPOINT_PAGES = 4_000
 CACHE_KIB = 64 * 1024
+TRUSTED_LINKS = 7  # the step of the schema after which links are filled in
 _APPLICATION_ID = 0x434F4E53  # "CONS", in the file's header
 
 
@@ -71,10 +73,27 @@ def migrate(db: apsw.Connection) -> None:
         for step in steps[_version(db) :]:
             with db:
                 db.execute(step.sql)
+                if step.number == TRUSTED_LINKS:
+                    _trust_links(db)
                 db.execute(f"PRAGMA application_id={_APPLICATION_ID}")
                 db.execute(f"PRAGMA user_version={step.number}")
     except apsw.Error as error:
         raise StoreError(f"cannot bring the store's schema up to date: {error}") from error
+
+
+def _trust_links(db: apsw.Connection) -> None:
+    """Find the first record of a trusted door for each link that was there before it was asked."""
+    keys = row_keys(db)
+    for seq, body in db.execute(READ["bodies"]):
+        try:
+            said = codec.decode_linking(body)
+        except codec.UNREADABLE:
+            continue  # then it trusts nothing; `ledger verify` finds it
+        if is_trusted(said.trust):
+            ends = [(keys.node(left), keys.node(right)) for left, right in said.links]
+            for left, right in ends:
+                db.execute(WRITE["trust_link"], (seq, left, right))
+                db.execute(WRITE["trust_link"], (seq, right, left))
 
 
 def row_keys(db: apsw.Connection) -> RowKeys:

@@ -30,7 +30,7 @@ from consentry.ports import (
     StoredEvent,
     StoreUnavailable,
 )
-from consentry.store import codec, sqlite_mails, sqlite_owed, suppression
+from consentry.store import codec, naming, sqlite_mails, sqlite_owed, suppression
 from consentry.store.codec import RowKeys
 from consentry.store.messages import Due, NewestMessages
 from consentry.store.naming import account, nodes_named
@@ -204,22 +204,23 @@ class _CommitGroup:
         """What decisions read: rows of a group together, so that each page is met once."""
         names: list[tuple[bytes, int]] = []
         facts: list[tuple[bytes, int, int, bytes]] = []
-        links: list[tuple[bytes, bytes, int]] = []
+        links: list[tuple[bytes, bytes, int, int | None]] = []
         merges: list[tuple[bytes, int]] = []
         words: list[bytes] = []
         for seq, record in enumerate(records, first):
             keys = {node: self._keys.node(node) for node in nodes_named(record)}
             names += [(key, seq) for key in keys.values()]
             facts += [(keys[n], seq, i, codec.encode(f)) for i, (n, f) in enumerate(record.facts)]
+            trusted = seq if naming.is_trusted(record.trust) else None
             for left, right in record.links:
-                links += [(keys[left], keys[right], seq), (keys[right], keys[left], seq)]
+                links.append((keys[left], keys[right], seq, trusted))
+                links.append((keys[right], keys[left], seq, trusted))
             if record.merge is not None:
                 sides = (account(record.merge.left), account(record.merge.right))
                 merges += [(keys[side], seq) for side in sides]
             words += [keys[n] for n, fact in record.facts if fact.kind in suppression.WORDS]
         self._db.executemany(SQL["add_record_node"], sorted(names))
         self._db.executemany(SQL["add_fact"], sorted(facts))
-        # Of two records that say the same link, the first is kept.
         self._db.executemany(SQL["add_link"], links)
         self._db.executemany(SQL["add_merge"], merges)
         for key in words:

@@ -12,6 +12,14 @@ SELECT body FROM fact WHERE node = ?;
 -- The other ends of an identifier's links, with the records that they are read from.
 SELECT seq, other FROM link WHERE node = ?;
 
+-- name: trusted_links_of
+-- Those of them that a trusted door has said.
+SELECT seq, other FROM link WHERE node = ? AND trusted_seq IS NOT NULL;
+
+-- name: bodies
+-- Every record, to be read once.
+SELECT seq, body FROM record ORDER BY seq;
+
 -- name: merges_of
 -- The records that merged one account with another.
 SELECT r.body FROM merge AS m JOIN record AS r ON r.seq = m.seq WHERE m.node = ? ORDER BY m.seq;

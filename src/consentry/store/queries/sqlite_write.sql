@@ -33,8 +33,14 @@ INSERT INTO record_node (node, seq) VALUES (?, ?);
 INSERT INTO fact (node, seq, n, body) VALUES (?, ?, ?, ?);
 
 -- name: add_link
--- Link one way; the first record that says so is kept.
-INSERT OR IGNORE INTO link (node, other, seq) VALUES (?, ?, ?);
+-- Link one way; the first record that says so is kept, and the first of a trusted door.
+INSERT INTO link (node, other, seq, trusted_seq) VALUES (?, ?, ?, ?)
+ON CONFLICT (node, other) DO UPDATE SET trusted_seq = excluded.trusted_seq
+WHERE trusted_seq IS NULL AND excluded.trusted_seq IS NOT NULL;
+
+-- name: trust_link
+-- The first record of a trusted door that says a link.
+UPDATE link SET trusted_seq = ?1 WHERE node = ?2 AND other = ?3 AND trusted_seq IS NULL;
 
 -- name: add_merge
 -- Find a merge by one of its accounts.
