@@ -108,6 +108,7 @@ CASES: dict[str, tuple[str, str, str, str, str]] = {
     # tags, store, server, mail
     "tag's category": ('name = "pixel"\ncategories = ["advertising"]', 'name = "pixel"\ncategories = ["ads"]', "tag[0].categories[0]", "ads", "no category"),
     "tag's host": ("*.ads.example", "https://ads.example/x", "tag[0].hosts[0]", "hosts", "without scheme"),
+    "tag's function": ('name = "pixel"', 'name = "pixel"\nrevoke = "stop()"', "tag[0].revoke", "revoke", "name of a function"),
     "tag's cookie anywhere": ('name = "pixel"', 'name = "pixel"\ncookies = ["_a* /shop"]', "tag[0].cookies[0]", "cookies", "the whole name"),
     "tag's cookie with more": ('name = "pixel"', 'name = "pixel"\ncookies = ["_a", "_a /x; Secure"]', "tag[0].cookies[1]", "cookies", "printable ASCII"),
     "store's scheme": ("sqlite:///consentry.db", "mysql://db", "store.url", "url", "sqlite:///FILE"),

@@ -54,6 +54,7 @@ def test_the_likeliest_paths_come_first_and_there_is_a_limit() -> None:
 
 def test_a_cookie_of_a_prefix_is_taken_away_as_browsers_ask_for() -> None:
     assert taken_away([("__Host-ad", ["/a", "/"])], "shop.test") == ["__Host-ad=; Max-Age=0; Path=/; Secure"]  # fmt: skip
+    assert taken_away([("__utma", ["/"])], "localhost") == ["__utma=; Max-Age=0; Path=/"]
     assert taken_away([("__Secure-ad", ["/"])], "localhost") == ["__Secure-ad=; Max-Age=0; Path=/; Secure"]  # fmt: skip
 
 

@@ -115,6 +115,7 @@ def test_what_is_asked_of_whom_is_said(acme: Server) -> None:
             "hosts": ["*.ads.example"],
             "cookies": ["_ad*"],
             "revoke": True,
+            "stop": "adPixel.revoke",
             "mode": "basic",
         }
     ]

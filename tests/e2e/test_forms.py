@@ -153,6 +153,17 @@ def test_a_used_link_grants_nothing_after_a_withdrawal(acme: Server, box: Mailbo
     assert news(acme, email) == DENIED
 
 
+def test_no_mail_at_all_ends_a_sign_up_that_nobody_confirmed(acme: Server, box: Mailbox) -> None:
+    email = ann()
+    asked(acme, email)
+    path = path_of(link_in(box.one_to(email)))
+    body = {"subject": {"email": email}, "channels": ["email"]}
+    assert call(acme.base, "POST", "/v1/consent/withdraw", body, key=ADMIN_KEY).status == 201
+    assert get(acme, path).status == 410
+    assert post(acme, path, {"do": "confirm"}).status == 410
+    assert news(acme, email) == DENIED
+
+
 def test_whoever_never_asked_says_no_with_one_click(acme: Server, box: Mailbox) -> None:
     email = ann()
     asked(acme, email)

@@ -48,7 +48,8 @@ class Person:
     ) -> None:
         shop.pages["shop.test/"] = html(TRACKED)
         shop.added.update(place)
-        clock = f"{{ const now = Date.now; Date.now = () => now() + {days_later * DAY_S * 1000} }}"
+        clock = "window.stats = window.ads = { stop() {} };"
+        clock += f"{{ const now = Date.now; Date.now = () => now() + {days_later * DAY_S * 1000} }}"
         self._brought = cookie
         self._visit = browser.visitor(gpc="sec-gpc" in place, script=clock)
 

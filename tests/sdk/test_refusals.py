@@ -343,6 +343,24 @@ def test_what_an_update_left_out_is_refused_on_every_device(shop: Site, browser:
         assert kept(visitor)["g"] == "analytics"
 
 
+def test_what_silence_granted_and_the_account_refused_does_not_come_back(
+    shop: Site, browser: Browser
+) -> None:
+    """Not with the next page either, which has to be told again."""
+    with browser.visitor(script=STREAM) as visitor:
+        page = shop_of(shop, visitor, policy=opt_out())
+        assert on(page) == ["analytics", "advertising"]
+        assert visitor.cookies() == []
+        page.eval("consentry.identify('ada', 'token')")
+        page.wait("streams.length === 1")
+        page.eval(f"streams[0]('{streamed(analytics='', advertising='denied')}')")
+        page.wait("window.consentry?.getCategories().advertising === false")
+        asked = len(shop.to("b.test"))
+        assert on(visitor.open("http://shop.test/")) == ["analytics"]
+        assert len(shop.to("b.test")) == asked
+        assert shop.choices() == []
+
+
 def test_a_yes_on_its_way_is_not_undone_by_what_the_server_knew_before(
     shop: Site, browser: Browser
 ) -> None:

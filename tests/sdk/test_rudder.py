@@ -188,3 +188,14 @@ def test_the_page_is_loaded_anew_where_a_destination_of_it_runs_on(
             page.wait(f"consentry.getCategories().{withdrawn} === false")
             page.eval("new Promise((done) => setTimeout(done, 300))")
             assert page.eval("window.before")
+
+
+def test_with_nothing_granted_it_sends_nothing(shop: Site, visitor: Visitor) -> None:
+    page = with_devices(shop, visitor, ", reload: false")
+    page.eval("void rudder.track('before')")
+    wait_for(lambda: any(e.get("event") == "before" for e in sent(shop)), what="an event")
+    page.eval("void consentry.withdraw()")
+    page.wait("consentry.getCategories().analytics === false")
+    page.eval("void rudder.track('after')")
+    page.eval("new Promise((done) => setTimeout(done, 500))")
+    assert not any(e.get("event") == "after" for e in sent(shop))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -120,16 +121,35 @@ def test_what_a_tag_stored_again_is_deleted_by_the_next_page(shop: Site, visitor
     page.wait("!document.cookie.includes('ad.id')")
 
 
-@pytest.mark.parametrize(
-    ("category", "anew"), [("analytics", False), ("advertising", True)], ids=["revoke", "deaf"]
-)
+# How a tag came into the page, what the page has to stop it, and whether the page is loaded anew.
+GATED = "<script type='text/plain' data-consent='analytics' data-src='//a.test/a.js'></script>"
+OWN = "<script>consentry.when('analytics', () => { const one = document.createElement('script'); one.src = '//a.test/a.js'; document.head.append(one) })</script>"
+INLINE = "<script type='text/plain' data-consent='analytics' data-tag='stats'>(window.ran ??= []).push('inline')</script>"
+NAMED = "<script>window.stats = { stopped: 0, stop() { this.stopped += 1 } }</script>"
+FAILS = "<script>window.stats = { stop() { throw new Error('no') } }</script>"
+RUNNING: dict[str, tuple[str, dict[str, Any], bool]] = {
+    "no function": (GATED, {}, True),
+    "one that the page does not have": (GATED, {"revoke": True, "stop": "stats.stop"}, True),
+    "one that the page has": (GATED + NAMED, {"revoke": True, "stop": "stats.stop"}, False),
+    "one that fails": (GATED + FAILS, {"revoke": True, "stop": "stats.stop"}, True),
+    "said, and not by name": (GATED, {"revoke": True}, True),
+    "by a script of the page": (OWN, {}, True),
+    "by a script of the page, with a function": (OWN + NAMED, {"revoke": True, "stop": "stats.stop"}, False),
+    "without a host": (INLINE, {"hosts": []}, True),
+    "without a host, with a function": (INLINE + NAMED, {"hosts": [], "revoke": True, "stop": "stats.stop"}, False),
+    "it may run before consent": (GATED, {"mode": "advanced"}, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUNNING)
 def test_the_page_is_loaded_anew_where_a_tag_cannot_be_stopped(
-    shop: Site, visitor: Visitor, category: str, anew: bool
+    shop: Site, visitor: Visitor, name: str
 ) -> None:
-    shop.policy = policy(tags=TAGS)
-    shop.pages["shop.test/"] = html(TRACKED)
+    body, more, anew = RUNNING[name]
+    shop.policy = policy(tags=[tag("stats", ["analytics"], **{"hosts": ["a.test"], **more})])
+    shop.pages["shop.test/"] = html(body)
     page = visitor.open("http://shop.test/")
-    answer(page, {category: True})
+    answer(page, {"analytics": True})
     page.wait("window.ran?.length === 1")
     page.eval("void (window.before = true)")
     page.eval("void consentry.withdraw()")
@@ -139,7 +159,9 @@ def test_the_page_is_loaded_anew_where_a_tag_cannot_be_stopped(
     else:
         page.eval(NOTHING_YET)
         assert page.eval("window.before")
-    assert page.eval(CATEGORIES)[category] is False
+        if "stop" in more:
+            assert page.eval("window.stats.stopped") == 1
+    assert page.eval(CATEGORIES)["analytics"] is False
     wait_for(lambda: len(shop.choices()) == 2, what="the withdrawal")
     assert shop.choices()[1]["evidence"]["action"] == "withdraw"
 

@@ -49,6 +49,7 @@ def tag(name: str, categories: list[str], **more: Any) -> dict[str, Any]:
         "hosts": [],
         "cookies": [],
         "revoke": False,
+        "stop": None,
         "mode": "basic",
         **more,
     }

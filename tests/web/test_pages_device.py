@@ -48,3 +48,31 @@ async def test_what_could_not_be_recorded_is_in_no_cookie() -> None:
         assert len(place.records) == since
     finally:
         await place.close()
+
+
+TAGS = """
+[[tag]]
+name = "stats"
+categories = ["analytics"]
+cookies = ["_st*"]
+[[tag]]
+name = "ads"
+categories = ["advertising"]
+cookies = ["_ad", "_adshop /shop"]
+"""
+
+
+async def test_what_refused_tags_stored_is_expired_without_a_script_too() -> None:
+    """The browser sends its cookies to this page; one with another path is expired unseen."""
+    place = await Place.open(TAGS)
+    try:
+        form = Form((await place.ask("GET", "/preferences")).body)
+        jar = {**OURS, "Cookie": "_st1=1; _ad=2; session=3"}
+        answer = await place.post("/preferences", form.filled("save", ["analytics"]), jar)
+        gone = [c for c in answer.cookies if not c.startswith("consentry=")]
+        assert gone == ["_ad=; Max-Age=0; Path=/", "_adshop=; Max-Age=0; Path=/shop"]
+        answer = await place.post("/preferences", form.filled("withdraw"), jar)
+        gone = [c for c in answer.cookies if not c.startswith("consentry=")]
+        assert {c.partition("=")[0] for c in gone} == {"_st1", "_ad", "_adshop"}
+    finally:
+        await place.close()

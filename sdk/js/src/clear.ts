@@ -2,6 +2,7 @@
 import { cookies, domains, setCookie } from "./cookie";
 import type { Core } from "./core";
 import { expire } from "./post";
+import { stopTags } from "./running";
 import { refusedNames } from "./tags";
 
 type Test = (name: string) => boolean;
@@ -9,10 +10,11 @@ type Test = (name: string) => boolean;
 /** Tries every domain and path that the cookie may belong to. */
 function clearCookie(name: string): void {
   const steps = location.pathname.split("/");
+  const secure = /^__(Secure|Host)-/i.test(name) ? ";Secure" : ""; // else such a name is refused, to delete it too
   for (const domain of domains()) {
     for (let n = 1; n <= steps.length; n += 1) {
       const path = steps.slice(0, n).join("/");
-      for (const end of [path || "/", `${path}/`]) setCookie(`${name}=;Max-Age=0;Path=${end}${domain && `;Domain=${domain}`}`);
+      for (const end of [path || "/", `${path}/`]) setCookie(`${name}=;Max-Age=0;Path=${end}${secure}${domain && `;Domain=${domain}`}`);
     }
   }
 }
@@ -20,14 +22,16 @@ function clearCookie(name: string): void {
 let before: string | undefined;
 
 /**
- * What refused tags stored: cookies, both storages, databases. `lost` are the categories refused just now. What only the
+ * What refused tags stored: cookies, both storages, caches, databases. `lost` are the categories refused just now. What only the
  * server can delete it is asked for after each answer: whoever never agreed may have such cookies from before there was a question.
  */
 export function forget(core: Core, lost: string[]): void {
+  const deaf = stopTags(core, lost);
   clear(refusedNames(core.policy!.tags, core.categories()));
   const said = cookies().find(([name]) => name === "consentry")?.[1] ?? "";
   if (lost.length || (before ?? said) !== said) expire(core);
   before = said;
+  if (deaf && core.options.reload !== false) location.reload();
 }
 
 function clear(matches: Test): void {
@@ -39,6 +43,10 @@ function clear(matches: Test): void {
       // Blocked storage holds nothing.
     }
   }
+  window.caches?.keys().then(
+    (found) => found.forEach((name) => matches(name) && caches.delete(name)),
+    () => {},
+  );
   indexedDB?.databases?.().then(
     (found) => found.forEach(({ name }) => name && matches(name) && indexedDB.deleteDatabase(name)),
     () => {},

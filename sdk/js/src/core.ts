@@ -247,11 +247,15 @@ export class Core {
   /** A no before the policy is here is kept at once; the first page that has one tells the server. */
   _early(ids: string[]): boolean {
     if (this.policy || !this.options || !ids[0]) return false;
-    const old = this._answer;
-    const granted = old?._granted.filter((id) => !no({ _denied: ids }, id)) ?? [];
-    const denied = [...(old?._denied ?? []), ...ids, UNTOLD];
-    this._put({ _id: this.id, _notice: "", _at: now(), _gpcAt: 0, ...old, _granted: granted, _denied: denied });
+    this._deny([...ids, UNTOLD]);
     return true;
+  }
+
+  /** Kept at once, of somebody too who has not answered here. */
+  private _deny(ids: string[]): void {
+    const old = this._answer;
+    const _granted = old?._granted.filter((id) => !no({ _denied: ids }, id)) ?? [];
+    this._put({ _id: this.id, _notice: "", _at: now(), _gpcAt: 0, ...old, _granted, _denied: [...(old?._denied ?? []), ...ids] });
   }
 
   /** What the cookie says now: the answer may be of another tab, or may have expired. */
@@ -278,11 +282,9 @@ export class Core {
   /** Refused on another device. */
   private _refused(ids: string[]): void {
     this._against = ids;
-    const old = this._answer;
-    const lost = old?._granted.filter((id) => ids.includes(id)) ?? [];
-    if (old && lost[0]) {
-      this._put({ ...old, _granted: old._granted.filter((id) => !ids.includes(id)), _denied: [...old._denied, ...lost] });
-    }
+    // What silence grants here would come back with the next page, before the server has said it again.
+    const lost = ids.filter((id) => this._current[id] || this._answer?._granted.includes(id));
+    if (lost[0]) this._deny(lost);
     this._enforce();
   }
 

@@ -1,5 +1,6 @@
 /** Loads what the gate lets through. Until this file is here it stays inert. */
 import type { Core } from "./core";
+import { ran } from "./running";
 import { allGranted, hostOf, tagsOf } from "./tags";
 import { sleep } from "./uuid";
 
@@ -73,6 +74,7 @@ async function run({ types }: Core, old: HTMLScriptElement, one: Loaded, text = 
   script.text = types.createScript(text);
   script.async = old.hasAttribute("async");
   one.ran = true;
+  ran(old.dataset.tag);
   one.nodes = one.nodes.map((node) => (node === old ? script : node));
   const ended = new Promise((resolve) => (script.onload = script.onerror = resolve));
   if (src) script.src = types.createScriptURL(src);

@@ -2,9 +2,11 @@
 import { forget } from "./clear";
 import { load } from "./load";
 import { begin, flush } from "./post";
+import { watchScripts } from "./running";
 import { rudderConsent, wrap } from "./segment";
 import { follow } from "./stream";
 
+watchScripts();
 const more = { begin, flush, follow, forget, load, rudderConsent, wrap };
 export type More = typeof more;
 

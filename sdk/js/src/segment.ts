@@ -60,7 +60,8 @@ export function wrap(core: Core, sdk: Any, settings: WrapperSettings, held: Hold
     // One id for events and choices, so that a withdrawal stops what is queued; theirs, where they have one.
     if (!storedNames().includes(way.id)) sdk.setAnonymousId?.(core.id);
     held.load(...way.loadWith(asked));
-    const call = (name: string, args: unknown[]) => held.plain[name]!(...way.called(name, args));
+    // RudderStack goes on sending whatever is refused: with nothing granted it gets nothing.
+    const call = (name: string, args: unknown[]) => (segment || some(core) ? held.plain[name]!(...way.called(name, args)) : undefined);
     for (const name of CALLS) if (held.plain[name]) sdk[name] = (...args: unknown[]) => call(name, args);
     for (const { name, args, at, done } of held.calls.splice(0)) {
       done(call(name, optioned(name, args, (options) => ({ [way.time]: at, ...options }))));

@@ -27,6 +27,8 @@ export interface Tag {
   cookies: string[];
   /** Whether a loaded tag stops when it is told to; if not, the page is loaded anew. */
   revoke: boolean;
+  /** What to call then, from `window` on: `stats.stop`. A function of the page's own comes first. */
+  stop?: string | null;
   mode: "basic" | "advanced";
 }
 

@@ -32,6 +32,7 @@ from consentry.core.policy import (
 LONGEST_CATEGORY = 34  # characters: spec/enforcement.md, "fewer than 35"
 LONGEST_NAME = 64
 MOST_DAYS = 36_500.0
+_FUNCTION = re.compile(r"[A-Za-z_$][\w$]*(\.[A-Za-z_$][\w$]*)*", re.ASCII)
 _COOKIE_PATH = re.compile(r"[\x21-\x3a\x3c-\x7e]{0,1000}")  # behind the first slash
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
@@ -196,6 +197,8 @@ def read_tag(table: Table, categories: Set[str]) -> Tag:
                 "with a path needs the whole name, for no request shows what else is there, and a "
                 'path of printable ASCII without spaces and ";": "_ad_shop /shop"',
             )
+    if tag.revoke is not None and not _FUNCTION.fullmatch(tag.revoke):
+        table.error("revoke", "must be the name of a function, from window on: adPixel.revoke")
     if not tag.categories:
         table.warning("categories", "needs no category, so it never runs: add the ones it needs")
     table.finish()

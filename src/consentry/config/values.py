@@ -187,7 +187,8 @@ class Mode(StrEnum):
 class Tag:
     """A script in the page: what it needs, the hosts it reaches, the cookies it sets.
 
-    ``revoke`` is what to call when consent is withdrawn; without it the page is loaded anew.
+    ``revoke`` is what to call when consent is withdrawn, from ``window`` on (``adPixel.stop``); without it,
+    or where the page has no such function, the page is loaded anew.
     """
 
     name: str

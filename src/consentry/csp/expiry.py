@@ -19,7 +19,8 @@ DEEPEST = 6
 LONGEST_PATH = 1024
 """Browsers ignore a longer Path (RFC 6265bis, 5.6)."""
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
-_HOST_ONLY = "__Host-"
+_HOST_ONLY = "__host-"
+_PREFIXES = (_HOST_ONLY, "__secure-")
 _KEPT = "/!$&'()*+,:=@%"  # of RFC 3986, 3.3, all but the semicolon, which ends the attribute
 
 
@@ -57,13 +58,15 @@ def taken_away(
         (rank, name, path)
         for name, paths in places
         # One with this prefix has no domain, and the path / (RFC 6265bis, 4.1.3.2).
-        for rank, path in enumerate(["/"] if name.startswith(_HOST_ONLY) else paths)
+        for rank, path in enumerate(["/"] if name.lower().startswith(_HOST_ONLY) else paths)
         if is_name(name)
     )
     found: list[str] = []
     for _, name, path in rows:
-        end = f"; Path={path}" + ("; Secure" if secure or name.startswith("__") else "")
-        of = [] if name.startswith(_HOST_ONLY) else domains(host)
+        end = f"; Path={path}" + (
+            "; Secure" if secure or name.lower().startswith(_PREFIXES) else ""
+        )
+        of = [] if name.lower().startswith(_HOST_ONLY) else domains(host)
         found += [f"{name}=; Max-Age=0{end}{on}" for on in ("", *(f"; Domain={one}" for one in of))]
         if len(found) >= MOST_HEADERS:
             break

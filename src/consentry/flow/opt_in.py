@@ -226,12 +226,13 @@ async def _record_lapse(world: World, opt_in: OptIn, now: Moment) -> bool:
 
 
 def _known(world: World, opt_in: OptIn) -> tuple[str, ...]:
-    """Those of its topics that there still are, and that the address has not refused since."""
+    """Those of its topics that there still are, and that the address has not refused since, by
+    themselves or with the whole channel."""
     refused: set[str] = set()
     for fact in world.subjects.facts(opt_in.node):
         if fact.received_at >= opt_in.requested_at:
             refused.update(fact.denied)
-    known = world.policy.category.keys() - refused
+    known = world.policy.category.keys() - set(world.policy.reached(refused))
     return tuple(key for key in opt_in.keys if key in known)
 
 

@@ -164,5 +164,6 @@ def _tag(tag: PageTag) -> dict[str, Any]:
         # Without paths: a script tries all of those that it can reach.
         "cookies": [entry.partition(" /")[0] for entry in tag.cookies],
         "revoke": tag.revoke is not None,
+        "stop": tag.revoke,
         "mode": tag.mode,
     }

@@ -18,7 +18,7 @@ from consentry.config import Tag
 from consentry.csp import expiry
 from consentry.csp.values import names_cookie, path_of_cookie
 from consentry.web import bodies
-from consentry.web.call import Answer
+from consentry.web.call import Answer, Reply
 from consentry.web.consent import LARGEST_BODY, caller
 from consentry.web.problems import json_response
 from consentry.web.renewal import renew
@@ -44,15 +44,19 @@ async def post_cookies(site: Site, request: Request) -> Answer:
     raw = await read_body(request, LARGEST_BODY, site.choice_room)
     body = bodies.read_bytes(raw, Refused)
     caller(site, request, body.write_key)
-    places = refused_cookies(
-        site.config.tags, frozenset(body.categories), request.cookies, body.path
-    )
+    refused = frozenset(body.categories)
+    places = refused_cookies(site.config.tags, refused, request.cookies, body.path)
     answer = json_response({"expired": sorted(places)}, headers={"Cache-Control": "no-store"})
+    expire(request, answer, places)
+    return renew(site, request, answer)
+
+
+def expire(request: Request, reply: Reply, places: Places) -> None:
+    """Adds the headers that take these cookies away."""
     host = request.headers.get("host", "")
     host = host.rpartition(":")[0] if ":" in host else host
     for value in expiry.taken_away(places.items(), host):
-        answer.raw_headers.append((b"set-cookie", value.encode()))
-    return renew(site, request, answer)
+        reply.raw_headers.append((b"set-cookie", value.encode()))
 
 
 def refused_cookies(

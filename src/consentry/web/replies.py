@@ -215,6 +215,7 @@ _TAG = _object(
         "hosts": _list(_TEXT),
         "cookies": _list(_TEXT),
         "revoke": _FLAG,
+        "stop": _MAYBE,
         "mode": {"enum": ["basic", "advanced"]},
     }
 )

@@ -15,6 +15,7 @@ from consentry.core.choice import Answer
 from consentry.core.record import Node, NodeKind
 from consentry.flow.links import Expired, Link, LinkType
 from consentry.web.call import Reply
+from consentry.web.cookies import expire, refused_cookies
 from consentry.web.ingest import read_gpc
 from consentry.web.pages import answers, asked_for, device, html
 from consentry.web.pages.answers import Seen
@@ -98,6 +99,9 @@ async def _save_device(site: Site, words: Words, request: Request, fields: Field
     version = html.notice_version(site)
     for cookie in device.cookies_of(site, request, proven, held, version):
         reply.raw_headers.append((b"set-cookie", cookie.encode("latin-1")))
+    now = _device_board(site, words, request, proven)
+    refused = frozenset(item.key for item in now.categories if not item.on)
+    expire(request, reply, refused_cookies(site.config.tags, refused, request.cookies, "/"))
     return reply
 
 

@@ -1,0 +1,55 @@
+/**
+ * Which tags run in this page, whoever loaded them: the gate, a page's own script, a container, another tag.
+ *
+ * A script that ran cannot be undone. So a tag that is refused is told to stop, by a function of the page or by the one that
+ * its `[[tag]]` names; where neither is there, or it fails, the page has to be loaded anew.
+ */
+import type { Core } from "./core";
+import { hostMatches, hostOf } from "./tags";
+import type { Tag } from "./types";
+
+const hosts = new Set<string>();
+const names = new Set<string>();
+
+function take(entries: PerformanceEntryList): void {
+  for (const entry of entries as PerformanceResourceTiming[]) if (entry.initiatorType === "script") hosts.add(hostOf(entry.name));
+}
+
+/** The browser's own list holds 250; what comes later is heard of here. */
+export function watchScripts(): void {
+  try {
+    new PerformanceObserver((list) => take(list.getEntries())).observe({ type: "resource", buffered: true });
+  } catch {
+    // Then the list has to do.
+  }
+}
+
+/** A script of the page's own text, which has no host. */
+export const ran = (name?: string) => void (name && names.add(name));
+
+function runs({ name, hosts: its }: Tag): boolean {
+  return names.has(name) || [...hosts].some((host) => its.some((text) => hostMatches(text, host)));
+}
+
+/** Whether it could be told to stop. The page's own function was called before. */
+function told({ options }: Core, { name, stop }: Tag): boolean {
+  if (options.revoke?.[name]) return true;
+  try {
+    const steps = stop!.split(".");
+    const last = steps.pop()!;
+    const owner = steps.reduce((found, step) => found[step], window as any); // eslint-disable-line @typescript-eslint/no-explicit-any
+    owner[last]();
+    return true;
+  } catch {
+    if (stop) console.warn(`consentry: "${name}" has no ${stop}(), or it failed`);
+    return false;
+  }
+}
+
+/** Tells tags that need one of these categories to stop; whether one of them runs on. */
+export function stopTags(core: Core, lost: string[]): boolean {
+  take(performance.getEntriesByType("resource"));
+  const { tags } = core.policy!;
+  const refused = tags.filter(({ mode, categories }) => mode !== "advanced" && categories.some((id) => lost.includes(id)));
+  return refused.filter((tag) => runs(tag) && !told(core, tag)).length > 0;
+}
