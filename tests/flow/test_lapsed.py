@@ -147,6 +147,13 @@ async def test_who_refused_or_is_suppressed_was_told_of_already() -> None:
     assert await here.after(11) == []
 
 
+async def test_who_is_suppressed_is_told_of_as_a_whole() -> None:
+    here = await place(settings=Settings(max_age_us=15 * DAY))
+    await choose(here.world, ACCOUNT, MAIL, analytics=True, topics={"news": {"email": True}})
+    await suppress(here.world, (ACCOUNT,), SERVER, None, on=True)
+    assert await here.after(16) == []
+
+
 async def test_an_unproven_no_stays_our_own_gate() -> None:
     here = await place()
     await choose(here.world, ACCOUNT, analytics=True)

@@ -24,7 +24,7 @@ from consentry.core.record import Node
 from consentry.flow.configure import policies_in
 from consentry.flow.owed import Key, Rights, Whom, carried, order_of, people_of
 from consentry.flow.records import expired_record
-from consentry.flow.world import Tellable, World
+from consentry.flow.world import World
 from consentry.ledger.entry import Record
 from consentry.orders import Order
 from consentry.ports import Commit, StoreError
@@ -71,26 +71,31 @@ def lapses_of(world: World, record: Record, eras: Sequence[Era], now: Moment) ->
     return [lapse for lapse in found if lapse is not None]
 
 
+class _Lost(NamedTuple):
+    """What a destination has not: the person as a whole, and topics."""
+
+    whole: bool
+    topics: Topics
+
+
 def _lapse_of(
     world: World, record: Record, subject: Key, eras: Sequence[Era], now: Moment
 ) -> Lapse | None:
+    at = record.received_at
     recent = (era for era in eras if era.until > now - STANDS_FOR)
     today = [_rights(world, record, subject, era.policy, now) for era in recent]
-    held = {name: _not_had(world, name, one, today) for name, one in world.told.items()}
-    lost = {name: what for name, what in held.items() if any(what)}
-    if not lost:
+    lost = {name: _not_had(world, name, today) for name in world.told}
+    if any(map(any, lost.values())):
+        refused = _refused_since(world, subject[0], at)
+        lost = {name: _not_told(one, refused.get(name, set())) for name, one in lost.items()}
+    if not any(map(any, lost.values())):
         return None
-    at = record.received_at
-    then = [
-        _rights(world, record, subject, era.policy, max(at, era.since))
-        for era in eras
-        if era.until > at
-    ]
-    made = expired_record(world, record, subject, now)
-    told = Whom(world, record, subject)
+    once = (era for era in eras if era.until > at)
+    then = [_rights(world, record, subject, era.policy, max(at, era.since)) for era in once]
+    made, told = expired_record(world, record, subject, now), Whom(world, record, subject)
     orders: list[Order] = []
-    for name, (whole, topics) in lost.items():
-        orders += _owed(world, made, told, name, then, whole=whole, topics=topics, since=at)
+    for name, one in lost.items():
+        orders += _owed(world, made, told, name, one, then)
     return Lapse(made, tuple(orders)) if orders else None
 
 
@@ -99,59 +104,52 @@ def _rights(world: World, record: Record, subject: Key, policy: Policy, at: Mome
     return Rights(world, record, standing, at, policy)
 
 
-def _not_had(
-    world: World, name: str, tellable: Tellable, rights: Sequence[Rights]
-) -> tuple[bool, Topics]:
-    """Whether none of these lets a destination have the person, and the topics that none has."""
-    topics = carried(world.policy, tellable)
-    return (
+def _not_had(world: World, name: str, rights: Sequence[Rights]) -> _Lost:
+    """What none of these lets a destination have."""
+    topics = carried(world.policy, world.told[name])
+    if any(one.suppressed for one in rights):
+        topics = []  # that was said of the whole person, and covers them
+    return _Lost(
         not any(one.may_have(name) for one in rights),
         tuple(pair for pair in topics if not any(one.has(*pair) for one in rights)),
     )
 
 
+def _refused_since(world: World, node: Node, since: Moment) -> dict[str, set[Topics]]:
+    """What each destination was owed a refusal of: of topics, and () of the whole."""
+    found: dict[str, set[Topics]] = {}
+    before = None
+    while page := world.store.orders.find(node, before=before):
+        for order in page:
+            if order.acknowledged_at < since:
+                return found
+            if order.verb in _REFUSALS:
+                about = ((pair,) for pair in order.topics)
+                found.setdefault(order.destination, set()).update(about if order.topics else [()])
+        before = page[-1].number
+    return found
+
+
+def _not_told(lost: _Lost, refused: set[Topics]) -> _Lost:
+    topics = tuple(pair for pair in lost.topics if (pair,) not in refused)
+    return _Lost(lost.whole and () not in refused, topics)
+
+
 def _owed(
-    world: World,
-    made: Record,
-    told: Whom,
-    name: str,
-    then: Sequence[Rights],
-    *,
-    whole: bool,
-    topics: Topics,
-    since: Moment,
+    world: World, made: Record, told: Whom, name: str, lost: _Lost, then: Sequence[Rights]
 ) -> Iterator[Order]:
-    """What one destination is owed, of what it once had and was told nothing of since."""
-    tellable = world.told[name]
-    had = whole and any(one.may_have(name) for one in then)
-    gone = tuple(pair for pair in topics if any(one.has(*pair) for one in then))
-    if not had and not gone:
-        return
-    whom = told.subject[0]
+    """What one destination is owed, of what it once had."""
+    orders = world.told[name].orders
     change = Change(
-        allowed_before=had and not _told(world, whom, name, (), since),
-        allowed_after=not whole,
-        topics_denied=tuple(p for p in gone if not _told(world, whom, name, (p,), since)),
-        verbs=frozenset() if tellable.orders is None else frozenset(tellable.orders.verbs),
-        reached=told.reached_by(tellable.orders),
+        allowed_before=lost.whole and any(one.may_have(name) for one in then),
+        allowed_after=False,
+        topics_denied=tuple(p for p in lost.topics if any(one.has(*p) for one in then)),
+        verbs=frozenset() if orders is None else frozenset(orders.verbs),
+        reached=told.reached_by(orders),
     )
     due = owed(change)
     for one in due:
-        yield order_of(world, made, name, one, told, tellable.orders, due)
-
-
-def _told(world: World, node: Node, destination: str, topics: Topics, since: Moment) -> bool:
-    """Whether a refusal about the same has been owed since."""
-    before = None
-    while page := world.store.orders.find(node, destination, before=before):
-        for order in page:
-            if order.acknowledged_at < since:
-                return False
-            about_all = order.whole if not topics else set(topics) <= set(order.topics)
-            if order.verb in _REFUSALS and (about_all or order.verb is Verb.ERASE):
-                return True
-        before = page[-1].number
-    return False
+        yield order_of(world, made, name, one, told, orders, due)
 
 
 class Part(NamedTuple):

@@ -229,6 +229,7 @@ class Rights:
     ) -> None:
         """By the policy in force, or by another."""
         self._policy = (policy or world.policy).all_on
+        self.suppressed = standing.suppressed
         question = question_of(world, self._policy, record.source, record.place, at)
         self._decisions = decide(self._policy, question, standing)
         self._granted = granted(self._policy, question, standing)
