@@ -103,6 +103,19 @@ def test_scripted_visitor_in_an_empty_folder(tmp_path: Path) -> None:
     ]
     assert set(allowed) == {("consented", "yes"), ("it takes no such event", "no")}
     assert all(arrived == "no" for decision, _, arrived in rows if decision == "withhold")
+    proofs = dict(re.findall(r"^ (\w+) +(?:suppress|gate) +(\w+) .* \d+ ms *$", ended.stdout, re.M))
+    assert proofs == {
+        "rudderstack": "accepted",
+        "amplitude": "gated",
+        "ga4": "gated",
+        "mixpanel": "sent_unverifiable",
+        "segment": "accepted",
+        "klaviyo": "accepted",
+        "sendgrid": "accepted",
+        "mailchimp": "noop",
+        "meta": "accepted",
+        "ads": "confirmed",
+    }
 
 
 def test_taken_port_is_one_line(tmp_path: Path) -> None:

@@ -178,6 +178,8 @@ def test_a_system_that_was_stopped_catches_up_by_itself(pages: Pages) -> None:
     pages.live.press("Enter")  # whoever pressed the button still stands on it
     answered(pages.live)
     assert {name: tuple(rows[0]) for name, rows in told(pages.live).items()} == GRADES
+    text = pages.live.eval(f"document.querySelector('{row}').innerText")
+    assert re.search(r"regulation made, at try \d+", text)
     assert "No order waits" in pages.live.eval(f"document.querySelector('{card}').innerText")
     assert pages.live.eval(f"document.querySelector('{card}').dataset.stopped") == "false"
     pages.nothing_went_wrong()

@@ -1,10 +1,12 @@
-"""The table that ``consentry demo --once`` prints."""
+"""The tables that ``consentry demo --once`` prints."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -25,10 +27,56 @@ class Act:
     event: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One order: who was told what, and the grade of the answer with what it rests on.
+
+    ``after_ms``: milliseconds from the choice to the answer.
+    """
+
+    destination: str
+    verb: str
+    grade: str
+    detail: str
+    after_ms: int
+
+    @property
+    def is_gate(self) -> bool:
+        return self.grade == "gated" and self.verb.partition(" ")[0] == "gate"
+
+    @classmethod
+    def of(cls, order: Mapping[str, Any]) -> Told:
+        """From an order as the API writes it."""
+        chosen, ended = (datetime.fromisoformat(order[n]) for n in ("acknowledgedAt", "terminalAt"))
+        about = ", ".join(f"{one['topic']} by {one['channel']}" for one in order["topics"])
+        return cls(
+            order["destination"],
+            f"{order['verb']} ({about})" if about else order["verb"],
+            order["grade"] or order["state"],
+            order["why"] or order["detail"],
+            (ended - chosen) // timedelta(milliseconds=1),
+        )
+
+
+def print_told(title: str, told: Sequence[Told]) -> None:
+    """What every system made of a choice, as a table on standard output."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"“{title}”", title_justify="left")
+    for column in ("Destination", "It was told", "Proof", "What it rests on"):
+        table.add_column(column)
+    table.add_column("After", justify="right")
+    for one in told:
+        table.add_row(one.destination, one.verb, one.grade, one.detail, f"{one.after_ms} ms")
+    _console().print(table)
+
+
+def _console() -> Console:
+    width = None if sys.stdout.isatty() else WIDTH_OF_A_FILE
+    return Console(width=width, markup=False, highlight=False, emoji=False)
+
+
 def print_story(acts: Sequence[Act], outcome: Outcome, found: Sequence[str]) -> None:
     """The table on standard output, and under it whether everything agrees."""
-    width = None if sys.stdout.isatty() else WIDTH_OF_A_FILE
-    console = Console(width=width, markup=False, highlight=False, emoji=False)
+    console = _console()
     console.print(_table(acts, outcome))
     decided, allowed, arrived = counts(outcome.rows)
     console.print(

@@ -16,7 +16,7 @@ from consentry.demo.backend import address_of
 from consentry.demo.comparison import Judged, Outcome, Row, disagreements
 from consentry.demo.stage import WRITE_KEY, PortTaken, Stage, listen, stage
 from consentry.demo.stand_ins import FAILING, StandIns
-from consentry.demo.table import Act, print_story
+from consentry.demo.table import Act, Told, print_story, print_told
 from consentry.flow.deliver import UNSUPPORTED
 
 PATIENCE_S = 15.0
@@ -24,6 +24,7 @@ LOOK_EVERY_S = 0.03
 DEVICE = "device-of-the-visitor"
 PRIVATE_DEVICE = "device-with-gpc"
 ACCOUNT = "customer-ada"
+EVERYTHING = "Withdraws everything"
 
 NOTICE = (
     "We would like to use what you do in this shop for three things: Analytics, to see which "
@@ -71,12 +72,14 @@ async def play(port: int) -> int:
         try:
             await story(visitor)
             outcome = await visitor.outcome()
+            told = await visitor.told_of(EVERYTHING)
         except (aiohttp.ClientError, Refused, TimeoutError) as fault:
             doing = visitor.acts[-1].title if visitor.acts else "the start"
             print(f"consentry: the visit ended after {doing!r}: {fault!r}", file=sys.stderr)
             return 1
     found = disagreements(outcome)
     print_story(visitor.acts, outcome, found)
+    print_told(EVERYTHING, told)
     return 1 if found else 0
 
 
@@ -100,7 +103,7 @@ async def story(visitor: Visitor) -> None:
     await visitor.lets_ads_fail("Ads recovers", False)
     await visitor.settled()
     await visitor.does("Orders again", _track("Order Completed", total=32))
-    await visitor.withdraws("Withdraws everything", None)
+    await visitor.withdraws(EVERYTHING, None)
     await visitor.does("Looks at plates", _page("Plates"))
     await visitor.chooses("Asks for the newsletter, in a form", {"email"}, "api", only={"email"})
     await visitor.does("Joins the newsletter", _track("Newsletter Joined"))
@@ -143,6 +146,7 @@ class Visitor:
         self._subject = {"anonymousId": DEVICE}
         self._headers: dict[str, str] = {}
         self._stamp: dict[str, bool] = {}
+        self._records: dict[str, str] = {}
 
     # -- what a visitor does ------------------------------------------------------------------
     def becomes(self, device: str, headers: dict[str, str]) -> None:
@@ -256,6 +260,24 @@ class Visitor:
         ]
         return Outcome(tuple(rows), kept)
 
+    async def told_of(self, title: str) -> list[Told]:
+        """What every system made of one of the visitor's choices, once none is still to answer.
+
+        Raises TimeoutError.
+        """
+        orders: list[dict[str, Any]] = []
+
+        async def answered() -> bool:
+            path = f"/v1/propagation/orders?subject=user_id:{ACCOUNT}"
+            found = (await self._send("GET", path, None, self._admin))["orders"]
+            orders[:] = [one for one in found if one["recordId"] == self._records[title]]
+            return all(one["terminalAt"] is not None for one in orders)
+
+        await _until(answered)
+        said = [Told.of(order) for order in reversed(orders)]
+        others = {one.destination for one in said if not one.is_gate}
+        return [one for one in said if not one.is_gate or one.destination not in others]
+
     # -- requests -----------------------------------------------------------------------------------
     async def _track(
         self, title: str, body: dict[str, Any], key: str, headers: dict[str, str]
@@ -285,7 +307,8 @@ class Visitor:
             signed_in = {"userId": self._subject["userId"]}
             token = (await self._send("POST", "/demo/token", signed_in, {}))["token"]
             headers["Consentry-Subject-Token"] = token
-        await self._send("POST", path, {"subject": self._subject, **body}, headers)
+        answer = await self._send("POST", path, {"subject": self._subject, **body}, headers)
+        self._records[title] = answer["recordId"]
         self.acts.append(Act(title))
 
     @property

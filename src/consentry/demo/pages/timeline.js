@@ -4,7 +4,7 @@
 import { byName, make, timeOf } from "./common.js";
 
 const ACTIONS = { accept_all: "Accepted all", reject_all: "Refused all", save: "Chose", withdraw: "Withdrew" };
-const TYPES = { identify: "Device linked to an account", signal: "Browser signal (GPC)", alias: "Accounts joined" };
+const TYPES = { identify: "Device linked to an account", signal: "Browser signal (GPC)", alias: "Accounts joined", expired: "A yes no longer holds" };
 const KEPT = 20; // choices
 
 const TOLD = {
@@ -66,7 +66,7 @@ function badgeOf(order) {
 function toldOf(order) {
   const about = order.topics.map(({ topic, channel }) => `the ${topic} by ${channel === "email" ? "e-mail" : channel}`).join(", ");
   if (about && order.verb === "suppress") return `Stop ${about}`;
-  if (about && order.verb === "grant") return `Send ${about} again`;
+  if (about && order.verb === "grant") return `Send ${about}`;
   if (order.grade === "gated" && order.verb !== "gate") return "Nothing: it has no call for it";
   return TOLD[order.verb];
 }
@@ -211,7 +211,8 @@ function put(rows, row, name, systems) {
 }
 
 function saidOf(order) {
-  return order.detail ? make("span", { class: "more" }, order.detail) : null;
+  const said = [order.detail, order.state === "terminal" && order.tries > 1 ? `at try ${order.tries}` : ""].filter(Boolean);
+  return said.length ? make("span", { class: "more" }, said.join(", ")) : null;
 }
 
 function wireOf(order) {
