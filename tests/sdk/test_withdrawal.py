@@ -124,6 +124,7 @@ def test_what_a_tag_stored_again_is_deleted_by_the_next_page(shop: Site, visitor
 # How a tag came into the page, what the page has to stop it, and whether the page is loaded anew.
 GATED = "<script type='text/plain' data-consent='analytics' data-src='//a.test/a.js'></script>"
 OWN = "<script>consentry.when('analytics', () => { const one = document.createElement('script'); one.src = '//a.test/a.js'; document.head.append(one) })</script>"
+FRAMED = "<script>consentry.when('analytics', () => { const one = document.createElement('iframe'); one.src = '//a.test/video.html'; document.body.append(one); window.ran = ['frame'] })</script>"
 INLINE = "<script type='text/plain' data-consent='analytics' data-tag='stats'>(window.ran ??= []).push('inline')</script>"
 NAMED = "<script>window.stats = { stopped: 0, stop() { this.stopped += 1 } }</script>"
 FAILS = "<script>window.stats = { stop() { throw new Error('no') } }</script>"
@@ -135,6 +136,7 @@ RUNNING: dict[str, tuple[str, dict[str, Any], bool]] = {
     "said, and not by name": (GATED, {"revoke": True}, True),
     "by a script of the page": (OWN, {}, True),
     "by a script of the page, with a function": (OWN + NAMED, {"revoke": True, "stop": "stats.stop"}, False),
+    "a frame of the page's own": (FRAMED, {}, True),
     "without a host": (INLINE, {"hosts": []}, True),
     "without a host, with a function": (INLINE + NAMED, {"hosts": [], "revoke": True, "stop": "stats.stop"}, False),
     "it may run before consent": (GATED, {"mode": "advanced"}, False),

@@ -50,6 +50,76 @@ async def test_what_could_not_be_recorded_is_in_no_cookie() -> None:
         await place.close()
 
 
+def refusing(ids: str, device: str = "d1") -> dict[str, str]:
+    """A browser whose cookie refuses what the ledger has not heard of."""
+    return {**OURS, "Cookie": f"consentry=v=1&id={device}&n=x%401&t=1&g=&d={ids}"}
+
+
+async def test_what_the_browser_refused_is_off_before_the_ledger_has_heard_of_it() -> None:
+    """Saved as it stands it is a no; and a no it stays, whatever the page that was sent said."""
+    place = await Place.open()
+    try:
+        yes = refusing("")
+        form = Form((await place.ask("GET", "/preferences", headers=yes)).body)
+        await place.post("/preferences", form.filled("save", ["analytics", "advertising"]), yes)
+        form = Form((await place.ask("GET", "/preferences", headers=yes)).body)
+        assert form.on == ["analytics", "advertising"]
+
+        no = refusing("analytics")
+        old = [
+            ("seen", "0" * 64) if name == "seen" else (name, value)
+            for name, value in form.filled("save")
+        ]
+        answer = await place.post("/preferences", old, no)
+        assert answer.status == 409
+        claim = (
+            cookies.read(answer.cookies[0].partition(";")[0].removeprefix("consentry="))
+            if answer.cookies
+            else None
+        )
+        assert claim is None or "analytics" not in claim.granted
+
+        form = Form((await place.ask("GET", "/preferences", headers=no)).body)
+        assert form.on == ["advertising"]
+        answer = await place.post("/preferences", form.filled("save"), no)
+        claim = cookies.read(answer.cookies[0].partition(";")[0].removeprefix("consentry="))
+        assert claim is not None
+        assert (claim.granted, claim.denied) == ({"advertising"}, {"analytics"})
+        form = Form((await place.ask("GET", "/preferences", headers=no)).body)
+        answer = await place.post("/preferences", form.filled("save", ["analytics"]), no)
+        claim = cookies.read(answer.cookies[0].partition(";")[0].removeprefix("consentry="))
+        assert claim is not None
+        assert (claim.granted, claim.denied) == ({"analytics"}, {"advertising"})
+        assert Form(answer.body).on == ["analytics"]
+    finally:
+        await place.close()
+
+
+async def test_a_cookie_that_nobody_can_read_may_be_a_no_where_silence_is_a_yes() -> None:
+    place = await Place.open('[[category]]\nid = "social"\nregime = "opt_out"\n')
+    try:
+        odd = {**OURS, "Cookie": "consentry=what"}
+        assert Form((await place.ask("GET", "/preferences")).body).on == ["social"]
+        assert Form((await place.ask("GET", "/preferences", headers=odd)).body).on == []
+    finally:
+        await place.close()
+
+
+async def test_an_answer_outweighs_the_signal_that_comes_with_it() -> None:
+    """The page showed it as honoured when the person chose."""
+    place = await Place.open()
+    try:
+        gpc = {**OURS, "Sec-GPC": "1"}
+        form = Form((await place.ask("GET", "/preferences", headers=gpc)).body)
+        answer = await place.post("/preferences", form.filled("save", ["advertising"]), gpc)
+        claim = cookies.read(answer.cookies[0].partition(";")[0].removeprefix("consentry="))
+        assert claim is not None
+        assert claim.granted == {"advertising"}
+        assert claim.signal_at_s == claim.at_s
+    finally:
+        await place.close()
+
+
 TAGS = """
 [[tag]]
 name = "stats"

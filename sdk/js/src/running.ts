@@ -27,8 +27,10 @@ export function watchScripts(): void {
 /** A script of the page's own text, which has no host. */
 export const ran = (name?: string) => void (name && names.add(name));
 
+/** A frame of it, too, that the gate did not empty. */
 function runs({ name, hosts: its }: Tag): boolean {
-  return names.has(name) || [...hosts].some((host) => its.some((text) => hostMatches(text, host)));
+  const frames = [...document.querySelectorAll<HTMLIFrameElement>("iframe[src]")].map(({ src }) => hostOf(src));
+  return names.has(name) || [...hosts, ...frames].some((host) => its.some((text) => hostMatches(text, host)));
 }
 
 /** Whether it could be told to stop. The page's own function was called before. */

@@ -8,7 +8,8 @@ to say that our page sent it (Sec-Fetch-Site, or Origin: ASVS 3.5.1).
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 
@@ -19,27 +20,42 @@ from consentry.core.record import Node, NodeKind
 from consentry.csp import cookie as cookies
 from consentry.flow.links import Link, LinkType
 from consentry.web.call import Asked
+from consentry.web.ingest import read_gpc
 from consentry.web.site import Site
 
+ALL = "*"  # as the page writes it (``sdk/js/src/cookie.ts``)
 PROOF_FOR = DAY  # a page may lie open for a day
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """``known`` is whether the browser brought this id. ``signal_at_s`` is from its cookie."""
+    """``known`` is whether the browser brought this id. ``signal_at_s`` is from its cookie, and so
+    is ``denied``: what was refused may not have reached the ledger yet. ``ALL`` is everything.
+    """
 
     id: str
     known: bool
     signal_at_s: int = 0
+    denied: frozenset[str] = frozenset()
+
+    def refuses(self, category: str) -> bool:
+        return not self.denied.isdisjoint((category, ALL))
+
+    def after(self, granted: Collection[str], asked: Collection[str]) -> Device:
+        """Once these were granted: what was refused before and not granted now stays refused."""
+        return replace(self, denied=frozenset(filter(self.refuses, asked)) - frozenset(granted))
 
 
 def of(site: Site, request: Request) -> Device:
-    """The device of the cookie; a new one where there is none that can be read."""
+    """The device of the cookie; a new one where there is none that can be read.
+
+    One that cannot be read may be a refusal, so everything is.
+    """
     values = cookies.cookies_named(request.headers.getlist("cookie"))
     claim = cookies.read(values[0]) if len(values) == 1 else None
     if claim is None or len(claim.device) > LONGEST_ID:
-        return Device(str(uuid.uuid4()), False)
-    return Device(claim.device, True, claim.signal_at_s)
+        return Device(str(uuid.uuid4()), False, denied=frozenset((ALL,) if values else ()))
+    return Device(claim.device, True, claim.signal_at_s, claim.denied)
 
 
 def proof(site: Site, one: Device) -> str:
@@ -57,7 +73,7 @@ def proven(site: Site, request: Request, one: Device, token: str) -> Device | No
     named = link.subject[0].value
     if one.known and one.id != named:
         return None
-    return Device(named, one.known, one.signal_at_s)
+    return replace(one, id=named)
 
 
 def from_our_page(site: Site, request: Asked) -> bool:
@@ -78,18 +94,23 @@ def cookies_of(
 ) -> list[str]:
     """The Set-Cookie headers, as the browser's own script would write the cookie.
 
-    It holds what the person said, and nothing of what silence grants. Where it is shared by
-    subdomains, one of this host alone would contradict it, and goes.
+    It holds what the person said, and nothing of what silence grants. A signal that comes with the
+    answer is dated with it, for the answer outweighs it. Where the cookie is shared by subdomains,
+    one of this host alone would contradict it, and goes.
     """
     asked = site.world.policy.asked
     notice = site.config.notice
+    at_s = site.world.clock.now() // SECOND
+    signal_at_s = one.signal_at_s or (at_s if read_gpc(request) is True else 0)
     value = cookies.write(
         one.id,
         notice=f"{notice.id}@{version}",
-        at_s=site.world.clock.now() // SECOND,
-        granted=[c for c in asked if held.of(c).grant and not _refused(held.of(c))],
-        denied=[c for c in asked if held.of(c).block],
-        signal_at_s=one.signal_at_s,
+        at_s=at_s,
+        granted=[
+            c for c in asked if held.of(c).grant and not (_refused(held.of(c)) or one.refuses(c))
+        ],
+        denied=[c for c in asked if held.of(c).block or one.refuses(c)],
+        signal_at_s=signal_at_s,
     )
     rest = "; Path=/; SameSite=Lax" + ("; Secure" if is_https(site, request) else "")
     kept = f"{cookies.NAME}={value}; Max-Age={int(notice.cookie_days * 86_400)}{rest}"

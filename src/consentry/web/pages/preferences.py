@@ -6,6 +6,7 @@ names. Without one, the page is the device's own: it reads the ``consentry`` coo
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -94,6 +95,7 @@ async def _save_device(site: Site, words: Words, request: Request, fields: Field
         return _show_device(site, words, request, proven, done=_done(fields, page))
     told = answers.evidence(site, request, words, _action(fields), "preference_centre", page)
     await answers.record(site, request, subject, answer, told, page, by_link=False)
+    proven = proven.after(answer.granted, site.world.policy.asked)
     reply = _show_device(site, words, request, proven, done=_done(fields, page))
     held = subject_standing(site, subject, alone=True)
     version = html.notice_version(site)
@@ -201,7 +203,14 @@ def _board_of(site: Site, words: Words, request: Request, link: Link) -> Board:
 def _device_board(site: Site, words: Words, request: Request, one: Device) -> Board:
     standing = subject_standing(site, (Node(NodeKind.DEVICE, one.id),), alone=True)
     gpc = read_gpc(request) is True
-    return board(site, words, standing, rule_at(site, request), topics=False, gpc=gpc)
+    shown = board(site, words, standing, rule_at(site, request), topics=False, gpc=gpc)
+    return replace(
+        shown,
+        categories=tuple(
+            replace(item, on=False, said=False) if one.refuses(item.key) else item
+            for item in shown.categories
+        ),
+    )
 
 
 def _link(site: Site, request: Request) -> Link | Expired | None:
