@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import http.client
@@ -83,6 +84,26 @@ async def test_destination_that_lies_is_found_out() -> None:
     said = disagreements(outcome)
     assert {line.partition(":")[0] for line in said} == {f"{r.message_id} to segment" for r in lied}
     assert all(line.endswith("but it did not arrive") for line in said)
+
+
+async def test_a_system_that_is_stopped_is_down_until_it_is_started() -> None:
+    async with (
+        stage(listen(0)) as running,
+        StandIns(running.stand_in, running.vendors) as stand_ins,
+        aiohttp.ClientSession() as http,
+    ):
+        await stand_ins.stop("meta", stand_ins.start)
+        assert stand_ins.shown("meta")["until"] is not None
+        with pytest.raises(aiohttp.ClientError):
+            await http.get(f"{running.stand_in}/meta/v25.0/me")
+        await stand_ins.start("meta")
+        assert stand_ins.shown("meta")["until"] is None
+        async with http.get(f"{running.stand_in}/meta/v25.0/me") as answer:
+            assert answer.status == 400
+        back: asyncio.Queue[str] = asyncio.Queue()
+        async with StandIns(running.stand_in, running.vendors, stopped_for_s=0) as brief:
+            await brief.stop("meta", back.put)
+            assert await asyncio.wait_for(back.get(), 30) == "meta"  # by itself
 
 
 def test_scripted_visitor_in_an_empty_folder(tmp_path: Path) -> None:

@@ -20,11 +20,14 @@ class StandIns:
     """The stand-in's control plane, over HTTP.
 
     ``vendors`` maps each destination's name to its kind. Each is another kind, so that each has
-    modes of its own.
+    modes of its own. ``stopped_for_s`` is for how many seconds one is down that is stopped.
     """
 
-    def __init__(self, url: str, vendors: Mapping[str, str]) -> None:
+    def __init__(
+        self, url: str, vendors: Mapping[str, str], *, stopped_for_s: float = STOPPED_FOR_S
+    ) -> None:
         self._url = url
+        self._stopped_for_s = stopped_for_s
         self.vendors = dict(vendors)
         self.until: dict[str, datetime] = {}
         self._waking: dict[str, asyncio.Task[None]] = {}
@@ -47,10 +50,10 @@ class StandIns:
             answer.raise_for_status()
 
     async def stop(self, destination: str, then: Callable[[str], Awaitable[None]]) -> None:
-        """It is down from the next request on, for a minute; ``then`` is awaited with its name."""
+        """It is down from the next request on, for a while; ``then`` is awaited with its name."""
         await self.behave(destination, DOWN)
         self._forget(destination)
-        self.until[destination] = datetime.now(UTC) + timedelta(seconds=STOPPED_FOR_S)
+        self.until[destination] = datetime.now(UTC) + timedelta(seconds=self._stopped_for_s)
         self._waking[destination] = asyncio.create_task(self._wake(destination, then))
 
     async def start(self, destination: str) -> None:
@@ -59,7 +62,7 @@ class StandIns:
         await self.behave(destination, "ok")
 
     async def _wake(self, destination: str, then: Callable[[str], Awaitable[None]]) -> None:
-        await asyncio.sleep(STOPPED_FOR_S)
+        await asyncio.sleep(self._stopped_for_s)
         del self._waking[destination]  # what follows must not cancel this very task
         await then(destination)
 
