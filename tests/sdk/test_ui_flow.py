@@ -308,6 +308,15 @@ def test_under_a_policy_of_the_server_nothing_is_offered_once(ui: Ui) -> None:
         assert page.heard() == [["answer", {"functional": True}, "save", "placeholder"]]
 
 
+def test_a_placeholder_leads_to_who_is_behind_it(ui: Ui) -> None:
+    with ui.page(given(show="placeholder", needs=["functional"])) as page:
+        page.click("behind")
+        assert page.has("centre")
+        page.press("Escape")
+        assert page.run("document.activeElement.dataset.consentry") == "behind"
+        assert page.has("placeholder")
+
+
 def test_a_placeholder_that_is_always_allowed_answers_for_its_category_alone(
     ui: Ui,
 ) -> None:

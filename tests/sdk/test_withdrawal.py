@@ -16,6 +16,7 @@ from tests.sdk.world import (
     NO,
     NOTHING_YET,
     READY,
+    TAG,
     TRACKED,
     answer,
     cookie,
@@ -134,6 +135,8 @@ RUNNING: dict[str, tuple[str, dict[str, Any], bool]] = {
     "one that the page has": (GATED + NAMED, {"revoke": True, "stop": "stats.stop"}, False),
     "one that fails": (GATED + FAILS, {"revoke": True, "stop": "stats.stop"}, True),
     "said, and not by name": (GATED, {"revoke": True}, True),
+    "said, and it fails": (GATED, {"revoke": True, "init": "() => { throw new Error('no') }"}, True),
+    "said by the page": (GATED, {"revoke": True, "init": "() => (window.told = true)"}, False),
     "by a script of the page": (OWN, {}, True),
     "by a script of the page, with a function": (OWN + NAMED, {"revoke": True, "stop": "stats.stop"}, False),
     "a frame of the page's own": (FRAMED, {}, True),
@@ -148,8 +151,12 @@ def test_the_page_is_loaded_anew_where_a_tag_cannot_be_stopped(
     shop: Site, visitor: Visitor, name: str
 ) -> None:
     body, more, anew = RUNNING[name]
+    said = more.get("init")
+    more = {key: value for key, value in more.items() if key != "init"}
+    begin = f"consentry.init({{key: '{KEY}', revoke: {{stats: {said}}}}})"
+    head = f"<script src='/sdk/consentry.js'></script><script>{begin}</script>" if said else TAG
     shop.policy = policy(tags=[tag("stats", ["analytics"], **{"hosts": ["a.test"], **more})])
-    shop.pages["shop.test/"] = html(body)
+    shop.pages["shop.test/"] = html(body, head)
     page = visitor.open("http://shop.test/")
     answer(page, {"analytics": True})
     page.wait("window.ran?.length === 1")

@@ -1,6 +1,6 @@
 /** Loads what the gate lets through. Until this file is here it stays inert. */
 import type { Core } from "./core";
-import { ran } from "./running";
+import { mind, ran } from "./running";
 import { allGranted, hostOf, tagsOf } from "./tags";
 import { sleep } from "./uuid";
 
@@ -41,6 +41,7 @@ function watch(core: Core): void {
 
 export async function load(core: Core, element: HTMLElement, one: Loaded): Promise<void> {
   watch(core);
+  mind(core);
   if (element instanceof HTMLScriptElement) return run(core, element, one);
   if (!(element instanceof HTMLTemplateElement)) {
     for (const name of SOURCES) {

@@ -2,6 +2,7 @@
 import type { Core } from "./core";
 import { cookies } from "./cookie";
 import { KEPT, type Letter, post } from "./queue";
+import { mind } from "./running";
 import type { Surface, Topics } from "./types";
 import { sleep } from "./uuid";
 
@@ -147,6 +148,7 @@ export async function signalled(core: Core): Promise<void> {
 /** What a page does for somebody who has answered. `seen`: the browser's signal is new here, and is told. */
 export function begin(core: Core, seen: boolean): void {
   void flush(core);
+  mind(core);
   if (seen) noted(core, "signal");
   if (Object.values(core.categories()).includes(false)) renew(core);
 }

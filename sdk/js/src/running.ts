@@ -24,6 +24,24 @@ export function watchScripts(): void {
   }
 }
 
+const failed = new Set<string>();
+let minded = false;
+
+/** Remember which of the page's own functions fails: then its tag runs on. */
+export function mind({ options }: Core): void {
+  if (minded || !options.revoke) return;
+  minded = true;
+  const watched = ([name, stop]: [string, () => void]) => {
+    const call = () => {
+      failed.add(name);
+      stop();
+      failed.delete(name);
+    };
+    return [name, call];
+  };
+  options.revoke = Object.fromEntries(Object.entries(options.revoke).map(watched));
+}
+
 /** A script of the page's own text, which has no host. */
 export const ran = (name?: string) => void (name && names.add(name));
 
@@ -35,7 +53,7 @@ function runs({ name, hosts: its }: Tag): boolean {
 
 /** Whether it could be told to stop. The page's own function was called before. */
 function told({ options }: Core, { name, stop }: Tag): boolean {
-  if (options.revoke?.[name]) return true;
+  if (options.revoke?.[name]) return !failed.has(name);
   try {
     const steps = stop!.split(".");
     const last = steps.pop()!;

@@ -21,6 +21,9 @@ export function placeholderOf(desk: Desk, element: Element, needed: PolicyCatego
   const always = button("always", words.say("placeholder.always"), "strong", () =>
     desk.answer(Object.fromEntries(yes.map(({ id }) => [id, true])), "save", "placeholder"),
   );
+  // A yes is to everybody behind the category: who that is stands in the centre.
+  const who: HTMLButtonElement = button("behind", words.say("category.details"), "plain", () => desk.choose(who));
+  who.setAttribute("aria-haspopup", "dialog");
   const title = words.say("placeholder.title");
   const box = make(
     "div",
@@ -28,7 +31,7 @@ export function placeholderOf(desk: Desk, element: Element, needed: PolicyCatego
     make("strong", {}, title),
     make("p", {}, prohibited ? words.say("category.prohibited") : text),
     !prohibited && yes.length > 0 && bound && make("p", {}, words.say("placeholder.policy")),
-    !prohibited && yes.length > 0 && make("div", { class: "consentry-actions" }, !bound && once, always),
+    !prohibited && yes.length > 0 && make("div", { class: "consentry-actions" }, !bound && once, always, who),
   );
   takeSize(box, element);
   return box;
