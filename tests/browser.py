@@ -41,6 +41,10 @@ class Page:
         """What an expression gives; a promise is waited for."""
         return self.ask("eval", source=source)
 
+    def does(self, source: str) -> None:
+        """Do something after which the page may be loaded anew."""
+        self.ask("does", source=source)
+
     def wait(self, source: str) -> Any:
         """What an expression gives, once that is something true."""
         return self.ask("wait", source=source)

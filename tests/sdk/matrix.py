@@ -107,7 +107,7 @@ def choose(**wanted: bool) -> Callable[[Page, bool], None]:
 
 
 def withdraw(page: Page, asked: bool) -> None:
-    page.eval("void consentry.withdraw()")
+    page.does("void consentry.withdraw()")
 
 
 class Row(NamedTuple):

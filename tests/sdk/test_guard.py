@@ -199,7 +199,7 @@ def test_what_a_refused_tag_stores_is_not_kept(shop: Site, visitor: Visitor) -> 
     answer(page, YES)
     page.eval("void (document.cookie = '_ad1=x', localStorage.setItem('_ad2', 'x'))")
     wait_for(lambda: "_ad1" in {c["name"] for c in visitor.cookies()}, what="its cookie")
-    page.eval("void consentry.withdraw()")
+    page.does("void consentry.withdraw()")
     page.wait("!document.cookie.includes('_ad1') && !localStorage._ad2")
     stopped: Any = page.eval("fetch('http://t.test/after').then(() => 'sent', () => 'stopped')")
     assert stopped == "stopped"

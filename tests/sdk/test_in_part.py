@@ -64,7 +64,7 @@ def test_what_is_withdrawn_makes_no_other_grant_younger(shop: Site, visitor: Vis
     page = visitor.open("http://shop.test/")
     page.wait("window.ran?.length === 1")
     before = kept(visitor)
-    page.eval("void consentry.withdraw(['analytics'])")
+    page.does("void consentry.withdraw(['analytics'])")
     after = wait_for(lambda: kept(visitor) if kept(visitor)["d"] else None, what="the cookie")
     assert (after["g"], after["d"], after["t"]) == ("advertising", "analytics", before["t"])
     assert wait_for(shop.choices, what="a choice")[0]["preferences"] == {"analytics": False}

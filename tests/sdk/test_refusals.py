@@ -103,7 +103,7 @@ def test_silence_is_no_answer(shop: Site, visitor: Visitor) -> None:
     """What was on by default, and nobody touched, is not said yes to: not by a withdrawal, not by saving."""
     page = shop_of(shop, visitor, policy=opt_out())
     page.eval(READY)
-    page.eval("void consentry.withdraw(['advertising'])")
+    page.does("void consentry.withdraw(['advertising'])")
     wait_for(shop.choices, what="the withdrawal")
     assert shop.choices()[0]["preferences"] == {"advertising": False}
     assert (kept(visitor)["g"], kept(visitor)["d"]) == ("", "advertising")
@@ -147,16 +147,18 @@ def test_a_withdrawal_before_the_policy_is_kept_at_once(shop: Site, visitor: Vis
     had_answered(visitor, cookie("analytics,advertising"))
     shop.server = "dead"
     page = shop_of(shop, visitor)
-    page.eval("void consentry.withdraw(['advertising'])")
+    page.does("void consentry.withdraw(['advertising'])")
     assert (kept(visitor)["g"], kept(visitor)["d"]) == ("analytics", "advertising,!")
-    page.eval(WITHDRAW)
+    page.does(WITHDRAW)
     assert kept(visitor)["g"] == ""
     shop.server = "ok"
     page = visitor.open("http://shop.test/")
     assert on(page) == []
     wait_for(shop.choices, what="the withdrawal, told by the next page")
     assert shop.choices()[0]["preferences"] == NO
-    assert (kept(visitor)["g"], kept(visitor)["d"]) == ("", "analytics,advertising")
+    # A reply may bring the older cookie back for a moment: it refuses as much.
+    wait_for(lambda: kept(visitor)["d"] == "analytics,advertising", what="what was told")
+    assert kept(visitor)["g"] == ""
 
 
 @pytest.mark.parametrize("how", ["missing", "stalled"])
@@ -172,7 +174,7 @@ def test_without_the_second_file_nothing_is_loaded_and_a_withdrawal_is_sent(
         page.wait("window.consentry")
         assert on(page) == ["analytics", "advertising"]
         assert page.eval("window.ran") is None, "what cannot be loaded is withheld"
-        page.eval(WITHDRAW)
+        page.does(WITHDRAW)
         wait_for(shop.choices, what="the withdrawal")
         assert shop.choices()[0]["preferences"] == NO
         assert kept(visitor)["g"] == ""
@@ -220,7 +222,7 @@ def test_no_tab_overwrites_what_another_one_has_to_say(shop: Site, visitor: Visi
     answer(first, YES)
     second = visitor.open("http://shop.test/")
     second.eval(READY)
-    first.eval(WITHDRAW)
+    first.does(WITHDRAW)
     first.goto("http://shop.test/gone.html")
     shop.between.clear()
     stored = "Object.keys(localStorage).filter((n) => n.startsWith('consentry.queue')).length"
@@ -240,7 +242,7 @@ def test_a_busy_tab_does_not_act_on_an_old_yes(shop: Site, visitor: Visitor) -> 
     )
     other.eval("new Promise((done) => setTimeout(done, 400))")
     answer(other, YES)
-    other.eval(WITHDRAW)
+    other.does(WITHDRAW)
     busy.eval("new Promise((done) => setTimeout(done, 500))")
     assert shop.to("a.test") + shop.to("b.test") == []
     assert kept(visitor)["g"] == ""
@@ -256,7 +258,7 @@ def test_once_is_once_and_ends_with_a_refusal(shop: Site, visitor: Visitor, guar
     page.wait(PLACE)
     page.click("[data-consentry=once]")
     wait_for(lambda: shop.to("b.test") == ["/video.html"], what="the frame")
-    page.eval(WITHDRAW)
+    page.does(WITHDRAW)
     page.wait("!document.querySelector('iframe').hasAttribute('src')")
     page.wait(PLACE)
     if guarded:

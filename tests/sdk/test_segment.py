@@ -173,7 +173,7 @@ def test_a_revoked_category_stops_destinations_that_are_loaded(
     page.eval("void 0" if silent else f"consentry.answer({json.dumps(YES)})")
     wait_for(lambda: len(device(page)) >= 3, what="destinations")
     page.eval("analytics.track('One')")
-    page.eval("void consentry.withdraw(['advertising'])")
+    page.does("void consentry.withdraw(['advertising'])")
     page.eval("analytics.track('Two')")
     wait_for(lambda: "Two" in names(shop), what="Two")
     got = device(page)
@@ -185,7 +185,7 @@ def test_a_revoked_category_stops_destinations_that_are_loaded(
     two = sent(shop)[names(shop).index("Two")]  # requests may overtake each other
     stamp = two["context"]["consent"]["categoryPreferences"]
     assert stamp == {"analytics": True, "advertising": False}
-    page.eval("void consentry.withdraw()")
+    page.does("void consentry.withdraw()")
     page.eval("void analytics.track('Three')")
     page.eval("new Promise((done) => setTimeout(done, 300))")
     assert not any("Three" in heard for heard in device(page).values())

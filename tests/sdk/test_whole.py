@@ -118,7 +118,7 @@ def test_the_server_expires_what_no_script_can(shop: Site, visitor: Visitor) -> 
     page = visitor.open("http://www.shop.test/shop/bag")
     answer(page, {"analytics": True})
     page.wait("window.ran?.length === 1")
-    page.eval("void consentry.withdraw()")
+    page.does("void consentry.withdraw()")
     wait_for(
         lambda: {c["name"] for c in visitor.cookies()} == {"session", "consentry"}, what="expiry"
     )
@@ -165,7 +165,7 @@ def test_two_devices(shop: Site, browser: Browser, acme: Server) -> None:
         before = shop.to("shop.test").count("/")
         busy_s = ROUNDS * round_s(here)
         started = time.monotonic()
-        there.eval("void consentry.withdraw(['advertising'])")
+        there.does("void consentry.withdraw(['advertising'])")
         here.wait("window.consentry && consentry.getCategories().advertising === false")
         assert time.monotonic() - started < max(IN_TIME_S, busy_s)
         wait_for(lambda: shop.to("shop.test").count("/") >= before + 1, what="loaded anew")
@@ -193,7 +193,7 @@ def test_a_strict_policy_is_not_violated_once(shop: Site, visitor: Visitor) -> N
     page.wait("window.ran?.length === 1")
     page.eval("void (window.before = true)")
     assert page.eval("window.violations") == []
-    page.eval("void consentry.withdraw()")
+    page.does("void consentry.withdraw()")
     page.wait("!window.before && window.consentry")
     page.eval(READY)
     assert page.eval("window.violations") == []

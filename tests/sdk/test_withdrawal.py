@@ -64,7 +64,7 @@ def test_a_withdrawal_keeps_its_order(shop: Site, browser: Browser) -> None:
         page.eval("order.length = 0")
         page.eval("consentry.onChange(() => order.push('listener'))")
         page.eval("document.addEventListener('consentry:change', () => order.push('event'))")
-        page.eval("void consentry.withdraw()")
+        page.does("void consentry.withdraw()")
         page.wait(
             "order.includes('fetch /v1/consent/cookies') && order.includes('fetch /v1/consent')"
         )
@@ -102,7 +102,7 @@ def test_what_refused_tags_stored_is_deleted_everywhere(shop: Site, visitor: Vis
         "new Promise((done) => indexedDB.open('_stdb').onsuccess = ({target}) => "
         "(target.result.close(), done()))"
     )
-    page.eval("void consentry.withdraw()")
+    page.does("void consentry.withdraw()")
     page.wait("!document.cookie.includes('_st1')")
     page.wait("indexedDB.databases().then((found) => !found.length)")
     left = sorted(c["name"] for c in visitor.cookies())
@@ -161,7 +161,7 @@ def test_the_page_is_loaded_anew_where_a_tag_cannot_be_stopped(
     answer(page, {"analytics": True})
     page.wait("window.ran?.length === 1")
     page.eval("void (window.before = true)")
-    page.eval("void consentry.withdraw()")
+    page.does("void consentry.withdraw()")
     if anew:
         page.wait("!window.before && window.consentry")
         page.eval(READY)

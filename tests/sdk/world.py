@@ -113,7 +113,7 @@ def had_answered(visitor: Visitor, value: str, host: str = "shop.test") -> None:
 
 def answer(page: Page, choice: dict[str, bool]) -> None:
     """The person answers, and the page has acted on it."""
-    page.eval(f"consentry.answer({json.dumps(choice)})")
+    page.does(f"consentry.answer({json.dumps(choice)})")
 
 
 def kept(visitor: Visitor) -> dict[str, Any]:

@@ -29,7 +29,7 @@ export function forget(core: Core, lost: string[]): void {
   const deaf = stopTags(core, lost);
   clear(refusedNames(core.policy!.tags, core.categories()));
   const said = cookies().find(([name]) => name === "consentry")?.[1] ?? "";
-  if (lost.length || (before ?? said) !== said) expire(core);
+  if (lost.length || (before ?? said) !== said) void expire(core);
   before = said;
   if (deaf && core.options.reload !== false) location.reload();
 }

@@ -94,7 +94,7 @@ export class Core {
     await this._fetch();
     this._begin();
     // An answer in another tab waits in the storage before it is sent, and so it is heard of.
-    for (const event of ["pageshow", "visibilitychange", "storage"]) addEventListener(event, () => this._look());
+    for (const event of ["pageshow", "visibilitychange", "storage"]) addEventListener(event, () => this.look());
     addEventListener("click", ({ target }) => {
       const opener = (target as Element).closest?.(OPENER);
       if (opener) void this.open(opener);
@@ -150,7 +150,7 @@ export class Core {
 
   /** As the browser says, or its requests do. Older browsers expose a text. */
   gpc(): boolean {
-    return !!this.policy?.gpc.honoured || /^(true|1)$/.test(String((navigator as { globalPrivacyControl?: unknown }).globalPrivacyControl));
+    return !!this.policy?.gpc.honoured || /^(true|1)$/.test((navigator as { globalPrivacyControl?: unknown }).globalPrivacyControl as string);
   }
 
   once(element: Element): void {
@@ -186,7 +186,7 @@ export class Core {
   /** In force when this returns; sent when the server can be reached. What is not named stays as it is, unasked too. */
   answer(choice: Categories, action: Action, from?: Evidence): void {
     const policy = this.policy!;
-    const old = this._answer;
+    const old = readAnswer(now()); // another tab may have answered
     const ids = policy.categories.filter(open).map(({ id }) => id);
     const named = ids.filter((id) => choice[id] != null);
     if (!named.length) return;
@@ -195,18 +195,18 @@ export class Core {
     // The cookie has one time for all: an older grant that stays must not become younger.
     const made = (still: string[]): Answer => ({
       _id: this.id,
-      _notice: still.length ? old!._notice : noticeOf(policy),
-      _at: still.length ? old!._at : now(),
+      _notice: still[0] ? old!._notice : noticeOf(policy),
+      _at: still[0] ? old!._at : now(),
       _granted: [...still, ...granted],
       _denied: [...rest(old?._denied.includes(ALL) ? ids : old?._denied), ...named.filter((id) => !granted.includes(id))],
-      _gpcAt: old?._gpcAt || (this.gpc() ? now() : 0),
+      _gpcAt: old?._gpcAt || (+this.gpc() && now()),
     });
     const whole = made(rest(old?._granted));
     const holds = inForce(policy, whole, this.gpc(), now());
     // Where a grant of now would not hold with that time, the older ones go, and are asked about again.
     this._put(allGranted(granted, holds) ? whole : made([]));
     this._against = this._against.filter((id) => !granted.includes(id));
-    this.grantedHere ||= !!granted[0];
+    this.grantedHere ||= granted.length > 0;
     this.send({ preferences: Object.fromEntries(named.map((id) => [id, granted.includes(id)])) }, action, from);
     this._enforce(true);
   }
@@ -216,9 +216,13 @@ export class Core {
     writeAnswer(answer, this.policy?.cookie ?? { domain: null, days: 365 });
   }
 
-  /** Write the cookie once more, to make it last. One that could not be read stays as it is. */
-  keep(): void {
-    if (this._answer?._at) this._put(this._answer);
+  /**
+   * Make the cookie last. `echo`: a reply has brought it back as it was sent, so what is known here since holds.
+   * Any other that differs is of another tab, and stands.
+   */
+  keep(echo?: boolean): void {
+    if (!echo) this.look();
+    if (this._answer?._at) this._put(this._answer); // one that could not be read stays as it is
   }
 
   /** Keep what was said until the server has it. */
@@ -259,28 +263,29 @@ export class Core {
   }
 
   /** What the cookie says now: the answer may be of another tab, or may have expired. */
-  private _look(): void {
-    if (!this.policy) return;
+  look(): void {
     const found = readAnswer(now());
     const news = JSON.stringify(found) !== JSON.stringify(this._answer);
     if (news) this._answer = found;
     this.id = found?._id || this.id;
     this._enforce();
     if (news && !this.asking()) void this._ui?.then((ui) => ui.close());
-    const other = news && !!found?._at && found._notice !== noticeOf(this.policy);
-    if (!document.hidden && (other || Date.now() - this._asked > FRESH_MS)) void this._renew(this.policy);
+    const other = news && found?._at && found._notice !== noticeOf(this.policy!);
+    if (!document.hidden && (other || Date.now() - this._asked > FRESH_MS)) void this._renew();
   }
 
   /** A page that lies open for long would act on an old policy. */
-  private async _renew({ notice }: Policy): Promise<void> {
+  private async _renew(): Promise<void> {
+    const { hash } = this.policy!.notice;
     await this._fetch();
-    if (this.policy!.notice.hash !== notice.hash) await this._ui?.then((ui) => ui.close());
+    if (this.policy!.notice.hash !== hash) await this._ui?.then((ui) => ui.close());
     this._enforce();
     this._show();
   }
 
   /** Refused on another device. */
   private _refused(ids: string[]): void {
+    this.look();
     this._against = ids;
     // What silence grants here would come back with the next page, before the server has said it again.
     const lost = ids.filter((id) => this._current[id] || this._answer?._granted.includes(id));
@@ -306,7 +311,7 @@ export class Core {
     window.consentryGuard?.(tags, after);
     const deaf = this._gate._revoke() > 0 && this.options.reload !== false;
     // What a refused tag stored is deleted, also what it stored again since.
-    if (lost.length || tags.some((tag) => tag.cookies[0] && !allGranted(tag.categories, after))) void this._forget(lost, deaf);
+    if (lost[0] || tags.some((tag) => tag.cookies[0] && !allGranted(tag.categories, after))) void this._forget(lost, deaf);
     this._settle();
     if (started) document.dispatchEvent(new CustomEvent("consentry:change", { detail: { categories: this.categories() } }));
   }

@@ -8,5 +8,5 @@ if (!window.consentry) {
   window.consentry = createApi(new URL(".", tag.src).href);
   const { dataset, nonce } = tag;
   const { key, map = "{}", language = document.documentElement.lang } = dataset;
-  if (key) void window.consentry.init({ ...dataset, key, language, nonce, map: JSON.parse(map) });
+  if (key) void window.consentry.init({ ...(dataset as { key: string }), language, nonce, map: JSON.parse(map) });
 }

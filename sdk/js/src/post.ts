@@ -80,6 +80,16 @@ async function send(core: Core, letter: Letter): Promise<boolean> {
   }
 }
 
+const own = () => cookies().filter(([name]) => name === "consentry").map(([, value]) => value).join();
+const sent = new Set<string>();
+
+/** Before a request; what it returns is called after the reply, which may have brought back an older cookie. */
+function sending(core: Core): () => void {
+  core.look();
+  if (own()) sent.add(own());
+  return () => core.keep(sent.has(own()));
+}
+
 /** Sends what waits, in order, for as long as it takes. What cannot be sent holds up nothing else. */
 export async function flush(core: Core): Promise<void> {
   if (busy) return;
@@ -88,10 +98,11 @@ export async function flush(core: Core): Promise<void> {
   for (let wait = 1000; letters(core).length; ) {
     letters(core).slice(0, -MOST).forEach(drop);
     for (const letter of letters(core)) {
+      const arrived = sending(core);
       if (!(await send(core, letter))) continue;
       drop(letter);
       wait = 1000;
-      core.keep(); // the reply may have brought a cookie that is older than the latest answer
+      arrived();
     }
     if (!letters(core).length) break;
     await sleep(wait);
@@ -101,11 +112,13 @@ export async function flush(core: Core): Promise<void> {
 }
 
 /** The server's own cookies of refused tags, which no script can delete; they may have a path of this page. */
-export function expire(core: Core): void {
+export async function expire(core: Core): Promise<void> {
   const now = core.categories();
   const categories = Object.keys(now).filter((id) => !now[id]);
   const body = JSON.stringify({ writeKey: core.options.key, categories, path: location.pathname });
-  fetch(core.url("consent/cookies"), { method: "POST", body, keepalive: true, credentials: "include" }).catch(() => {});
+  const arrived = sending(core);
+  await fetch(core.url("consent/cookies"), { method: "POST", body, keepalive: true, credentials: "include" }).catch(() => {});
+  arrived();
 }
 
 /**
@@ -113,8 +126,7 @@ export function expire(core: Core): void {
  * a script wrote, so the server writes it where it can: on its own name, where nothing is granted.
  */
 function renew(core: Core): void {
-  const mine = cookies().filter(([name]) => name === "consentry").map(([, value]) => value);
-  if (new URL(core.url("")).origin !== location.origin || !/&g=(&|$)/.test(mine.join())) return core.keep();
+  if (new URL(core.url("")).origin !== location.origin || !/&g=(&|$)/.test(own())) return core.keep();
   const today = String(Math.floor(Date.now() / 86_400_000));
   try {
     if (localStorage["consentry.renewed"] === today) return;
@@ -122,7 +134,7 @@ function renew(core: Core): void {
   } catch {
     // Then it is asked for once a page.
   }
-  expire(core);
+  void expire(core);
 }
 
 /**

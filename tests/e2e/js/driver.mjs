@@ -56,6 +56,8 @@ async function autoconsent(page, rule, action) {
   return received
 }
 
+const unlessLeft = (error) => (/context|navigat/i.test(error) ? null : Promise.reject(error))
+
 const commands = {
   async context({ context, options, gpc, script }) {
     const opened = await browser.newContext(options)
@@ -75,10 +77,12 @@ const commands = {
   goto: async ({ page, url }) => (await pages.get(page).goto(url))?.status(),
   reload: ({ page }) => pages.get(page).reload().then(() => null),
   eval: ({ page, source }) => pages.get(page).evaluate(source),
+  // What may have the page loaded anew, before it can say what came of it.
+  does: ({ page, source }) => pages.get(page).evaluate(source).then(() => null, unlessLeft),
   async wait({ page, source }) {
     // Not waitForFunction: it evaluates text inside of the page, which a strict policy refuses.
     for (const end = Date.now() + PATIENCE_MS; ; ) {
-      const found = await pages.get(page).evaluate(source).catch((error) => (/context|navigat/i.test(error) ? null : Promise.reject(error)))
+      const found = await pages.get(page).evaluate(source).catch(unlessLeft)
       if (found) return found
       if (Date.now() > end) throw new Error(`never came true: ${source}`)
       await new Promise((later) => setTimeout(later, 20))
@@ -123,7 +127,9 @@ const commands = {
     const closed = contexts.get(context)
     for (const [name, page] of pages) if (page.context() === closed) pages.delete(name)
     contexts.delete(context)
-    await closed.close()
+    // While a page is being loaded anew the browser now and then never says that it closed. Nobody else
+    // has this profile, so nobody waits for that.
+    await Promise.race([closed.close(), new Promise((later) => setTimeout(later, PATIENCE_MS))])
   },
 }
 
