@@ -291,12 +291,13 @@ async def crash(sim: Simulation, *, down_s: float, changes: tuple[str, ...] | No
 
 
 async def restart(sim: Simulation, *, down_s: float, changes: tuple[str, ...] | None) -> None:
-    """An orderly end: requests are waited for, as the web server does; then a start."""
+    """An orderly end: requests are waited for, as the web server does, and a configuration that
+    is being taken; then a start."""
     process = sim.process
     assert process is not None
     process.up = False
     for _ in range(300):
-        if not sim.open:
+        if not sim.open and len(sim.possible) == 1:
             break
         await asyncio.sleep(0.1)
     await process.stop()

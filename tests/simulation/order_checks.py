@@ -86,7 +86,7 @@ def _was_refused(sim: Simulation, word: Fact, policies: list[dict[str, Any]]) ->
     """Whether all that a vendor reports may have been refused before."""
     event = Event(*word.whom, word.at, word.at)
     before = [f for f in _all_facts(sim) if f.at < word.at]
-    known = [f for f in before if f.kind != "yes" or f.seen <= word.at]
+    known = [f for f in before if f.kind in ("no", "gpc", "suppress") or f.seen <= word.at]
     said = {f.what for f in sim.facts if (f.at, f.by) == (word.at, word.by)}
     return any(
         all(Known(facts, policy, word.at).refused(c, event) for c in said)
@@ -147,7 +147,8 @@ def _in_its_turn(sim: Simulation, name: str, order: Order, people: list[str]) ->
 def _may_be_named(sim: Simulation, name: str, order: Order, people: list[str]) -> None:
     request = sim.orders.of_record.get(order.record_id)
     if request is not None:
-        words = request.counted
+        # Of a message that comes twice at once the second says the same, and does not count.
+        words = [*request.counted, *(f for one in request.messages for f in one.grants)]
     else:  # a right that ended without a word
         words = [f for f in sim.facts if f.who in set(map(_who, order.subject))]
     allowed = set().union(*(reach(word, sim.facts) for word in words))
@@ -210,7 +211,8 @@ def _last_word(sim: Simulation, name: str, who: str) -> None:
     verb = None if last is None else last.verb
     if verb != "suppress" and (word := _refusal(sim, name, who)) is not None:
         sim.violate(f"{name}: {who} refused ({word.what} of {word.who}), and it was told {verb}")
-    if verb != "grant" and "grant" in TELLS[name].verbs and _was_let_in(sim, name, who):
+    tells_yes = "grant" in TELLS[name].verbs and not _lapsed(sim, last)
+    if verb != "grant" and tells_yes and _was_let_in(sim, name, who):
         sim.violate(f"{name}: {who} said yes again, and it was told {verb}")
     if last is None:
         return
@@ -218,6 +220,12 @@ def _last_word(sim: Simulation, name: str, who: str) -> None:
     held = sim.hostiles[name].held.get(who)
     if order is not None and order.grade is Grade.CONFIRMED and held != verb:
         sim.violate(f"{name}: {last.order} is said to be confirmed, and {who} is held as {held}")
+
+
+def _lapsed(sim: Simulation, last: Word | None) -> bool:
+    """Whether the last word came of nothing that was said: a right of somebody near has ended."""
+    order = None if last is None else sim.kept.orders.order(last.order)
+    return order is not None and order.record_id not in sim.orders.of_record
 
 
 def _refusal(sim: Simulation, name: str, who: str) -> Fact | None:
@@ -244,11 +252,13 @@ def _was_let_in(sim: Simulation, name: str, who: str) -> bool:
     """Whether a proven yes let it have somebody whom it might not have before, and still does."""
     near = tied(who, sim.facts)
     changes = [f for f in sim.facts + sim.doubts if f.kind in CHANGING and f.who in near]
-    last = max((f.at for f in changes), default=-1)
     for word in sim.facts:
-        if (word.kind, word.who) != ("yes", who) or word.at < last or word.seen == FOREVER:
+        if (word.kind, word.who) != ("yes", who) or word.seen == FOREVER:
             continue
         if not word.entitled or word.imported or word.made is None:
+            continue
+        # What overlaps it may come after it in the ledger, and be told last.
+        if any(f.at != word.at and min(f.seen, f.until) > word.at for f in changes):
             continue
         person = Event(*word.whom, 0, 0, strict=True)
         before = [f for f in _all_facts(sim) if f.at < word.at]
