@@ -11,7 +11,9 @@ import math
 import os
 import resource
 import time
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,6 +69,19 @@ def pytest_configure(config: pytest.Config) -> None:
         until = math.ceil(time.process_time()) + MOST_CPU_S
         resource.setrlimit(resource.RLIMIT_CPU, (until, until + 1))
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files that run side by side are begun in an order of their own."""
+    if not hasattr(config, "workerinput"):
+        return
+    from tests.pace import in_turns
+
+    here = Path(__file__).parent
+    files = [Path(os.path.relpath(item.path, here)).as_posix() for item in items]
+    place = {file: n for n, file in enumerate(in_turns(Counter(files)))}
+    order = sorted(range(len(items)), key=lambda n: place[files[n]])
+    items[:] = [items[n] for n in order]
 
 
 SLOW_S = 30  # for one test

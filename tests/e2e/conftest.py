@@ -1,4 +1,4 @@
-"""A real server and a real stand-in for each module of these tests."""
+"""A real server for each module of these tests, and a real stand-in."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from tests.e2e.asking import acme_with
 from tests.running import Server, StandIn, stand_in
 
 
-@pytest.fixture(scope="module")
-def vendors() -> Iterator[StandIn]:
+@pytest.fixture(scope="session")
+def standing_in() -> Iterator[StandIn]:
+    """A process for all modules of a worker."""
     with stand_in() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def vendors(standing_in: StandIn) -> StandIn:
+    """The stand-in, which knows of nothing that was before."""
+    standing_in.reset()
+    return standing_in
 
 
 @pytest.fixture
