@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from consentry.core.delivery import Grade
@@ -21,7 +22,8 @@ from consentry.flow.record_choice import answer_of, record_choice, suppress
 from consentry.flow.records import Origin, Said
 from consentry.flow.world import Tellable, World
 from consentry.ledger.entry import RecordType
-from consentry.orders import Order
+from consentry.orders import Order, Tried
+from consentry.ports import Commit
 from tests.flow.stage import PUBLIC, SERVER, send, track, update, world
 
 DEVICE, ACCOUNT = Node(NodeKind.DEVICE, "d1"), Node(NodeKind.ACCOUNT, "u1")
@@ -285,6 +287,21 @@ async def test_whoever_reported_it_is_not_told_what_another_reports_of_it() -> N
             said(orders, "ads") == []
         )  # it reported the first, and has another reason for the next
         await choose(made, ACCOUNT, analytics=True, advertising=True)
+
+
+async def test_a_grant_that_was_left_out_may_have_been_heard_all_the_same() -> None:
+    made = await asked()
+    await choose(made, ACCOUNT, analytics=False)
+    grant = one(await choose(made, ACCOUNT, analytics=True), "hook", Verb.GRANT)
+    over = msgspec.structs.replace(grant, state=OrderState.SUPERSEDED)
+    await made.store.commit(Commit(tried=(Tried(over),)))
+    await choose(made, DEVICE, analytics=False)
+    link = {"type": "identify", "messageId": "m", "anonymousId": "d1", "userId": "u1"}
+    await send(made, link)  # nobody proved it: our gate alone is closed again
+    told = Heard(ACCOUNT, denied=True, said="unsubscribed", event_id="1")
+    (answered,) = await take(made, "deaf", [told])
+    orders = made.store.orders.of_record(answered.body["recordId"])
+    assert said(orders, "hook") == ["gate", "suppress"]
 
 
 async def test_a_no_that_names_no_event_is_never_taken_for_an_earlier_one() -> None:

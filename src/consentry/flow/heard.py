@@ -112,9 +112,13 @@ def _agrees(world: World, order: Order, node: Node) -> bool:
 
 
 def _last_told(world: World, order: Order, node: Node) -> Order | None:
-    """The latest order of its destination that names somebody and says something of the same."""
+    """The latest order of its destination that names somebody and says something of the same.
+
+    A grant that was left out counts: it may have been heard before we died in between.
+    """
     for known in world.store.orders.find(node, order.destination, limit=MOST_ORDERS):
-        says = known.verb is not Verb.GATE and known.state is not OrderState.SUPERSEDED
+        left_out = known.state is OrderState.SUPERSEDED and known.verb is not Verb.GRANT
+        says = known.verb is not Verb.GATE and not left_out
         same = known.topics == order.topics or known.verb is Verb.ERASE
         if says and same and node in known.named:
             return known
