@@ -64,7 +64,7 @@ def test_a_choice_is_answered_with_what_it_came_to(acme: Server) -> None:
     assert reply["preferences"]["advertising"]["recordId"] is None
     assert (reply["unverified"], reply["orders"]) == ([], [])
     later = choose(acme, subject, {"advertising": False}).json
-    assert later["seq"] == reply["seq"] + 1
+    assert later["seq"] > reply["seq"]  # what an order came to may lie between
     assert state(later["preferences"]) == GRANTED  # not named, so unchanged
     assert state(later["preferences"], "advertising") == DENIED
 
