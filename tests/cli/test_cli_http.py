@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -277,6 +278,15 @@ def test_a_command_sends_and_shows(
     assert as_json.exit_code == 0
     assert json.loads(as_json.stdout) == answer
     assert ADMIN_KEY not in result.output + as_json.output
+
+
+def test_an_export_that_was_cut_off_leaves_no_file(server: Answering, tmp_path: Path) -> None:
+    server.answer("/v1/subjects/export", {"kind": "subject"})
+    path = tmp_path / "ada.jsonl"
+    result = run("subject", "export", *WHO, "--output", str(path), "--server", server.url)
+    assert (result.exit_code, "cut off" in result.output) == (4, True)
+    assert not path.exists()
+    assert server.asked[0].body == {"subject": SUBJECT_SENT}
 
 
 def test_lists_follow_their_pages_up_to_the_limit(server: Answering) -> None:

@@ -146,6 +146,24 @@ def test_a_subject_is_shown_withdrawn_for_and_suppressed(program: Program) -> No
         assert run(*args, "--server", program.url).exit_code == 0
 
 
+def test_everything_known_of_a_subject_is_written_to_a_file_for_its_owner(
+    program: Program, tmp_path: Path
+) -> None:
+    program.send("/v1/track", {"anonymousId": "exported", "event": "Seen", "messageId": "x-1"})
+    path = tmp_path / "exported.jsonl"
+    args = ("subject", "export", "--anonymous-id", "exported", "--output", str(path))
+    result = run(*args, CONSENTRY_SERVER=program.url)
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["kind"] for line in lines] == ["subject", "event", "end"]
+    assert lines[1]["message"]["event"] == "Seen"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "1 events" in result.output
+    again = run(*args, CONSENTRY_SERVER=program.url)
+    assert (again.exit_code, "exists already" in again.output) == (2, True)
+    assert path.read_text().count("\n") == 3
+
+
 def test_destinations_and_deliveries_are_listed(program: Program) -> None:
     found = program.run("destinations")["destinations"]
     assert [one["name"] for one in found] == ["warehouse", "ads", "mirror"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -48,6 +49,68 @@ def acme(tmp_path_factory: pytest.TempPathFactory, vendors: StandIn) -> Iterator
     more = TOPICS + '[[source]]\nname = "other"\nwrite_key = "wk_other"\n'
     with acme_with(tmp_path_factory.mktemp("acme"), vendors.base, more=more) as running:
         yield running
+
+
+# -- everything -----------------------------------------------------------------------------------
+def exported(acme: Server, subject: dict[str, str]) -> list[dict[str, Any]]:
+    answer = call(acme.base, "POST", "/v1/subjects/export", {"subject": subject}, key=BACKEND_KEY)
+    assert answer.status == 200
+    return [json.loads(line) for line in answer.body.splitlines()]
+
+
+def test_everything_known_of_a_person_is_in_one_export(acme: Server) -> None:
+    device, user, email = fresh("dev"), fresh("user"), f"{fresh('ada')}@example.com"
+    chosen = choose(acme, {"anonymousId": device}, {"analytics": True}).json["recordId"]
+    send(acme, message("identify", anonymousId=device, userId=user, traits={"email": email}))
+    bought = message(anonymousId=device, userId=user, properties={"title": "a book"})
+    send(acme, bought)
+    choose(acme, {"anonymousId": fresh("dev")}, {"analytics": True})  # somebody else
+    withdrawn = call(
+        acme.base,
+        "POST",
+        "/v1/consent/withdraw",
+        {"subject": {"userId": user}},
+        key=BACKEND_KEY,
+    ).json
+    lines = exported(acme, {"userId": user})
+    subject, end = lines[0], lines[-1]
+    assert subject["kind"] == "subject"
+    assert subject["identifiers"]["userIds"] == [user]
+    assert (subject["identifiers"]["anonymousIds"], subject["identifiers"]["emails"]) == (
+        [device],
+        [email],
+    )
+    assert subject["preferences"]["analytics"]["state"] == "denied"
+    records = [line["recordId"] for line in lines if line["kind"] == "record"]
+    assert {chosen, withdrawn["recordId"]} <= set(records)
+    assert len(records) == len(set(records))
+    orders = [line for line in lines if line["kind"] == "order"]
+    assert {order["orderId"] for order in orders} >= set(withdrawn["orders"])
+    events = {line["messageId"]: line for line in lines if line["kind"] == "event"}
+    assert events[bought["messageId"]]["message"]["properties"] == {"title": "a book"}
+    counts = {k: sum(line["kind"] == k for line in lines) for k in end["counts"]}
+    assert (end["kind"], end["counts"], end["leftOut"]) == ("end", counts, 0)
+
+
+def test_what_names_another_account_of_a_shared_device_is_not_exported(acme: Server) -> None:
+    device, mine, other = fresh("dev"), fresh("user"), fresh("user")
+    for user in (mine, other):
+        send(acme, message("identify", anonymousId=device, userId=user))
+    theirs = message(anonymousId=device, userId=other, properties={"title": "a secret"})
+    choose(acme, {"anonymousId": device}, {"analytics": True})
+    send(acme, theirs)
+    lines = exported(acme, {"userId": mine})
+    assert other not in json.dumps(lines)
+    assert "a secret" not in json.dumps(lines)
+    assert lines[-1]["leftOut"] >= 2
+
+
+def test_only_servers_may_export(acme: Server) -> None:
+    body = {"subject": {"anonymousId": fresh("dev")}, "writeKey": WRITE_KEY}
+    assert call(acme.base, "POST", "/v1/subjects/export", body).status in (401, 403)
+    assert call(acme.base, "POST", "/v1/subjects/export", body, basic=WRITE_KEY).status == 403
+    nobody = exported(acme, {"userId": fresh("user")})
+    assert [line["kind"] for line in nobody] == ["subject", "end"]
 
 
 # -- reading --------------------------------------------------------------------------------------

@@ -71,13 +71,17 @@ class Server:
         with self._asked("GET", path, None, self._timeout_s) as response:
             return _read(response).decode("utf-8", "replace")
 
-    def lines(self, path: str, *, endless: bool = False, **query: Any) -> Iterator[dict[str, Any]]:
+    def lines(
+        self, path: str, body: Any = None, *, endless: bool = False, **query: Any
+    ) -> Iterator[dict[str, Any]]:
         """The JSON objects of an ``application/x-ndjson`` answer, as they come.
 
-        ``endless`` is for a stream that may be silent for hours.
+        With a ``body`` it is sent, as JSON. ``endless`` is for a stream that may be silent for hours.
         """
         target = _with_query(path, query)
-        with self._asked("GET", target, None, self._timeout_s, endless=endless) as response:
+        data = None if body is None else json.dumps(body).encode("ascii")
+        method = "GET" if data is None else "POST"
+        with self._asked(method, target, data, self._timeout_s, endless=endless) as response:
             for line in _lines(response):
                 if line.strip():
                     yield self._object(line)

@@ -6,9 +6,9 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,7 +21,7 @@ from consentry.cli.options import (
     store_file,
     store_option,
 )
-from consentry.cli.output import emit, note, progress, say
+from consentry.cli.output import emit, new_file, note, progress, say
 
 if TYPE_CHECKING:
     from consentry.cli.ledger_file import LedgerFile
@@ -281,7 +281,7 @@ def export_command(
             lines = _lines_of_file(ledger, first)
         else:
             lines = _lines_of_server(server_at(server_url), first)
-        out = sys.stdout if output_path is None else stack.enter_context(_new_file(output_path))
+        out = sys.stdout if output_path is None else stack.enter_context(new_file(output_path))
         for line in lines:
             out.write(json.dumps(line, separators=(",", ":")) + "\n")
     if output_path is not None:
@@ -359,18 +359,3 @@ def _size_of(signed: str | None) -> int:
     lines = (signed or "").split("\n")
     text = lines[1] if len(lines) > 1 else ""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else 0
-
-
-@contextmanager
-def _new_file(path: str) -> Iterator[IO[str]]:
-    """A file that is there afterwards only if everything was written to it."""
-    try:
-        file = open(path, "x", encoding="utf-8")  # noqa: SIM115  closed below
-    except FileExistsError:
-        raise CliError(f"{path} exists already: name a new file", USAGE) from None
-    try:
-        with file:
-            yield file
-    except BaseException:
-        os.unlink(path)
-        raise

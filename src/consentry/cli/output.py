@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
+
+from consentry.cli.group import USAGE, CliError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,3 +104,22 @@ def progress(what: str, total: float | None) -> tuple[Progress, Any]:
 
     bar = Progress(console=console(sys.stderr), transient=True, disable=not sys.stderr.isatty())
     return bar, bar.add_task(what, total=total)
+
+
+@contextmanager
+def new_file(path: str) -> Iterator[IO[str]]:
+    """A file for its owner alone, that is there afterwards only if everything was written to it."""
+    try:
+        file = open(path, "x", encoding="utf-8", opener=_private)  # noqa: SIM115  closed below
+    except FileExistsError:
+        raise CliError(f"{path} exists already: name a new file", USAGE) from None
+    try:
+        with file:
+            yield file
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

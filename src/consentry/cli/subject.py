@@ -1,14 +1,18 @@
-"""`consentry subject`: one subject's records, and the doors that can be closed for it."""
+"""`consentry subject`: what is known of one subject, and the doors that can be closed for it."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import click
 
+from consentry.cli.group import UNREACHABLE, CliError
 from consentry.cli.options import filled, json_option, with_server, with_subject
-from consentry.cli.output import emit, note, say, table
+from consentry.cli.output import emit, new_file, note, say, table
 
 _MOST_PAGES = 1000
 _EVIDENCE = (
@@ -31,7 +35,7 @@ _PLACE = ("jurisdiction", "regime", "rule", "ruleVersion")
 
 @click.group("subject")
 def command() -> None:
-    """Show one subject's preferences and records, withdraw for it, or suppress it.
+    """Show or export what is known of one subject, withdraw for it, or suppress it.
 
     Identifiers are options. They are sent in a request's body, never in a URL.
     """
@@ -121,6 +125,35 @@ def suppress(server: Any, subject: dict[str, str], reason: str | None, as_json: 
 def unsuppress(server: Any, subject: dict[str, str], reason: str | None, as_json: bool) -> None:
     """Take a subject off the suppression list. Its earlier grants stay void."""
     _suppression(server, "unsuppress", subject, reason, as_json)
+
+
+@command.command("export")
+@with_subject
+@with_server
+@click.option(
+    "--output",
+    "-o",
+    "output_path",
+    type=click.Path(dir_okay=False),
+    help="A new file to write to, instead of standard output.",
+)
+@click.option("--json", "as_json", is_flag=True, help="JSON Lines; it is the only format.")
+def export(server: Any, subject: dict[str, str], output_path: str | None, as_json: bool) -> None:
+    """Write everything that is known of one person, as JSON Lines.
+
+    Identifiers, preferences, records with what was shown, orders, and events with every attempt.
+    What also names another account of a shared device is left out, and counted in the last line.
+    """
+    with ExitStack() as stack:
+        out = sys.stdout if output_path is None else stack.enter_context(new_file(output_path))
+        last: dict[str, Any] = {}
+        for last in server.lines("/v1/subjects/export", {"subject": subject}):
+            out.write(json.dumps(last, separators=(",", ":")) + "\n")
+        if last.get("kind") != "end":
+            raise CliError("the server's answer was cut off: export again", UNREACHABLE)
+    if output_path is not None:
+        counts = ", ".join(f"{n} {kind}s" for kind, n in (last.get("counts") or {}).items())
+        note(f"wrote {output_path}: {counts or 'nothing is known of this person'}")
 
 
 def _suppression(

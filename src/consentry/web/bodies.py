@@ -150,7 +150,7 @@ class Lookup(Body):
 
 
 class Suppress(Body):
-    """POST /v1/subjects/suppress and /unsuppress."""
+    """POST /v1/subjects/suppress, /unsuppress and /export."""
 
     subject: Subject
     reason: Text | None = None

@@ -27,6 +27,7 @@ _BODIES: dict[str, type[bodies.Body]] = {
     "/v1/subjects/lookup": bodies.Lookup,
     "/v1/subjects/suppress": bodies.Suppress,
     "/v1/subjects/unsuppress": bodies.Suppress,
+    "/v1/subjects/export": bodies.Suppress,
     "/v1/notices/noted": bodies.Noted,
     "/v1/imports": bodies.Imports,
     "/v1/deliveries/retry": bodies.Which,
@@ -42,7 +43,7 @@ _BODIES: dict[str, type[bodies.Body]] = {
 _REF = "#/components/schemas/{name}"
 _ERRORS = ("400", "401", "403", "404", "405", "408", "409", "413", "429", "500", "503")
 _TEXT = {"/metrics", "/v1/ledger/checkpoint", "/v1/ledger/key", "/v1/notices/{digest}"}
-_LINES = {"/v1/tail", "/v1/ledger"}
+_LINES = {"/v1/tail", "/v1/ledger", "/v1/subjects/export"}
 _EVENTS = {"/v1/stream"}
 _POLICY = "/v1/projects/{write_key}/policy"
 _SCRIPTS = {"/sdk/{file}"}
