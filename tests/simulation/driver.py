@@ -109,15 +109,29 @@ async def finish(sim: Simulation) -> None:
 
 
 async def _until_quiet(sim: Simulation) -> None:
+    """Faults have stopped; whoever was refused a key may be left alone for up to an hour yet."""
+    if not await _quiet_within(sim, QUIET_AFTER_S):
+        await asyncio.sleep(_alone_s(sim))
+        if not await _quiet_within(sim, QUIET_AFTER_S):
+            sim.violate(f"not quiet after {QUIET_AFTER_S} seconds without faults: {_why(sim)}")
+
+
+def _alone_s(sim: Simulation) -> float:
+    """Seconds until the last order that waits is due."""
+    due = [o.next_at for name in sim.hostiles for o in sim.kept.orders.waiting(name)]
+    return min(3600.0, max(0.0, (max(due, default=0) - sim.now()) / 1e6))
+
+
+async def _quiet_within(sim: Simulation, seconds: int) -> bool:
     quiet_s = 0
-    for _ in range(QUIET_AFTER_S):
+    for _ in range(seconds):
         report_what_was_told(sim)
         await asyncio.sleep(1.0)
         sim.raise_violations()
         quiet_s = quiet_s + 1 if await _is_quiet(sim) else 0
         if quiet_s == 2:  # what the last attempt came to is written by now
-            return
-    sim.violate(f"not quiet after {QUIET_AFTER_S} seconds without faults: {_why(sim)}")
+            return True
+    return False
 
 
 async def _is_quiet(sim: Simulation) -> bool:

@@ -75,6 +75,8 @@ def _must_be_gated(sim: Simulation, name: str, word: Fact) -> bool:
     policies = _policies(sim, word.at, sim.now())
     if word.by == name or not refuses(word, name, policies):
         return False
+    if any(f.at < word.at < min(f.seen, f.until) for f in _all_facts(sim)):
+        return False  # something was on its way: it may be read with it or without it
     person = Event(*word.whom, 0, 0)
     known = list(_readings(sim, word.at, policies))
     if word.by is not None and _was_refused(sim, word, policies):
