@@ -202,6 +202,21 @@ def test_subdomains_share_the_answer(shop: Site, visitor: Visitor) -> None:
     assert other.eval("consentry.anonymousId") == page.eval("consentry.anonymousId")
 
 
+def test_a_tab_on_another_subdomain_obeys_while_nobody_looks_at_it(
+    shop: Site, visitor: Visitor
+) -> None:
+    shop.policy = policy(cookie={"domain": "shop.test", "days": 100})
+    shop.replies["/v1/consent/cookies"] = {"expired": []}  # that server knows of no domain
+    for host in ("www.shop.test", "blog.shop.test"):
+        shop.pages[f"{host}/"] = html(TRACKED)
+    www, blog = visitor.open("http://www.shop.test/"), visitor.open("http://blog.shop.test/")
+    answer(blog, {"analytics": True})
+    answer(www, {"analytics": True})
+    blog.wait("window.ran?.length === 1")
+    www.does("void consentry.withdraw(['analytics'])")
+    blog.wait("window.consentry?.getCategories().analytics === false")
+
+
 def test_two_cookies_that_may_differ_are_no_answer(shop: Site, visitor: Visitor) -> None:
     shop.policy = policy()
     shop.pages["www.shop.test/"] = html(TRACKED)
