@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.browser import Browser, Visitor
-from tests.e2e.conftest import acme, vendors
+from tests.e2e.conftest import acme, standing_in, vendors
 from tests.running import Server
 from tests.sdk.site import Site
 from tests.sdk.ui import Ui, pages
 
-__all__ = ["acme", "vendors"]
+__all__ = ["acme", "standing_in", "vendors"]
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 PIXEL = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00!\xf9\x04\x01\x00\x00\x00\x00,"
 PIXEL += b"\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+HELD_S = 30.0
 HOP = {"connection", "transfer-encoding", "content-length", "keep-alive", "date", "server"}
 
 
@@ -42,13 +43,14 @@ class Asked:
 class Site:
     """``pages`` and ``scripts`` by ``host/path``. ``server`` is ok, dead or slow.
 
-    ``policy`` None: the server's own. ``added`` are headers for the server, as a CDN adds them. ``missing`` are paths that fail, ``stalled`` those
+    ``policy`` None: the server's own. ``added`` are headers for the server, as a CDN adds them. The next ``unanswered`` choices get no reply. ``missing`` are paths that fail, ``stalled`` those
     that are never answered; ``between``: what stands before the server answers with this status. ``replies`` are other answers of the server, by path.
     """
 
     port: int
     upstream: str = ""
     policy: dict[str, Any] | None = None
+    unanswered: int = 0
     pages: dict[str, str] = field(default_factory=dict)
     scripts: dict[str, str] = field(default_factory=dict)
     replies: dict[str, Any] = field(default_factory=dict)
@@ -70,6 +72,7 @@ class Site:
         self.stalled.clear()
         self.between.clear()
         self.asked.clear()
+        self.unanswered = 0
         self.server, self.policy = "ok", None
 
     def to(self, host: str) -> list[str]:
@@ -106,6 +109,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.site.asked.append(asked)
         while url.path in self.site.stalled:
             time.sleep(0.02)
+        if url.path == "/v1/consent" and self.site.unanswered:
+            self.site.unanswered -= 1
+            time.sleep(HELD_S)
+            self.close_connection = True
+            return
         if url.path.startswith("/v1/"):
             self._server(asked)
         elif url.path in self.site.missing:

@@ -123,6 +123,20 @@ def test_an_answer_given_while_the_server_is_away_is_sent_later(
     assert record["claimedAt"][:19] == tries[0]["timestamp"][:19]
 
 
+def test_a_request_that_gets_no_reply_holds_up_nothing(shop: Site, visitor: Visitor) -> None:
+    shop.policy = policy()
+    shop.pages["shop.test/"] = html()
+    page = visitor.open("http://shop.test/")
+    page.eval(READY)
+    shop.unanswered = 1
+    answer(page, {"analytics": True})
+    wait_for(lambda: shop.told("/v1/consent"), what="an answer on its way")
+    page.does("void consentry.withdraw()")
+    wait_for(lambda: len(shop.choices()) == 2, what="the withdrawal, though the first still waits")
+    page.wait("!Object.keys(localStorage).some((name) => name.startsWith('consentry.queue.'))")
+    assert len(shop.told("/v1/consent")) == 3, "and the first is sent again"
+
+
 def test_nothing_is_asked_again_of_who_refused(shop: Site, visitor: Visitor) -> None:
     shop.policy = policy()
     shop.pages["shop.test/"] = html("<a href='#' data-consentry-open>Privacy</a>")

@@ -8,6 +8,7 @@ import { sleep } from "./uuid";
 
 const LONGEST_WAIT_MS = 60_000;
 const PATIENCE_MS = 5_000;
+const REPLY_MS = 10_000; // what gets no reply by then is sent again, and holds up nothing else
 const LOOK_MS = 1_000;
 const SIGN_IN_MS = 5_000; // since the page began
 /** Beyond them the oldest are lost. */
@@ -74,8 +75,10 @@ async function send(core: Core, letter: Letter): Promise<boolean> {
     const { userId } = said.subject;
     const proven = userId && userId === core.user?.id ? await proof(core) : null;
     if (!proven && early(core, said)) return false;
-    const response = await post(url, letter, proven);
-    return await settled(proven && response.status === 401 ? await post(url, letter) : response);
+    const sent = post(url, letter, proven).then(async (response) =>
+      settled(proven && response.status === 401 ? await post(url, letter) : response),
+    );
+    return await Promise.race([sent, sleep(REPLY_MS).then(() => false)]);
   } catch {
     return false;
   }
@@ -107,6 +110,14 @@ export async function flush(core: Core): Promise<void> {
   watch(core);
   if (busy) return;
   busy = true;
+  try {
+    await sendAll(core);
+  } finally {
+    busy = false;
+  }
+}
+
+async function sendAll(core: Core): Promise<void> {
   const drop = ([name]: Letter) => places(core).forEach((place) => delete place[name]);
   for (let wait = 1000; letters(core).length; ) {
     letters(core).slice(0, -MOST).forEach(drop);
@@ -121,7 +132,6 @@ export async function flush(core: Core): Promise<void> {
     await sleep(wait);
     wait = Math.min(wait * 2, LONGEST_WAIT_MS);
   }
-  busy = false;
 }
 
 /** The server's own cookies of refused tags, which no script can delete; they may have a path of this page. */
