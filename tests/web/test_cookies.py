@@ -10,11 +10,11 @@ import pytest
 from consentry.config import Tag
 from consentry.csp.values import domains
 from consentry.web.cookies import refused_cookies
-from tests.e2e.conftest import vendors
+from tests.e2e.conftest import standing_in, vendors
 from tests.running import WRITE_KEY, Server, StandIn
 from tests.sdk.test_whole import acme
 
-__all__ = ["acme", "vendors"]
+__all__ = ["acme", "standing_in", "vendors"]
 
 TAGS = (
     Tag("stats", ("analytics",), cookies=("_st*",)),
