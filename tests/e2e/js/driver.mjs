@@ -12,6 +12,7 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 const AUTOCONSENT = new URL('node_modules/@duckduckgo/autoconsent/', here)
 const PATIENCE_MS = 10_000
 const MOST_MS = 60_000
+const CLOSE_MS = 1_000
 const FLAGS = [
   '--no-sandbox',
   '--disable-gpu',
@@ -127,9 +128,9 @@ const commands = {
     const closed = contexts.get(context)
     for (const [name, page] of pages) if (page.context() === closed) pages.delete(name)
     contexts.delete(context)
-    // While a page is being loaded anew the browser now and then never says that it closed. Nobody else
-    // has this profile, so nobody waits for that.
-    await Promise.race([closed.close(), new Promise((later) => setTimeout(later, PATIENCE_MS))])
+    // While a page still loads or sends, the browser takes its time to say that it closed, or never does.
+    // Nobody else has this profile, so nobody waits for that.
+    await Promise.race([closed.close(), new Promise((later) => setTimeout(later, CLOSE_MS))])
   },
 }
 
