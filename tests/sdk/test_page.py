@@ -190,6 +190,35 @@ def test_a_tab_that_sends_does_not_undo_what_another_one_withdrew(
         assert kept(visitor)["g"] == ""
 
 
+def test_a_withdrawal_that_says_what_was_said_before_is_no_echo(
+    shop: Site, browser: Browser
+) -> None:
+    """Who takes back a later yes leaves the cookie as it once went with a request."""
+    shop.policy = policy()
+    shop.pages["shop.test/"] = html(TRACKED)
+    deaf = "addEventListener('storage', (event) => window.deaf && event.stopImmediatePropagation())"
+    with browser.visitor(script=deaf) as visitor:
+        first = visitor.open("http://shop.test/")
+        first.eval(READY)
+        answer(first, {"analytics": True, "advertising": False})
+        wait_for(lambda: len(shop.choices()) == 1, what="the first answer")
+        second = visitor.open("http://shop.test/")
+        second.eval(READY)
+        first.eval("window.deaf = true")
+        shop.server = "slow"
+        answer(first, {"advertising": True})
+        wait_for(lambda: len(shop.choices()) == 2, what="a yes on its way")
+        second.wait("consentry.getCategories().advertising")
+        second.does("void consentry.withdraw(['advertising'])")
+        shop.server = "ok"
+        for page in (first, second):
+            page.wait(
+                "!Object.keys(localStorage).some((name) => name.startsWith('consentry.queue.'))"
+            )
+            page.wait("window.consentry?.getCategories().advertising === false")
+        assert kept(visitor)["g"] == "analytics"
+
+
 def test_a_tab_without_channels_hears_of_it_by_the_storage(shop: Site, browser: Browser) -> None:
     shop.policy = policy()
     shop.pages["shop.test/"] = html(TRACKED)

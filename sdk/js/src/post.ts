@@ -98,10 +98,16 @@ function watch(core: Core): void {
 const own = () => cookies().filter(([name]) => name === "consentry").map(([, value]) => value).join();
 const sent = new Set<string>();
 
-/** Before a request; what it returns is called after the reply, which may have brought back an older cookie. */
+/** A cookie in which nothing is granted: the only one that the server ever writes again. */
+const REFUSES = /&g=(&|$)/;
+
+/**
+ * Before a request; what it returns is called after the reply, which may have brought back an older cookie. One with a
+ * yes in it never comes from a reply, however often it was there before: another tab took back what was said since.
+ */
 function sending(core: Core): () => void {
   core.look();
-  if (own()) sent.add(own());
+  if (REFUSES.test(own())) sent.add(own());
   return () => core.keep(sent.has(own()));
 }
 
@@ -149,7 +155,7 @@ export async function expire(core: Core): Promise<void> {
  * a script wrote, so the server writes it where it can: on its own name, where nothing is granted.
  */
 function renew(core: Core): void {
-  if (new URL(core.url("")).origin !== location.origin || !/&g=(&|$)/.test(own())) return core.keep();
+  if (new URL(core.url("")).origin !== location.origin || !REFUSES.test(own())) return core.keep();
   const today = String(Math.floor(Date.now() / 86_400_000));
   try {
     if (localStorage["consentry.renewed"] === today) return;
