@@ -120,6 +120,20 @@ def test_silence_is_no_answer(shop: Site, visitor: Visitor) -> None:
     page.wait(BANNER)
 
 
+def test_a_tab_in_which_silence_granted_hears_of_a_no_on_another_subdomain(
+    shop: Site, visitor: Visitor
+) -> None:
+    shop.policy = opt_out(cookie={"domain": "shop.test", "days": 100})
+    shop.replies["/v1/consent/cookies"] = {"expired": []}  # that server knows of no domain
+    for host in ("www.shop.test", "blog.shop.test"):
+        shop.pages[f"{host}/"] = html(TRACKED)
+    www, blog = visitor.open("http://www.shop.test/"), visitor.open("http://blog.shop.test/")
+    blog.wait("window.ran?.length")
+    www.eval(READY)
+    www.does("void consentry.withdraw(['analytics'])")
+    blog.wait("window.consentry?.getCategories().analytics === false")
+
+
 def test_a_yes_to_an_old_notice_does_not_cover_what_grew(shop: Site, visitor: Visitor) -> None:
     page = shop_of(shop, visitor)
     answer(page, YES)  # in a tab that was open before the notice changed

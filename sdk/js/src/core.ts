@@ -43,6 +43,7 @@ declare global {
   }
 }
 
+const LOOK_MS = 1000;
 const MOST_HELD = 100;
 /** A page's own way back to what was answered. */
 const OPENER = "[data-consentry-open]";
@@ -94,7 +95,9 @@ export class Core {
     await this._fetch();
     this._begin();
     // An answer in another tab waits in the storage before it is sent, and so it is heard of.
-    for (const event of ["pageshow", "visibilitychange", "storage"]) addEventListener(event, () => this.look());
+    for (const event of ["pageshow", "storage"]) addEventListener(event, () => this.look());
+    // A tab on another name of the site shares the cookie alone, and nothing tells that a grant has expired.
+    setInterval(() => this.look(), LOOK_MS);
     addEventListener("click", ({ target }) => {
       const opener = (target as Element).closest?.(OPENER);
       if (opener) void this.open(opener);

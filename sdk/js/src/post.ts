@@ -9,7 +9,6 @@ import { sleep } from "./uuid";
 const LONGEST_WAIT_MS = 60_000;
 const PATIENCE_MS = 5_000;
 const REPLY_MS = 10_000; // what gets no reply by then is sent again, and holds up nothing else
-const LOOK_MS = 1_000;
 const SIGN_IN_MS = 5_000; // since the page began
 /** Beyond them the oldest are lost. */
 const MOST = 20;
@@ -84,17 +83,6 @@ async function send(core: Core, letter: Letter): Promise<boolean> {
   }
 }
 
-let watched = false;
-
-/**
- * A tab on another name of the site shares the cookie and not the storage, and no event tells it of an answer.
- * Nor does any tell that a grant has expired.
- */
-function watch(core: Core): void {
-  if (!watched) setInterval(() => core.look(), LOOK_MS);
-  watched = true;
-}
-
 const own = () => cookies().filter(([name]) => name === "consentry").map(([, value]) => value).join();
 const sent = new Set<string>();
 
@@ -113,7 +101,6 @@ function sending(core: Core): () => void {
 
 /** Sends what waits, in order, for as long as it takes. What cannot be sent holds up nothing else. */
 export async function flush(core: Core): Promise<void> {
-  watch(core);
   if (busy) return;
   busy = true;
   try {
