@@ -113,7 +113,13 @@ def _form(made: str) -> str:
 
 # One at a time: two programs that start together must not both create.
 LOCK_SET_UP = "SELECT pg_advisory_xact_lock(hashtextextended('consentry ' || $1, 0))"
-FORM_NOW = "SELECT obj_description(to_regclass($1 || '.events_consented'), 'pg_class')"
+# By rows and not by ``to_regclass``: that remembers, for the length of a transaction, that the view
+# was missing before the lock was waited for, and what was made meanwhile would be made once more.
+FORM_NOW = """
+SELECT obj_description(view.oid, 'pg_class') FROM pg_catalog.pg_class AS view
+JOIN pg_catalog.pg_namespace AS schema ON schema.oid = view.relnamespace
+WHERE schema.nspname = $1 AND view.relname = 'events_consented'
+"""
 
 
 def _unnested(columns: dict[str, str], first: int) -> str:
