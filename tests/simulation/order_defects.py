@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -139,11 +140,12 @@ class TellsAnyway(Line):
         return await super().obey(told, lambda: None)
 
 
-class _Renames(Line):
+class _Renames(Line, ABC):
     """Names other people than it was given."""
 
+    @abstractmethod
     def whom(self, one: Instruction) -> Person:
-        raise NotImplementedError
+        """Who is named instead."""
 
     async def obey(self, told: Sequence[Instruction], last_look: LastLook | None) -> Attempted:
         renamed = [replace(one, person=self.whom(one)) for one in told]

@@ -16,6 +16,7 @@ from consentry.cli.group import CONFIGURATION, FAILED, UNREACHABLE, USAGE, CliEr
 from consentry.cli.options import (
     config_option,
     json_option,
+    output_option,
     server_at,
     server_url_option,
     store_file,
@@ -252,13 +253,7 @@ def _text_of(path: str) -> str:
 @store_option
 @server_url_option
 @click.option("--first", type=click.IntRange(min=0), default=0, help="Begin at this seq.")
-@click.option(
-    "--output",
-    "-o",
-    "output_path",
-    type=click.Path(dir_okay=False),
-    help="A new file to write to, instead of standard output.",
-)
+@output_option
 @click.option("--json", "as_json", is_flag=True, help="JSON Lines; it is the only format.")
 def export_command(
     config_path: str | None,

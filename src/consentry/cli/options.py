@@ -65,6 +65,15 @@ def with_server(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+output_option = click.option(
+    "--output",
+    "-o",
+    "output_path",
+    type=click.Path(dir_okay=False),
+    help="A new file to write to, instead of standard output.",
+)
+
+
 def with_subject(function: Callable[..., None]) -> Callable[..., None]:
     """Adds the options that identify a subject, and hands the command a ``subject``."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from consentry.cli.group import UNREACHABLE, CliError
-from consentry.cli.options import filled, json_option, with_server, with_subject
+from consentry.cli.options import filled, json_option, output_option, with_server, with_subject
 from consentry.cli.output import emit, new_file, note, say, table
 
 _MOST_PAGES = 1000
@@ -130,13 +130,7 @@ def unsuppress(server: Any, subject: dict[str, str], reason: str | None, as_json
 @command.command("export")
 @with_subject
 @with_server
-@click.option(
-    "--output",
-    "-o",
-    "output_path",
-    type=click.Path(dir_okay=False),
-    help="A new file to write to, instead of standard output.",
-)
+@output_option
 @click.option("--json", "as_json", is_flag=True, help="JSON Lines; it is the only format.")
 def export(server: Any, subject: dict[str, str], output_path: str | None, as_json: bool) -> None:
     """Write everything that is known of one person, as JSON Lines.

@@ -10,7 +10,7 @@ Sources: Braze's documentation of /users/track, /v2/subscription/status/set, /em
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from consentry.core.delivery import Grade, Outcome
@@ -20,14 +20,14 @@ from consentry.destinations import inbound
 from consentry.destinations.braze_orders import obey, read_back
 from consentry.destinations.braze_wire import CHANNELS, Options, request_to, with_wait
 from consentry.destinations.contact import email_of, event_name, members, moment_of, phone_of
-from consentry.destinations.http import Unsendable, exchange, outcome_of_status
+from consentry.destinations.http import Unsendable, outcome_of_status, sender
 from consentry.destinations.instruction import Heard, InboundCall, Orders
-from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
+from consentry.destinations.message import Message, Request, Response
 from consentry.destinations.obeying import UNDOCUMENTED, json_of, topics_of
 from consentry.destinations.spec import Spec
 
 if TYPE_CHECKING:
-    from consentry.destinations.transport import OutboundClient
+    pass
 
 __all__ = [
     "ORDERS",
@@ -133,20 +133,7 @@ def _by_position(
     return tuple(found)
 
 
-async def send(
-    client: OutboundClient,
-    messages: Sequence[Message],
-    options: Options,
-    last_look: LastLook | None,
-) -> Attempted:
-    """One attempt for one batch."""
-    return await exchange(
-        client,
-        lambda: request_for(messages, options, datetime.now(UTC)),
-        messages,
-        outcomes_of,
-        last_look,
-    )
+send = sender(request_for, outcomes_of)
 
 
 # What Braze tells us

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -22,7 +22,7 @@ from consentry.core.order import Verb
 from consentry.core.record import Node
 from consentry.destinations import inbound
 from consentry.destinations.contact import email_of, event_name, members, moment_of
-from consentry.destinations.http import Unsendable, exchange, json_body, outcome_of_status
+from consentry.destinations.http import Unsendable, json_body, outcome_of_status, sender
 from consentry.destinations.instruction import Heard, InboundCall, Instruction, Orders, Person
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
 from consentry.destinations.obeying import (
@@ -158,20 +158,7 @@ def outcomes_of(response: Response, messages: Sequence[object]) -> tuple[Outcome
     return (outcome_of_entity(response),) * len(messages)
 
 
-async def send(
-    client: OutboundClient,
-    messages: Sequence[Message],
-    options: Options,
-    last_look: LastLook | None,
-) -> Attempted:
-    """One attempt for one message."""
-    return await exchange(
-        client,
-        lambda: request_for(messages, options, datetime.now(UTC)),
-        messages,
-        outcomes_of,
-        last_look,
-    )
+send = sender(request_for, outcomes_of)
 
 
 # Orders

@@ -37,9 +37,9 @@ from consentry.destinations.batches import (
 from consentry.destinations.common import JSON, at
 from consentry.destinations.http import (
     Unsendable,
-    exchange,
     json_body,
     outcome_of_status,
+    sender,
 )
 from consentry.destinations.instruction import Instruction, Orders
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
@@ -191,20 +191,7 @@ def outcomes_of(response: Response, messages: Sequence[Message]) -> tuple[Outcom
     return (outcome,) * len(messages)
 
 
-async def send(
-    client: OutboundClient,
-    messages: Sequence[Message],
-    options: Options,
-    last_look: LastLook | None,
-) -> Attempted:
-    """One attempt for one message."""
-    return await exchange(
-        client,
-        lambda: request_for(messages, options, datetime.now(UTC)),
-        messages,
-        outcomes_of,
-        last_look,
-    )
+send = sender(request_for, outcomes_of)
 
 
 def erase_request(name: str, identity: str, token: str, options: Options) -> Request:

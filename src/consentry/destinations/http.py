@@ -7,8 +7,8 @@ destination can be described without loading an HTTP library.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from consentry.core.delivery import Grade, Outcome
-from consentry.destinations.message import Attempted, LastLook, Request, Response
+from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
 
 if TYPE_CHECKING:
     from consentry.destinations.transport import OutboundClient
@@ -62,6 +62,7 @@ def json_body(value: Any) -> bytes:
         raise Unsendable("the event cannot be written as JSON") from None
 
 
+OptionsT = TypeVar("OptionsT")  # those of one kind
 T = TypeVar("T")  # what is sent: a Message, or an Instruction
 
 
@@ -94,6 +95,31 @@ async def exchange(
     return Attempted(
         outcomes, _digest_of(request), digest_of(response.body) if response.body else None
     )
+
+
+def sender(
+    request_for: Callable[[Sequence[Message], OptionsT, datetime], Request],
+    outcomes_of: Callable[[Response, Sequence[Message]], tuple[Outcome, ...]],
+) -> Callable[
+    [OutboundClient, Sequence[Message], OptionsT, LastLook | None], Coroutine[Any, Any, Attempted]
+]:
+    """How a system is sent events, where one request and its answer are one attempt."""
+
+    async def send(
+        client: OutboundClient,
+        messages: Sequence[Message],
+        options: OptionsT,
+        last_look: LastLook | None,
+    ) -> Attempted:
+        return await exchange(
+            client,
+            lambda: request_for(messages, options, datetime.now(UTC)),
+            messages,
+            outcomes_of,
+            last_look,
+        )
+
+    return send
 
 
 def unsent(reason: Unsendable, messages: Sequence[object]) -> Attempted:

@@ -15,14 +15,14 @@ import re
 import uuid
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations import inbound
 from consentry.destinations.contact import email_of, event_name, members, moment_of, plain_name
-from consentry.destinations.http import Unsendable, exchange
+from consentry.destinations.http import Unsendable, sender
 from consentry.destinations.hubspot_orders import obey, read_back
 from consentry.destinations.hubspot_wire import CHANNELS, Options, request_to
 from consentry.destinations.instruction import (
@@ -30,7 +30,7 @@ from consentry.destinations.instruction import (
     InboundCall,
     Orders,
 )
-from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
+from consentry.destinations.message import Message, Request, Response
 from consentry.destinations.obeying import (
     outcome_of_exactly,
     topics_of,
@@ -38,7 +38,7 @@ from consentry.destinations.obeying import (
 from consentry.destinations.spec import Spec
 
 if TYPE_CHECKING:
-    from consentry.destinations.transport import OutboundClient
+    pass
 
 SPEC = Spec(
     kind="hubspot",
@@ -120,20 +120,7 @@ def outcomes_of(response: Response, messages: Sequence[object]) -> tuple[Outcome
     return (outcome_of_exactly(response, 204),) * len(messages)
 
 
-async def send(
-    client: OutboundClient,
-    messages: Sequence[Message],
-    options: Options,
-    last_look: LastLook | None,
-) -> Attempted:
-    """One attempt for one message."""
-    return await exchange(
-        client,
-        lambda: request_for(messages, options, datetime.now(UTC)),
-        messages,
-        outcomes_of,
-        last_look,
-    )
+send = sender(request_for, outcomes_of)
 
 
 # What HubSpot tells us

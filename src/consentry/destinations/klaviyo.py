@@ -13,7 +13,7 @@ system webhooks: developers.klaviyo.com, "Working with system webhooks".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from consentry.core.delivery import Grade, Outcome
@@ -22,18 +22,18 @@ from consentry.destinations import inbound
 from consentry.destinations.contact import email_of, event_name, members, moment_of, phone_of
 from consentry.destinations.http import (
     Unsendable,
-    exchange,
     outcome_of_status,
+    sender,
 )
 from consentry.destinations.instruction import Heard, InboundCall, Orders
 from consentry.destinations.klaviyo_orders import obey, read_back
 from consentry.destinations.klaviyo_wire import CHANNELS, FIELDS, Options, request_to
-from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
+from consentry.destinations.message import Message, Request, Response
 from consentry.destinations.obeying import UNDOCUMENTED, json_of
 from consentry.destinations.spec import Spec
 
 if TYPE_CHECKING:
-    from consentry.destinations.transport import OutboundClient
+    pass
 
 __all__ = [
     "ORDERS",
@@ -129,20 +129,7 @@ def outcomes_of(response: Response, messages: Sequence[object]) -> tuple[Outcome
     return (outcome,) * len(messages)
 
 
-async def send(
-    client: OutboundClient,
-    messages: Sequence[Message],
-    options: Options,
-    last_look: LastLook | None,
-) -> Attempted:
-    """One attempt for one message."""
-    return await exchange(
-        client,
-        lambda: request_for(messages, options, datetime.now(UTC)),
-        messages,
-        outcomes_of,
-        last_look,
-    )
+send = sender(request_for, outcomes_of)
 
 
 # What Klaviyo tells us

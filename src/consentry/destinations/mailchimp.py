@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,15 +21,15 @@ from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations import inbound
 from consentry.destinations.contact import email_of, event_name, members, moment_of
-from consentry.destinations.http import Unsendable, exchange
+from consentry.destinations.http import Unsendable, sender
 from consentry.destinations.instruction import Heard, InboundCall, Orders, Unproven
 from consentry.destinations.mailchimp_orders import obey, outcome_of_event, read_back
 from consentry.destinations.mailchimp_wire import CHANNELS, Options, member_path, request_to
-from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
+from consentry.destinations.message import Message, Request, Response
 from consentry.destinations.spec import Spec
 
 if TYPE_CHECKING:
-    from consentry.destinations.transport import OutboundClient
+    pass
 
 __all__ = [
     "ORDERS",
@@ -104,20 +104,7 @@ def outcomes_of(response: Response, messages: Sequence[object]) -> tuple[Outcome
     return (outcome_of_event(response),) * len(messages)
 
 
-async def send(
-    client: OutboundClient,
-    messages: Sequence[Message],
-    options: Options,
-    last_look: LastLook | None,
-) -> Attempted:
-    """One attempt for one message."""
-    return await exchange(
-        client,
-        lambda: request_for(messages, options, datetime.now(UTC)),
-        messages,
-        outcomes_of,
-        last_look,
-    )
+send = sender(request_for, outcomes_of)
 
 
 # What Mailchimp tells us

@@ -8,7 +8,7 @@ cancelling it, for which it is looked up in the list of all of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -28,10 +28,10 @@ from consentry.destinations.batches import (
 from consentry.destinations.common import JSON, at, bearer, object_at
 from consentry.destinations.http import (
     TransportError,
-    exchange,
     json_body,
     outcome_of_error,
     outcome_of_status,
+    sender,
 )
 from consentry.destinations.inbound import objects
 from consentry.destinations.instruction import Found, Instruction, Orders, Reading
@@ -112,20 +112,7 @@ def request_for(messages: Sequence[Message], options: Options, now: datetime) ->
 outcomes_of = segment_wire.batch_outcomes
 
 
-async def send(
-    client: OutboundClient,
-    messages: Sequence[Message],
-    options: Options,
-    last_look: LastLook | None,
-) -> Attempted:
-    """One attempt for one batch."""
-    return await exchange(
-        client,
-        lambda: request_for(messages, options, datetime.now(UTC)),
-        messages,
-        outcomes_of,
-        last_look,
-    )
+send = sender(request_for, outcomes_of)
 
 
 def order_request(verb: Verb, user_ids: Sequence[str], options: Options) -> Request:

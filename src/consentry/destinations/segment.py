@@ -8,7 +8,7 @@ destination behind Segment, and not by its overall status, which is FINISHED whi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -27,9 +27,9 @@ from consentry.destinations.batches import (
 )
 from consentry.destinations.common import JSON, at, bearer, object_at
 from consentry.destinations.http import (
-    exchange,
     json_body,
     outcome_of_status,
+    sender,
 )
 from consentry.destinations.instruction import Found, Instruction, Orders, Reading
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
@@ -107,20 +107,7 @@ def request_for(messages: Sequence[Message], options: Options, now: datetime) ->
 outcomes_of = segment_wire.batch_outcomes
 
 
-async def send(
-    client: OutboundClient,
-    messages: Sequence[Message],
-    options: Options,
-    last_look: LastLook | None,
-) -> Attempted:
-    """One attempt for one batch."""
-    return await exchange(
-        client,
-        lambda: request_for(messages, options, datetime.now(UTC)),
-        messages,
-        outcomes_of,
-        last_look,
-    )
+send = sender(request_for, outcomes_of)
 
 
 def order_request(verb: Verb, user_ids: Sequence[str], options: Options) -> Request:

@@ -211,8 +211,8 @@ def _luminance(text: str) -> float | None:
     try:
         parts = [part or 0.0 for part in colour.to("srgb").coordinates]
     except (NotImplementedError, ValueError):
-        # A colour that tinycss2 reads and cannot convert. Nobody knows how far apart it is, and
-        # whoever asks refuses the theme for that: a contrast is never taken for granted.
+        # What tinycss2 raises for a colour that it reads and cannot convert. Nobody knows how far
+        # apart it is, and whoever asks refuses the theme for that.
         return None
     if not all(0 <= part <= 1 for part in parts):
         return None
