@@ -26,16 +26,15 @@ class No(NamedTuple):
 
 
 class Yes(NamedTuple):
-    """One grant that is believed and fresh. It counts as of the earlier of its two times."""
+    """One grant that is believed and fresh, made at the earlier of its two times (C8)."""
 
-    counts: int
     made: int
     received: int
     id: str
     imported: bool
 
     def lifts(self, no: int) -> bool:  # R2, R9
-        return self.counts > no and not self.imported
+        return self.made > no and not self.imported
 
 
 class Person(NamedTuple):
@@ -118,7 +117,7 @@ def _category(history: History, policy: Policy, as_of: int, since: int, name: st
 
     own = [device, account, contact]
     floor = max((no.at for no in (*crossing, *(n for p in own for n in p.noes))), default=-1)
-    holding = [yes for person in own for yes in person.yeses if yes.counts > floor]
+    holding = [yes for person in own for yes in person.yeses if yes.made > floor]
     latest = max(holding, key=lambda y: (y.made, y.id), default=None)
     covers = min((yes.made for yes in holding), default=NEVER)
     taken_back = [_taken_back(person, lifters) for person, lifters in linked]
@@ -149,7 +148,7 @@ def _answered(no: No, yeses: list[Yes]) -> bool:
     """A disagreement is answered by a grant made when both sides of it were known."""
     spoken = [yes for yes in yeses if not yes.imported]
     known = max(no.at, min((yes.received for yes in spoken), default=NEVER))
-    return any(yes.counts > known for yes in spoken)
+    return any(yes.made > known for yes in spoken)
 
 
 def _taken_back(person: Person, lifters: list[Yes]) -> int:
@@ -162,7 +161,7 @@ def _taken_back(person: Person, lifters: list[Yes]) -> int:
     last = max(no.at for no in person.noes)
     if not any(yes.lifts(last) for yes in person.yeses):
         return last + 1
-    return min(yes.counts for yes in (*person.yeses, *lifters) if yes.lifts(last))
+    return min(yes.made for yes in (*person.yeses, *lifters) if yes.lifts(last))
 
 
 def _person(
@@ -193,9 +192,8 @@ def _person(
         if word is not None:
             person.faded.append(word)
         else:
-            counts = min(fact.made_at, fact.received_at)
-            received = fact.received_at
-            person.yeses.append(Yes(counts, fact.made_at, received, fact.record_id, imported))
+            made = min(fact.made_at, fact.received_at)
+            person.yeses.append(Yes(made, fact.received_at, fact.record_id, imported))
     return person
 
 

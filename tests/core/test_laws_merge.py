@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import structs
 
 from consentry.core.moment import SECOND
 from consentry.core.policy import AccountChoices, Category, Policy, Settings
@@ -23,13 +22,7 @@ MERGE = Merge("m01", AT, "u2", "u1")
 POLICY = Policy("shop", Settings(), (Category("ad"),))
 
 
-def timely(fact: Fact) -> Fact:
-    """By a clock that is not fast: of two times a merge keeps the earlier one."""
-    made = None if fact.made_at is None else min(fact.made_at, fact.received_at)
-    return structs.replace(fact, made_at=made)
-
-
-answers = (s.focused | s.choices() | s.choices(FactKind.IMPORT)).map(timely)
+answers = s.focused | s.choices() | s.choices(FactKind.IMPORT)
 sides = st.lists(answers, max_size=3)
 
 
@@ -79,7 +72,7 @@ def test_a_merge_grants_what_both_granted_denies_what_neither_did_and_else_confl
             assert block is None, name
             assert found.grant is not None, name
             assert found.grant.record_id in {side.grant.record_id for side in sides_}, name
-            older = min(min(s_.grant.made_at, s_.grant.received_at) for s_ in sides_)
+            older = min(s_.grant.made_at for s_ in sides_)
             assert found.grant.made_at == older, name
         else:
             assert block is not None, name

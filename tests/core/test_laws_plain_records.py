@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from consentry.core.decision import Question
 from consentry.core.moment import SECOND
@@ -255,6 +256,21 @@ def test_of_one_identifier_by_itself_the_grants_made_after_the_last_denial_hold(
     assert (found.grant is None) == (grant is None) == (found.covers_from > s.END)
     assert grant is None or found.covers_from == covers_s * SECOND
     assert grant is None or found.grant.made_at == max(f.made_at or 0 for f in facts)
+
+
+@holds("C8", "R2", "T3")
+@pytest.mark.parametrize("of", ["device", "account"])
+@pytest.mark.parametrize(("made", "counts_from"), [(14, 10), (11, 10), (10, 10), (9, 9)])
+def test_a_fast_clock_makes_no_grant_that_is_later_than_its_reception(
+    of, made, counts_from
+) -> None:
+    fast = structs.replace(yes(10), made_at=made * SECOND)
+    told: Any = Account("u1", {"u1": (fast,)}) if of == "account" else (fast,)
+    policy = Policy("shop", STRICT, (Category("ad"),))
+
+    found = stand(History(**{of: told}), policy, s.END).of("ad")
+
+    assert found.covers_from == found.grant.made_at == counts_from * SECOND
 
 
 @holds("R1", "R2", "R5", "R8")

@@ -138,7 +138,7 @@ class Known:
         if event.stamp is not None and (holding or not faded):  # R4: it renews nothing faded
             return True
         # T3: a grant covers nothing made before it, nor what was made under a linked refusal.
-        if event.made is not None and any(event.made >= max(g.made, over) for g in holding):
+        if event.made is not None and any(event.made >= max(g.counts, over) for g in holding):
             return True
         return bool(spec["regime"] != "opt_in") and not event.strict  # P1
 

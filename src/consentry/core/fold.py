@@ -36,24 +36,20 @@ class Why(StrEnum):
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):
-    """One fresh grant. ``made_at`` is always known. An ``imported`` one lifts nothing."""
+    """One fresh grant. An ``imported`` one lifts nothing.
+
+    ``made_at`` is never after ``received_at``: a clock may be five seconds fast, but nothing
+    is made after it came. So a denial that comes within them stands.
+    """
 
     record_id: str
     made_at: Moment
     received_at: Moment
     imported: bool = False
 
-    @property
-    def counts_at(self) -> Moment:
-        """What denials are compared with: a grant cannot be made after it was received.
-
-        A clock may be five seconds fast, and a denial that comes within them must stand.
-        """
-        return min(self.made_at, self.received_at)
-
     def lifts(self, at: Moment) -> bool:
         """Whether it lifts a denial or signal that was received at this moment."""
-        return not self.imported and self.counts_at > at
+        return not self.imported and self.made_at > at
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):
@@ -102,7 +98,7 @@ class Own:
         own = [grant for grant in self.grants if grant.lifts(last)]
         if last < 0 or not own:
             return 0
-        return min(grant.counts_at for grant in (*own, *lifters) if grant.lifts(last))
+        return min(grant.made_at for grant in (*own, *lifters) if grant.lifts(last))
 
 
 Folded = dict[str, Own]
@@ -215,8 +211,8 @@ class Reader:
             if why is not None:
                 own.stale = why if own.stale is None else min(own.stale, why)
             elif fact.made_at is not None:
-                imported = fact.kind is FactKind.IMPORT
-                own.grants.append(Grant(fact.record_id, fact.made_at, fact.received_at, imported))
+                made, imported = min(fact.made_at, fact.received_at), fact.kind is FactKind.IMPORT
+                own.grants.append(Grant(fact.record_id, made, fact.received_at, imported))
 
     def _believed(self, fact: Fact, account: bool) -> bool:
         """Whether a grant counts. Only choices about accounts may be taken as they come."""
@@ -294,14 +290,14 @@ def _merge_category(category: str, one: Own | None, two: Own | None, merge: Merg
         return []
     grants = [_holding(own) for own in (one, two)]
     if grants[0] is not None and grants[1] is not None:
-        older = min(grants[0], grants[1], key=lambda g: (g.counts_at, g.record_id))
+        older = min(grants[0], grants[1], key=lambda g: (g.made_at, g.record_id))
         kept = [own.last for own in (one, two) if own is not None and own.last is not None]
         # Both grants hold, so the refusals that they lifted must stay older than the one kept.
         facts = [
             Fact(
                 FactKind.CHOICE,
                 b.record_id,
-                min(b.at, older.counts_at - 1),
+                min(b.at, older.made_at - 1),
                 denied=(category,),
                 signal=_AGREED,
             )
@@ -309,7 +305,7 @@ def _merge_category(category: str, one: Own | None, two: Own | None, merge: Merg
         ]
         imported = grants[0].imported and grants[1].imported
         kind = FactKind.IMPORT if imported else FactKind.CHOICE
-        grant = Fact(kind, older.record_id, merge.at, older.counts_at, granted=(category,))
+        grant = Fact(kind, older.record_id, merge.at, older.made_at, granted=(category,))
         return [*facts, grant]
     disagree = any(grant is not None for grant in grants)
     return [
@@ -338,4 +334,4 @@ def _holding(own: Own | None) -> Grant | None:
     """
     if own is None or own.standing() is not None or own.standing_signal() is not None:
         return None  # an import lifts nothing, so it may stand beside a denial
-    return max(own.grants, key=lambda g: (g.counts_at, g.record_id), default=None)
+    return max(own.grants, key=lambda g: (g.made_at, g.record_id), default=None)

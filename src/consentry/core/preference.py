@@ -253,7 +253,7 @@ def _alone(own: Own) -> Found:
     if not own.grants:
         return Found(own.last, own.last_signal, silent=silent)
     floor = own.denied_until()
-    grants = [grant for grant in own.grants if grant.counts_at > floor]
+    grants = [grant for grant in own.grants if grant.made_at > floor]
     return Found(
         block=own.standing(),
         signal=own.standing_signal(),
@@ -316,7 +316,7 @@ def _account_lifts(people: _People, category: str, devices: Devices) -> list[Gra
     latest = [
         max(
             (g for g in _of(other, category).grants if not g.imported),
-            key=lambda g: (g.counts_at, g.record_id),
+            key=lambda g: (g.made_at, g.record_id),
             default=None,
         )
         for other in people.others
@@ -324,7 +324,7 @@ def _account_lifts(people: _People, category: str, devices: Devices) -> list[Gra
     given = [grant for grant in latest if grant is not None]
     if not latest or len(given) < len(latest):
         return []
-    return [min(given, key=lambda g: (g.counts_at, g.record_id))]
+    return [min(given, key=lambda g: (g.made_at, g.record_id))]
 
 
 def _answered(block: Block, grants: list[Grant]) -> bool:
@@ -345,7 +345,7 @@ def _found(own: tuple[Own, ...], standing: list[tuple[Block, bool]], crossed: Mo
     denials = [block for block in unlifted if block.why is not Why.SIGNAL]
     signals = [block for block in unlifted if block.why is Why.SIGNAL]
     floor = max(*(block.at for block, _ in standing), *(one.denied_until() for one in own))
-    grants = [grant for one in own for grant in one.grants if grant.counts_at > floor]
+    grants = [grant for one in own for grant in one.grants if grant.made_at > floor]
     covers_from = min((g.made_at for g in grants), default=FOREVER)
     return Found(
         block=_latest(*denials),
