@@ -116,7 +116,8 @@ class OrderLane:
             for key in _keys(order):
                 queue = self._queues.setdefault(key, [])
                 insort(queue, order.number)
-                self._look.add(queue[0])
+                if queue[0] != order.number:
+                    self._look.add(queue[0])
             self._schedule(order.number, order.next_at)
 
     def mark(self, order: Order) -> None:
