@@ -11,9 +11,9 @@ import pytest
 from consentry.core.delivery import Grade
 from consentry.core.order import Verb
 from consentry.destinations import amplitude
-from consentry.destinations.batches import Spoiled
 from consentry.destinations.instruction import Found, Person
 from consentry.destinations.message import Response
+from consentry.destinations.steps import Spoiled
 from consentry.destinations.transport import OutboundClient
 from consentry.secret import Secret
 

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from consentry.core.delivery import Grade, Outcome
-from consentry.destinations.batches import Spoiled, follow, rows_each, rows_in, send_rows
+from consentry.destinations.batches import rows_each, rows_in, send_rows
 from consentry.destinations.http import Unsendable
 from consentry.destinations.message import LastLookRefused, Request, Response
+from consentry.destinations.steps import Spoiled, follow
 from consentry.destinations.transport import OutboundClient
 
 from .wire_server import answer, reset, serving
@@ -39,20 +40,23 @@ def spoiling(response: Response, whom: tuple[int, ...]) -> tuple[Outcome, ...]:
     return by_status(response, whom)
 
 
+def of_all(*bodies: bytes) -> str:
+    lines = "\n".join(hashlib.sha256(body).hexdigest() for body in bodies)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
 async def test_a_person_with_two_rows_is_as_good_as_the_worse_one(client: OutboundClient) -> None:
     async with serving(answer(200, b"1"), answer(400, b"2")) as server:
-        steps, settled = rows_in(
-            [(0, "a"), (2, "b")], 1, lambda rows: post(server.url, rows), by_status
-        )
-        steps += rows_in([(0, "c")], 1, lambda rows: post(server.url, rows), by_status)[0]
-        attempted = await follow(client, 3, steps, None, settled=settled)
+        steps = rows_in([(0, "a"), (2, "b")], 1, lambda rows: post(server.url, rows), by_status)
+        steps += rows_in([(0, "c")], 1, lambda rows: post(server.url, rows), by_status)
+        attempted = await follow(client, 3, steps, None)
     assert [o.grade for o in attempted.outcomes] == [
         Grade.FAILED_FINAL,
         Grade.GATED,
         Grade.FAILED_FINAL,
     ]
-    assert attempted.request_digest == hashlib.sha256(b'["a"]["b"]["c"]').hexdigest()
-    assert attempted.response_digest == hashlib.sha256(b"122").hexdigest()
+    assert attempted.request_digest == of_all(b'["a"]', b'["b"]', b'["c"]')
+    assert attempted.response_digest == of_all(b"1", b"2", b"2")
 
 
 async def test_the_row_that_spoils_a_request_is_found_and_the_others_go(
@@ -133,12 +137,11 @@ async def test_a_row_that_cannot_be_written_takes_nobody_with_it(client: Outboun
 
     async with serving(answer(200)) as server:
         rows = list(enumerate("abcde"))
-        for made in (
+        for steps in (
             rows_in(rows, 10, request, by_status),
             rows_each(rows, 10, request, lambda response, row: by_status(response, (0,))[0]),
         ):
-            steps, settled = made
-            attempted = await follow(client, 5, steps, None, settled=settled)
+            attempted = await follow(client, 5, steps, None)
             grades = [outcome.grade for outcome in attempted.outcomes]
             assert grades.pop(3) is Grade.FAILED_FINAL
             assert grades == [Grade.ACCEPTED] * 4

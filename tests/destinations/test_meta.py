@@ -12,10 +12,10 @@ import pytest
 from consentry.core.delivery import Grade
 from consentry.core.order import Verb
 from consentry.destinations import meta, named
-from consentry.destinations.batches import Spoiled
 from consentry.destinations.http import Unsendable
 from consentry.destinations.instruction import Person
 from consentry.destinations.message import Message, Response
+from consentry.destinations.steps import Spoiled
 from consentry.destinations.transport import OutboundClient
 from consentry.secret import Secret
 

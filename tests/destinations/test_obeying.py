@@ -13,7 +13,6 @@ from consentry.destinations.http import outcome_of_status
 from consentry.destinations.instruction import Found, Reading
 from consentry.destinations.message import Attempted, LastLookRefused, Request, Response
 from consentry.destinations.obeying import (
-    WORST_LAST,
     Part,
     Question,
     Settled,
@@ -27,9 +26,10 @@ from consentry.destinations.obeying import (
     read_or_unknown,
     topic_ids,
     topics_of,
-    worst,
 )
+from consentry.destinations.steps import WORST_LAST, worst
 from consentry.destinations.transport import OutboundClient
+from consentry.ports import StoreError
 from tests.destinations.instructions import instruction
 
 from .wire_server import answer, reset, serving
@@ -127,13 +127,13 @@ async def test_an_order_that_names_nobody_is_gated_and_sends_nothing() -> None:
     assert attempted.request_digest is None
 
 
-async def looked(refused_at: int) -> tuple[Attempted, int]:
-    """Two parts, and a decision that changes before the given one."""
+async def looked(refused_at: int, no: Exception) -> tuple[Attempted, int]:
+    """Two parts, and a last look that raises before the given one."""
     looks = iter(range(2))
 
     def look() -> None:
         if next(looks) == refused_at:
-            raise LastLookRefused
+            raise no
 
     client = OutboundClient(allow_private=True)
     async with serving(answer(200)) as server:
@@ -144,13 +144,18 @@ async def looked(refused_at: int) -> tuple[Attempted, int]:
             await client.close()
 
 
-async def test_a_decision_that_changed_before_the_first_request_lets_nothing_out() -> None:
-    with pytest.raises(LastLookRefused):
-        await looked(refused_at=0)
+NOES = {"the decision has changed": LastLookRefused(), "nobody can say": StoreError("unreadable")}
 
 
-async def test_a_decision_that_changed_in_the_middle_keeps_what_was_sent_on_record() -> None:
-    attempted, sent = await looked(refused_at=1)
+@pytest.mark.parametrize("no", NOES.values(), ids=NOES.keys())
+async def test_a_no_before_the_first_request_lets_nothing_out(no: Exception) -> None:
+    with pytest.raises(type(no)):
+        await looked(0, no)
+
+
+@pytest.mark.parametrize("no", NOES.values(), ids=NOES.keys())
+async def test_a_no_in_the_middle_keeps_what_was_sent_on_record(no: Exception) -> None:
+    attempted, sent = await looked(1, no)
     assert sent == 1
     assert attempted.outcomes[0].grade is Grade.FAILED_RETRY
     assert attempted.request_digest == hashlib.sha256(b"1").hexdigest()

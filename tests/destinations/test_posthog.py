@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from consentry.core.delivery import Grade
 from consentry.destinations import posthog
-from consentry.destinations.batches import Spoiled
 from consentry.destinations.http import Unsendable
 from consentry.destinations.instruction import Found
 from consentry.destinations.message import Response
+from consentry.destinations.steps import Spoiled
 from consentry.secret import Secret
 
 from .wire_server import message

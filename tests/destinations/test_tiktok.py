@@ -9,10 +9,10 @@ import pytest
 
 from consentry.core.delivery import Grade
 from consentry.destinations import tiktok
-from consentry.destinations.batches import Spoiled
 from consentry.destinations.instruction import Person
 from consentry.destinations.message import Response
 from consentry.destinations.named import sha256
+from consentry.destinations.steps import Spoiled
 from consentry.secret import Secret
 
 from .wire_server import message

@@ -24,9 +24,10 @@ from consentry.destinations import (
     tiktok,
     twilio,
 )
-from consentry.destinations.batches import Spoiled, object_of
+from consentry.destinations.batches import object_of
 from consentry.destinations.instruction import Found, Reading
 from consentry.destinations.message import Response
+from consentry.destinations.steps import Spoiled
 from tests.destinations.service_account import service_account
 from tests.destinations.vendors import VENDORS, Vendor
 

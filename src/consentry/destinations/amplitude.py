@@ -20,8 +20,6 @@ import msgspec
 from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations.batches import (
-    Spoiled,
-    follow,
     object_of,
     rows_in,
     same_for,
@@ -44,6 +42,7 @@ from consentry.destinations.message import Attempted, LastLook, Message, Request
 from consentry.destinations.obeying import Question, json_of, read_all
 from consentry.destinations.options import check_base_url, check_secrets
 from consentry.destinations.spec import Spec
+from consentry.destinations.steps import Spoiled, follow
 from consentry.secret import Secret
 
 if TYPE_CHECKING:
@@ -265,10 +264,8 @@ async def obey(
     if not options.secret_key:
         return unconfigured(instructions, "secret_key")
     rows = [(n, user) for n, one in enumerate(instructions) for user in one.person.user_ids]
-    steps, settled = rows_in(
-        rows, MOST_IDS, lambda ids: erase_request(ids, options), erase_outcomes
-    )
-    return await follow(client, len(instructions), steps, last_look, settled=settled)
+    steps = rows_in(rows, MOST_IDS, lambda ids: erase_request(ids, options), erase_outcomes)
+    return await follow(client, len(instructions), steps, last_look)
 
 
 async def read_back(

@@ -1,134 +1,27 @@
 """Requests that carry many events or many people's orders, with an outcome for each.
 
-A `Step` is one request and the places it is about, of what was handed over; `follow` sends all
-steps. What counts of several outcomes for one place is said in `obeying`.
-
 Where a vendor refuses a whole request because of one row, `judge` raises `Spoiled` and the
 halves are sent instead, until the row is alone. That is for requests that may be repeated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
-from consentry.destinations.http import (
-    TransportError,
-    Unsendable,
-    digest_of,
-    outcome_of_error,
-)
+from consentry.destinations.http import Unsendable
 from consentry.destinations.instruction import Instruction
 from consentry.destinations.message import Attempted, LastLook, Request, Response
-from consentry.destinations.obeying import UNDOCUMENTED, json_of, worst
+from consentry.destinations.obeying import UNDOCUMENTED, json_of
+from consentry.destinations.steps import Known, Step, follow
 
 if TYPE_CHECKING:
     from consentry.destinations.transport import OutboundClient
 
 T = TypeVar("T")
-
-
-class Spoiled(Exception):
-    """The answer refuses a whole request, and one row of it may be the reason."""
-
-
-Judge = Callable[[Response], Sequence[Outcome]]
-
-
-def _nothing() -> Sequence[Step]:
-    return ()
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One request. ``whom`` are the places it is about, of what was handed over.
-
-    ``judge`` reads the answer: an outcome for each of ``whom``, in their order. It may raise
-    `Spoiled` if ``instead`` gives steps to take instead of this one.
-    """
-
-    request: Request
-    whom: tuple[int, ...]
-    judge: Judge
-    instead: Callable[[], Sequence[Step]] = _nothing
-
-
-async def follow(
-    client: OutboundClient,
-    places: int,
-    steps: Sequence[Step],
-    last_look: LastLook | None,
-    *,
-    settled: Mapping[int, Outcome] | None = None,
-    timeout_s: float | None = None,
-) -> Attempted:
-    """Send every step and say what became of each of ``places``, in their order.
-
-    ``settled`` holds what is known without asking. A place that neither a step nor ``settled``
-    is about is gated: there was nobody to name. If ``last_look`` raises before the first byte of
-    the attempt it propagates; later the rest is `failed_retry`, and the next attempt decides
-    anew. Digests are those of the one body, or of all bodies one after the other.
-    ``timeout_s`` bounds each exchange; None takes the client's own bound.
-    """
-    found: dict[int, list[Outcome]] = {place: [o] for place, o in (settled or {}).items()}
-    asked: list[bytes] = []
-    answered: list[bytes] = []
-    todo = list(reversed(steps))
-    look = _Look(last_look)
-    while todo:
-        step = todo.pop()
-        try:
-            response = await client.send(step.request, look, timeout_s=timeout_s)
-        except TransportError as error:
-            if error.wrote:
-                asked.append(step.request.body)
-            outcomes: Sequence[Outcome] = (outcome_of_error(error),) * len(step.whom)
-        except Exception as error:
-            if not asked or error is not look.raised:
-                raise
-            outcomes = (STOPPED,) * len(step.whom)
-        else:
-            asked.append(step.request.body)
-            answered.append(response.body)
-            try:
-                outcomes = step.judge(response)
-            except Spoiled:
-                instead = step.instead()
-                assert instead, "spoiled, and nothing to send instead"
-                todo += reversed(instead)
-                continue
-        assert len(outcomes) == len(step.whom), "one outcome for each place"
-        for place, outcome in zip(step.whom, outcomes, strict=True):
-            found.setdefault(place, []).append(outcome)
-    return Attempted(
-        tuple(worst(found.get(place, ())) for place in range(places)),
-        digest_of(b"".join(asked)) if asked else None,
-        digest_of(b"".join(answered)) if any(answered) else None,
-    )
-
-
-class _Look:
-    """The last look, which remembers what it raised: nothing else stands for a no."""
-
-    def __init__(self, last_look: LastLook | None) -> None:
-        self._last_look = last_look
-        self.raised: Exception | None = None
-
-    def __call__(self) -> None:
-        if self._last_look is None:
-            return
-        try:
-            self._last_look()
-        except Exception as error:
-            self.raised = error
-            raise
-
-
-STOPPED = Outcome(Grade.FAILED_RETRY, detail="stopped at the last look")
+Steps = list[Step | Known]
 
 
 def rows_in(
@@ -136,22 +29,21 @@ def rows_in(
     most: int,
     request_of: Callable[[Sequence[T]], Request],
     judge: Callable[[Response, tuple[int, ...]], Sequence[Outcome]],
-) -> tuple[list[Step], dict[int, Outcome]]:
+) -> Steps:
     """Steps that carry at most ``most`` rows each; a row is (place, what is said of it).
 
     ``judge(response, whom)`` may raise `Spoiled` while ``whom`` are several: then the rows of
-    half of them are sent at a time. ``request_of`` may raise `Unsendable`; the rows that it
-    raises for are left out, and the second of what is returned says so for their places.
+    half of them are sent at a time. ``request_of`` may raise `Unsendable`: the rows that it
+    raises for are final, and the others go without them.
     """
-    steps: list[Step] = []
-    settled: dict[int, Outcome] = {}
+    steps: Steps = []
     for part, request in _parts(rows, most, request_of):
         whom = tuple(dict.fromkeys(place for place, _ in part))
         if isinstance(request, Unsendable):
-            settled |= dict.fromkeys(whom, Outcome(Grade.FAILED_FINAL, detail=str(request)))
+            steps.append(_final(request, whom))
         else:
             steps.append(_step(part, whom, request, most, request_of, judge))
-    return steps, settled
+    return steps
 
 
 def rows_each(
@@ -159,21 +51,24 @@ def rows_each(
     most: int,
     request_of: Callable[[Sequence[T]], Request],
     outcome_of: Callable[[Response, T], Outcome],
-) -> tuple[list[Step], dict[int, Outcome]]:
+) -> Steps:
     """As `rows_in`, where the answer says of each row what became of it."""
-    steps: list[Step] = []
-    settled: dict[int, Outcome] = {}
+    steps: Steps = []
     for part, request in _parts(rows, most, request_of):
         whom = tuple(place for place, _ in part)
         if isinstance(request, Unsendable):
-            settled |= dict.fromkeys(whom, Outcome(Grade.FAILED_FINAL, detail=str(request)))
+            steps.append(_final(request, whom))
             continue
 
         def judge(response: Response, part: Sequence[tuple[int, T]] = part) -> list[Outcome]:
             return [outcome_of(response, row) for _, row in part]
 
         steps.append(Step(request, whom, judge))
-    return steps, settled
+    return steps
+
+
+def _final(reason: Unsendable, whom: tuple[int, ...]) -> Known:
+    return Known(Outcome(Grade.FAILED_FINAL, detail=str(reason)), whom)
 
 
 def _parts(
@@ -199,12 +94,11 @@ def _step(
     request_of: Callable[[Sequence[T]], Request],
     judge: Callable[[Response, tuple[int, ...]], Sequence[Outcome]],
 ) -> Step:
-    def instead() -> list[Step]:
+    def instead() -> Steps:
         half = len(whom) // 2
-        steps: list[Step] = []
+        steps: Steps = []
         for some in (frozenset(whom[:half]), frozenset(whom[half:])):
-            # What was written once can be written in parts.
-            steps += rows_in([row for row in part if row[0] in some], most, request_of, judge)[0]
+            steps += rows_in([row for row in part if row[0] in some], most, request_of, judge)
         return steps
 
     return Step(request, whom, lambda response: judge(response, whom), instead)
@@ -222,14 +116,14 @@ async def send_rows(
     """One attempt for events of which each is a row. ``row_of`` may raise `Unsendable` for one:
     that one is final, and the others go without it."""
     rows: list[tuple[int, Any]] = []
-    settled: dict[int, Outcome] = {}
-    for place, thing in zip(count(), things, strict=False):
+    known: list[Known] = []
+    for place, thing in enumerate(things):
         try:
             rows.append((place, row_of(thing)))
         except Unsendable as reason:
-            settled[place] = Outcome(Grade.FAILED_FINAL, detail=str(reason))
-    steps, unsendable = rows_in(rows, most, request_of, judge)
-    return await follow(client, len(things), steps, last_look, settled=settled | unsendable)
+            known.append(_final(reason, (place,)))
+    steps = rows_in(rows, most, request_of, judge)
+    return await follow(client, len(things), [*known, *steps], last_look)
 
 
 def unconfigured(instructions: Sequence[Instruction], option: str) -> Attempted:

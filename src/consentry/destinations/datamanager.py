@@ -20,9 +20,6 @@ from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations import ad_events, google, named
 from consentry.destinations.batches import (
-    Spoiled,
-    Step,
-    follow,
     object_of,
     rows_in,
     same_for,
@@ -40,6 +37,7 @@ from consentry.destinations.message import Attempted, LastLook, Message, Request
 from consentry.destinations.obeying import Question, read_all
 from consentry.destinations.options import check_base_url
 from consentry.destinations.spec import Spec
+from consentry.destinations.steps import Known, Spoiled, Step, follow
 from consentry.secret import Secret
 
 if TYPE_CHECKING:
@@ -254,8 +252,7 @@ async def obey(
     rows = [(n, row) for n, one in enumerate(instructions) for row in rows_of(one.person)]
 
     async def attempt(token: str) -> Attempted:
-        steps: list[Step] = []
-        settled: dict[int, Outcome] = {}
+        steps: list[Step | Known] = []
         for start in range(0, len(options.audience_ids), MOST_DESTINATIONS):
             some = options.audience_ids[start : start + MOST_DESTINATIONS]
 
@@ -264,10 +261,8 @@ async def obey(
             ) -> Request:
                 return order_request(members, some, token, options)
 
-            made, unsendable = rows_in(rows, MOST_MEMBERS, request_of, outcomes_of)
-            steps += made
-            settled |= unsendable
-        return await follow(client, len(instructions), steps, last_look, settled=settled)
+            steps += rows_in(rows, MOST_MEMBERS, request_of, outcomes_of)
+        return await follow(client, len(instructions), steps, last_look)
 
     if not rows:
         return await follow(client, len(instructions), (), last_look)

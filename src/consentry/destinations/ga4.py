@@ -26,7 +26,6 @@ from consentry.core.order import Verb
 from consentry.destinations import ga4_events, google
 from consentry.destinations.addresses import parse_target
 from consentry.destinations.batches import (
-    follow,
     object_of,
     rows_in,
     same_for,
@@ -45,6 +44,7 @@ from consentry.destinations.instruction import Instruction, Orders
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
 from consentry.destinations.options import check_base_url
 from consentry.destinations.spec import Spec
+from consentry.destinations.steps import follow
 from consentry.secret import Secret
 
 if TYPE_CHECKING:
@@ -237,10 +237,10 @@ async def obey(
     ]
 
     def attempt(token: str) -> Awaitable[Attempted]:
-        steps, settled = rows_in(
+        steps = rows_in(
             rows, 1, lambda pairs: erase_request(*pairs[0], token, options), erase_outcomes
         )
-        return follow(client, len(instructions), steps, last_look, settled=settled)
+        return follow(client, len(instructions), steps, last_look)
 
     if not rows:
         return await follow(client, len(instructions), (), last_look)

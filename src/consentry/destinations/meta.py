@@ -24,9 +24,6 @@ from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations import ad_events, named
 from consentry.destinations.batches import (
-    Spoiled,
-    Step,
-    follow,
     object_of,
     rows_in,
     same_for,
@@ -50,6 +47,7 @@ from consentry.destinations.instruction import Instruction, Orders, Person
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
 from consentry.destinations.options import check_base_url, check_secrets
 from consentry.destinations.spec import Spec
+from consentry.destinations.steps import Known, Spoiled, Step, follow
 from consentry.secret import Secret
 
 if TYPE_CHECKING:
@@ -317,15 +315,12 @@ async def obey(
     if not (where := places(options)):
         return unconfigured(instructions, "ad_account")
     rows = [(n, row) for n, one in enumerate(instructions) for row in rows_of(one.person)]
-    steps: list[Step] = []
-    settled: dict[int, Outcome] = {}
+    steps: list[Step | Known] = []
     for place in where:
-        made, unsendable = rows_in(
+        steps += rows_in(
             rows,
             MOST_ROWS,
             lambda some, place=place: order_request(some, place, options),  # type: ignore[misc]
             order_outcomes,
         )
-        steps += made
-        settled |= unsendable
-    return await follow(client, len(instructions), steps, last_look, settled=settled)
+    return await follow(client, len(instructions), steps, last_look)

@@ -20,8 +20,6 @@ import msgspec
 from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations.batches import (
-    Spoiled,
-    follow,
     object_of,
     rows_in,
     same_for,
@@ -46,6 +44,7 @@ from consentry.destinations.message import Attempted, LastLook, Message, Request
 from consentry.destinations.obeying import Question, read_all
 from consentry.destinations.options import check_base_url, check_secrets
 from consentry.destinations.spec import Spec
+from consentry.destinations.steps import Spoiled, follow
 from consentry.secret import Secret
 
 if TYPE_CHECKING:
@@ -252,14 +251,12 @@ async def obey(
         for identity in (*one.person.user_ids, *one.person.anonymous_ids)
     ]
     if verb is Verb.ERASE:
-        steps, settled = rows_in(
-            rows, MOST_IDS, lambda ids: erase_request(ids, options), erase_outcomes
-        )
+        steps = rows_in(rows, MOST_IDS, lambda ids: erase_request(ids, options), erase_outcomes)
     else:
-        steps, settled = rows_in(
+        steps = rows_in(
             rows, MOST_IDS, lambda ids: suppress_request(ids, options), suppress_outcomes
         )
-    return await follow(client, len(instructions), steps, last_look, settled=settled)
+    return await follow(client, len(instructions), steps, last_look)
 
 
 async def read_back(

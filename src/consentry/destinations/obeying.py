@@ -1,11 +1,5 @@
-"""An order that takes several requests, and one answer to what they came to.
-
-A person has several addresses and an order several topics, so one order may be many requests.
-All of them are sent, whatever the first ones came to: where the second list works, the person
-is off it, even if the first one has to be tried again. The worst grade counts, and ways of
-failing that are tried again come before the one that is not: the next attempt asks for
-everything once more, and meets the final failure again.
-"""
+"""Orders that take a request for each address and topic, how their answers are read, and how a
+vendor is asked again. What several answers come to is said in `steps`."""
 
 from __future__ import annotations
 
@@ -20,29 +14,16 @@ from consentry.destinations.http import (
     TransportError,
     Unsendable,
     digest_of,
-    outcome_of_error,
     outcome_of_status,
     unsent,
 )
 from consentry.destinations.instruction import Found, Instruction, Person, Reading
-from consentry.destinations.message import Attempted, LastLook, LastLookRefused, Request, Response
+from consentry.destinations.message import Attempted, LastLook, Request, Response
+from consentry.destinations.steps import RANK, Known, Step, digest_of_all, follow
 
 if TYPE_CHECKING:
     from consentry.destinations.transport import OutboundClient
 
-WORST_LAST = (
-    Grade.CONFIRMED,
-    Grade.JOB_DONE,
-    Grade.ACCEPTED,
-    Grade.SENT_UNVERIFIABLE,
-    Grade.GATED,
-    Grade.NOOP,
-    Grade.FAILED_FINAL,
-    Grade.FAILED_RETRY,
-    Grade.RATE_LIMITED,
-    Grade.AUTH_BLOCKED,
-)
-_RANK = {grade: rank for rank, grade in enumerate(WORST_LAST)}
 _WORST_FOUND = (Found.EQUAL, Found.PENDING, Found.UNKNOWN, Found.DIFFERENT)
 
 
@@ -88,80 +69,28 @@ async def obey_all(
     count: int,
     last_look: LastLook | None,
 ) -> Attempted:
-    """Send every part in its order; one outcome for each of ``count`` instructions.
+    """Send every part in its order, as `follow` does; one outcome for each of ``count``.
 
-    Where ``parts_of`` raises `Unsendable` nothing is sent. An instruction without a part names nobody, and is gated. The digest is that of the one
-    body, or the SHA-256 of the digests of all bodies, one a line. Raises what ``last_look``
-    raises, as long as nothing was written. Later what is left is not sent, and the order is
-    tried again, so that what was sent stays on record and the next attempt decides anew.
+    Where ``parts_of`` raises `Unsendable` nothing is sent.
     """
     try:
         parts = parts_of()
     except Unsendable as reason:
         return unsent(reason, range(count))
-    found: list[list[Outcome]] = [[] for _ in range(count)]
-    sent: list[str] = []
-    answered: list[str] = []
-    for part in parts:
-        if isinstance(part, Settled):
-            outcome = part.outcome
-        else:
-            try:
-                outcome = await _exchanged(client, part, last_look, sent, answered)
-            except LastLookRefused:
-                if not sent:
-                    raise
-                outcome = Outcome(Grade.FAILED_RETRY, detail="stopped: the decision has changed")
-        for place in range(count) if part.whose is None else part.whose:
-            found[place].append(outcome)
-    return Attempted(tuple(map(worst, found)), _digest(sent), _digest(answered))
+    everyone = tuple(range(count))
+    return await follow(client, count, [_step(part, everyone) for part in parts], last_look)
 
 
-async def _exchanged(
-    client: OutboundClient,
-    part: Part,
-    last_look: LastLook | None,
-    sent: list[str],
-    answered: list[str],
-) -> Outcome:
-    while True:
-        try:
-            response = await client.send(part.request, last_look)
-        except TransportError as error:
-            if error.wrote:
-                sent.append(digest_of(part.request.body))
-            return outcome_of_error(error)
-        sent.append(digest_of(part.request.body))
-        if response.body:
-            answered.append(digest_of(response.body))
+def _step(part: Part | Settled, everyone: tuple[int, ...]) -> Step | Known:
+    whom = everyone if part.whose is None else part.whose
+    if isinstance(part, Settled):
+        return Known(part.outcome, whom)
+
+    def then(response: Response) -> Step | Known | None:
         following = part.then(response)
-        if following is None:
-            return part.reads(response)
-        part = following
+        return None if following is None else _step(following, whom)
 
-
-def worst(outcomes: Sequence[Outcome]) -> Outcome:
-    """The worst of them, with the longest wait, any wish to pause, and every job's name."""
-    if not outcomes:
-        return Outcome(Grade.GATED, detail="it names nobody whom this destination knows")
-    chosen = max(outcomes, key=lambda outcome: _RANK[outcome.grade])
-    if len(outcomes) == 1:
-        return chosen
-    waits = [o.retry_after_s for o in outcomes if o.retry_after_s is not None]
-    same = sum(outcome.grade is chosen.grade for outcome in outcomes)
-    return replace(
-        chosen,
-        detail=f"{chosen.detail} ({same} of {len(outcomes)} parts)",
-        retry_after_s=max(waits, default=None),
-        pause=any(outcome.pause for outcome in outcomes),
-        ref=" ".join(outcome.ref for outcome in outcomes if outcome.ref),
-    )
-
-
-def _digest(digests: Sequence[str]) -> str | None:
-    if len(digests) < 2:
-        return digests[0] if digests else None
-    return digest_of("\n".join(digests).encode())
+    return Step(part.request, whom, lambda r: (part.reads(r),) * len(whom), then=then)
 
 
 # Asking again
@@ -184,8 +113,8 @@ async def read_all(client: OutboundClient, questions: Sequence[Question]) -> Rea
     if not readings:
         return Reading(Found.UNKNOWN, detail="there is nothing to ask about")
     chosen = max(readings, key=lambda reading: _WORST_FOUND.index(reading.found))
-    grade = max((reading.grade for reading in readings), key=lambda grade: _RANK[grade])
-    digest = _digest([r.response_digest for r in readings if r.response_digest is not None])
+    grade = max((reading.grade for reading in readings), key=lambda grade: RANK[grade])
+    digest = digest_of_all([r.response_digest for r in readings if r.response_digest is not None])
     return replace(chosen, grade=grade, response_digest=digest)
 
 

@@ -19,8 +19,6 @@ import msgspec
 from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations.batches import (
-    Spoiled,
-    follow,
     object_of,
     rows_in,
     same_for,
@@ -43,6 +41,7 @@ from consentry.destinations.message import Attempted, LastLook, Message, Request
 from consentry.destinations.obeying import Question, read_all
 from consentry.destinations.options import check_base_url, check_secrets
 from consentry.destinations.spec import Spec
+from consentry.destinations.steps import Spoiled, follow
 from consentry.secret import Secret
 
 if TYPE_CHECKING:
@@ -217,10 +216,8 @@ async def obey(
     if not options.personal_api_key or not options.project_id:
         return unconfigured(instructions, "personal_api_key or project_id")
     rows = [(n, identity) for n, one in enumerate(instructions) for identity in _ids(one)]
-    steps, settled = rows_in(
-        rows, MOST_IDS, lambda ids: erase_request(ids, options), erase_outcomes
-    )
-    return await follow(client, len(instructions), steps, last_look, settled=settled)
+    steps = rows_in(rows, MOST_IDS, lambda ids: erase_request(ids, options), erase_outcomes)
+    return await follow(client, len(instructions), steps, last_look)
 
 
 def _ids(instruction: Instruction) -> tuple[str, ...]:

@@ -18,8 +18,6 @@ from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations import segment_wire
 from consentry.destinations.batches import (
-    Step,
-    follow,
     object_of,
     rows_each,
     unconfigured,
@@ -39,6 +37,7 @@ from consentry.destinations.message import Attempted, LastLook, Message, Request
 from consentry.destinations.obeying import json_of
 from consentry.destinations.options import check_base_url, check_secrets
 from consentry.destinations.spec import ALL_EVENTS, Spec
+from consentry.destinations.steps import Known, Step, follow
 from consentry.secret import Secret
 
 if TYPE_CHECKING:
@@ -167,10 +166,10 @@ async def obey(
     rows = [(n, user) for n, one in enumerate(instructions) for user in one.person.user_ids]
     if verb is Verb.GRANT and rows:
         return await _cancel(client, rows, len(instructions), options, last_look)
-    steps, settled = rows_each(
+    steps = rows_each(
         rows, MOST_USERS, lambda users: order_request(verb, users, options), order_outcome
     )
-    return await follow(client, len(instructions), steps, last_look, settled=settled)
+    return await follow(client, len(instructions), steps, last_look)
 
 
 async def _cancel(
@@ -185,14 +184,14 @@ async def _cancel(
     if isinstance(listed, Outcome):
         return Attempted((listed,) * places)
     none = Outcome(Grade.NOOP, detail="no suppression of this user is in force")
-    settled = {place: none for place, _ in rows}
-    steps = []
+    steps: list[Step | Known] = []
     for place, user in rows:
         for number in listed.get(user, ()):
-            settled.pop(place, None)
             url = _url(options, f"/{quote(number, safe='')}")
             steps.append(Step(Request("DELETE", url, _headers(options), b""), (place,), _cancelled))
-    return await follow(client, places, steps, last_look, settled=settled)
+    cancelled = {place for step in steps for place in step.whom}
+    steps += [Known(none, (place,)) for place, _ in rows if place not in cancelled]
+    return await follow(client, places, steps, last_look)
 
 
 def _cancelled(response: Response) -> tuple[Outcome, ...]:

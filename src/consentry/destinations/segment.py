@@ -18,7 +18,6 @@ from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations import segment_wire
 from consentry.destinations.batches import (
-    follow,
     object_of,
     rows_in,
     same_for,
@@ -36,6 +35,7 @@ from consentry.destinations.message import Attempted, LastLook, Message, Request
 from consentry.destinations.obeying import Question, read_all
 from consentry.destinations.options import check_base_url, check_secrets
 from consentry.destinations.spec import ALL_EVENTS, Spec
+from consentry.destinations.steps import follow
 from consentry.secret import Secret
 
 if TYPE_CHECKING:
@@ -140,10 +140,10 @@ async def obey(
         return unconfigured(instructions, "api_token")
     verb = instructions[0].verb
     rows = [(n, user) for n, one in enumerate(instructions) for user in one.person.user_ids]
-    steps, settled = rows_in(
+    steps = rows_in(
         rows, MOST_SUBJECTS, lambda ids: order_request(verb, ids, options), order_outcomes
     )
-    return await follow(client, len(instructions), steps, last_look, settled=settled)
+    return await follow(client, len(instructions), steps, last_look)
 
 
 async def read_back(

@@ -18,8 +18,6 @@ from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations import ad_events, named
 from consentry.destinations.batches import (
-    Spoiled,
-    follow,
     object_of,
     rows_in,
     same_for,
@@ -42,6 +40,7 @@ from consentry.destinations.instruction import Instruction, Orders, Person
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
 from consentry.destinations.options import check_base_url, check_secrets
 from consentry.destinations.spec import Spec
+from consentry.destinations.steps import Spoiled, follow
 from consentry.secret import Secret
 
 if TYPE_CHECKING:
@@ -255,7 +254,5 @@ async def obey(
     if not options.audience_ids:
         return unconfigured(instructions, "audience_ids")
     rows = [(n, row) for n, one in enumerate(instructions) for row in rows_of(one.person)]
-    steps, settled = rows_in(
-        rows, MOST_ROWS, lambda some: order_request(some, options), outcomes_of
-    )
-    return await follow(client, len(instructions), steps, last_look, settled=settled)
+    steps = rows_in(rows, MOST_ROWS, lambda some: order_request(some, options), outcomes_of)
+    return await follow(client, len(instructions), steps, last_look)

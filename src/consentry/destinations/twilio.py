@@ -24,7 +24,7 @@ import msgspec
 from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations import named
-from consentry.destinations.batches import follow, object_of, rows_each, unreadable, untaken
+from consentry.destinations.batches import object_of, rows_each, unreadable, untaken
 from consentry.destinations.common import at, basic
 from consentry.destinations.http import Unsendable, json_body, outcome_of_status, unsent
 from consentry.destinations.inbound import header, objects, phone_node, prove_any
@@ -32,6 +32,7 @@ from consentry.destinations.instruction import Heard, InboundCall, Instruction, 
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
 from consentry.destinations.options import check_base_url, check_secrets
 from consentry.destinations.spec import Spec
+from consentry.destinations.steps import follow
 from consentry.secret import Secret
 
 if TYPE_CHECKING:
@@ -156,13 +157,13 @@ async def obey(
     if first.verb is Verb.GRANT and first.whole:
         kept = Outcome(Grade.GATED, detail="nobody is opted in who may have answered STOP")
         return Attempted((kept,) * len(instructions))
-    steps, settled = rows_each(
+    steps = rows_each(
         list(rows_of(instructions, options)),
         MOST_ITEMS,
         lambda items: order_request(items, options),
         lambda response, item: order_outcome(response, item["correlation_id"]),
     )
-    return await follow(client, len(instructions), steps, last_look, settled=settled)
+    return await follow(client, len(instructions), steps, last_look)
 
 
 def rows_of(
