@@ -13,6 +13,11 @@ SECONDS := 180
 TOGETHER := -n 5 --dist loadfile --no-loadscope-reorder --timeout 300
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
+# Whatever the environment says: what Python has compiled it keeps, beside the rest of what is built.
+# The tests start some hundred servers, and compiling one takes longer than starting it.
+export PYTHONDONTWRITEBYTECODE :=
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.build/pycache
+
 help: ## Print this manual
 	@echo "Consentry: consent captured, recorded, enforced and proven."
 	@echo

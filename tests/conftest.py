@@ -7,6 +7,8 @@ And the one Chromium of a run, which is started by the first test that needs it.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import math
 import os
 import resource
@@ -69,6 +71,20 @@ def pytest_configure(config: pytest.Config) -> None:
         until = math.ceil(time.process_time()) + MOST_CPU_S
         resource.setrlimit(resource.RLIMIT_CPU, (until, until + 1))
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Of several workers each reads another part of the tests first: so each file is compiled by
+    one of them, and the others find it compiled."""
+    told = getattr(session.config, "workerinput", None)
+    if told is None:
+        return
+    files = sorted(Path(__file__).parent.glob("*/test_*.py"))
+    for file in files[int(told["workerid"].removeprefix("gw")) :: told["workercount"]]:
+        if (file.parent / "__init__.py").exists():  # of the others pytest alone knows the name
+            with contextlib.suppress(Exception):  # it is collected below, which says what is wrong
+                importlib.import_module(f"tests.{file.parent.name}.{file.stem}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
