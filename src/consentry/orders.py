@@ -23,7 +23,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``subject`` is whom the record is of. ``nodes`` are all identifiers that were linked to the
     person as it was made: by them persons are compared. ``named`` are those of them that the
-    destination may be told. Of an erasure all three are empty once nothing more is to be done. Without ``topics`` it is about everything the
+    destination may be told. Of an order that ``erases`` all three are empty once nothing
+    more is to be done; ``erasure``: an erasure owes it, whatever its verb. Without ``topics`` it is about everything the
     destination does with the person. ``why`` is why it goes no further than our own gate, or why
     it was not sent. ``acknowledged_at`` is when the choice was received. ``number`` and ``seq``
     are given by the store: the order's place among all orders, which is that of the ledger, and
@@ -58,12 +59,18 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     drift: bool = False
     again_of: str | None = None
     agains: int = 0
+    erasure: bool = False
     number: int = -1
     seq: int = -1
 
     @property
     def whole(self) -> bool:
         return not self.topics
+
+    @property
+    def erases(self) -> bool:
+        """Whether it is a part of an erasure: it keeps nobody's identifiers once it has ended."""
+        return self.erasure or self.verb is Verb.ERASE
 
     @property
     def open(self) -> bool:

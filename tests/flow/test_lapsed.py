@@ -15,11 +15,11 @@ from consentry.core.record import Facts, Node, NodeKind
 from consentry.destinations.instruction import Orders
 from consentry.flow.configure import take_policy
 from consentry.flow.lapsed import Lapse, Part, Walk
-from consentry.flow.owed import TAKES_NONE
 from consentry.flow.propagate import holds, instruction_of
 from consentry.flow.record_choice import answer_of, record_choice, suppress
 from consentry.flow.records import Origin, Said
 from consentry.flow.subjects import Subjects
+from consentry.flow.whom import TAKES_NONE
 from consentry.flow.world import Tellable, World
 from consentry.ledger.entry import RecordType
 from consentry.ports import StoreError, StoreUnavailable

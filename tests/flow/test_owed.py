@@ -16,10 +16,10 @@ from consentry.core.record import Node, NodeKind
 from consentry.destinations.instruction import Heard, Orders
 from consentry.flow.configure import take_policy
 from consentry.flow.heard import take
-from consentry.flow.owed import TAKES_NONE, UNKNOWN, UNPROVEN
 from consentry.flow.propagate import holds, instruction_of
 from consentry.flow.record_choice import answer_of, record_choice, suppress
 from consentry.flow.records import Origin, Said
+from consentry.flow.whom import TAKES_NONE, UNKNOWN, UNPROVEN
 from consentry.flow.world import Tellable, World
 from consentry.ledger.entry import RecordType
 from consentry.orders import Order, Tried

@@ -32,6 +32,7 @@ class Summary:
     rows: int = 0
     recorded: int = 0
     repeated: int = 0
+    withheld: int = 0
     undated: int = 0
     refused_count: int = 0
     refused: list[tuple[int, str]] = field(default_factory=list)
@@ -194,12 +195,13 @@ def _send(server: Any, batch: list[tuple[int, dict[str, Any]]], summary: Summary
     try:
         answer = server.post("/v1/imports", body, tries=_TRIES)
     except CliError as error:
-        done = summary.recorded + summary.repeated
+        done = summary.recorded + summary.repeated + summary.withheld
         again = f"{done} rows are in; run the same command again to go on" if done else ""
         message = f"{error.message} ({again})" if again else error.message
         raise CliError(message, error.status) from None
     summary.recorded += int(answer.get("recorded", 0))
     summary.repeated += int(answer.get("repeated", 0))
+    summary.withheld += int(answer.get("withheld", 0))
     for refusal in answer.get("rejected") or ():
         index = refusal.get("index")
         known = isinstance(index, int) and 0 <= index < len(batch)
@@ -230,7 +232,9 @@ def _report(summary: Summary, plan: Plan, *, dry_run: bool, as_json: bool) -> No
     done = "would be sent" if dry_run else "recorded"
     count = summary.rows - summary.refused_count if dry_run else summary.recorded
     repeated = f", {summary.repeated} were there already" if summary.repeated else ""
-    say(f"{summary.rows} rows: {count} {done}{repeated}, {summary.refused_count} refused")
+    withheld = f", {summary.withheld} name somebody who was erased" if summary.withheld else ""
+    refused = f"{summary.refused_count} refused"
+    say(f"{summary.rows} rows: {count} {done}{repeated}{withheld}, {refused}")
     for (category, granted), number in sorted(summary.answers.items()):
         say(f"  {category} {'granted' if granted else 'denied'}: {number}")
     if summary.undated:
@@ -248,6 +252,7 @@ def _document(summary: Summary, plan: Plan, dry_run: bool) -> dict[str, Any]:
         "rows": summary.rows,
         "recorded": summary.recorded,
         "repeated": summary.repeated,
+        "withheld": summary.withheld,
         "undated": summary.undated,
         "answers": answers,
         "ignoredColumns": list(plan.ignored),

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from consentry.cli.erasure import erase, erasure
 from consentry.cli.group import UNREACHABLE, CliError
 from consentry.cli.options import filled, json_option, output_option, with_server, with_subject
 from consentry.cli.output import emit, new_file, note, say, table
@@ -35,10 +36,14 @@ _PLACE = ("jurisdiction", "regime", "rule", "ruleVersion")
 
 @click.group("subject")
 def command() -> None:
-    """Show or export what is known of one subject, withdraw for it, or suppress it.
+    """Show or export what is known of one subject, withdraw for it, suppress or erase it.
 
     Identifiers are options. They are sent in a request's body, never in a URL.
     """
+
+
+command.add_command(erase)
+command.add_command(erasure)
 
 
 @command.command("show")

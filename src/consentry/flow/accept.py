@@ -17,7 +17,8 @@ from consentry.core.moment import Moment
 from consentry.core.policy import Policy, Regime
 from consentry.core.record import Node
 from consentry.core.rule import NOBODY_LOOKED
-from consentry.flow.owed import Before, is_trusted, orders_of, standings_before
+from consentry.flow.owed import Before, orders_of, standings_before
+from consentry.flow.person import is_erased
 from consentry.flow.records import (
     GPC,
     Origin,
@@ -32,6 +33,7 @@ from consentry.flow.records import (
 )
 from consentry.flow.subjects import Asking
 from consentry.flow.where import NOTHING, Known, known_of, there
+from consentry.flow.whom import is_trusted
 from consentry.flow.world import World
 from consentry.ledger.entry import Record
 from consentry.ports import Commit, StoredEvent
@@ -172,7 +174,8 @@ def records_of(
     telling = [
         (n, event)
         for n, event in enumerate(events)
-        if event.type in LINKING or event.is_preference_update
+        if (event.type in LINKING or event.is_preference_update)
+        and not is_erased(world, nodes_of(event))  # nor may the ledger name them again
     ]
     if not telling:
         return records, record_ids
@@ -261,6 +264,7 @@ def _signals(world: World, incoming: Incoming, events: list[Event]) -> list[Reco
         signal_record(world, GPC, incoming.gpc, node, incoming.origin, received_at)
         for node in nodes
         if not world.subjects.signal_known(node, GPC, incoming.gpc)
+        and not is_erased(world, (node,))
     ]
 
 

@@ -19,8 +19,10 @@ from consentry.core.policy import channel_key, topic_key
 from consentry.core.record import Fact, Node
 from consentry.destinations.instruction import Heard
 from consentry.flow import describe
+from consentry.flow.once import Once
 from consentry.flow.owed import carried
-from consentry.flow.record_choice import Answered, Once, record_choice
+from consentry.flow.person import is_erased
+from consentry.flow.record_choice import Answered, record_choice
 from consentry.flow.records import Origin, Said, state_of
 from consentry.flow.world import Tellable, World
 from consentry.orders import Order
@@ -29,9 +31,15 @@ MOST_ORDERS = 100
 """How many of somebody's orders are looked through for the last that names them."""
 
 
-async def take(world: World, destination: str, heard: Sequence[Heard]) -> list[Answered]:
-    """Record each, once. Raises StoreUnavailable; then the vendor tries the same again."""
-    return [await _take_one(world, destination, one) for one in heard]
+async def take(world: World, destination: str, heard: Sequence[Heard]) -> list[Answered | None]:
+    """Record each, once. Raises StoreUnavailable; then the vendor tries the same again.
+
+    None for what names somebody who was erased: they are suppressed, and stay forgotten.
+    """
+    return [
+        None if is_erased(world, (one.node,)) else await _take_one(world, destination, one)
+        for one in heard
+    ]
 
 
 async def _take_one(world: World, destination: str, one: Heard) -> Answered:

@@ -22,8 +22,11 @@ from consentry.core.policy import Policy
 from consentry.core.preference import FOREVER
 from consentry.core.record import Node
 from consentry.flow.configure import policies_in
-from consentry.flow.owed import Key, Rights, Whom, carried, order_of, people_of
+from consentry.flow.owed import Rights, carried, order_of, people_of
+from consentry.flow.person import is_erased
+from consentry.flow.reading import Key
 from consentry.flow.records import expired_record
+from consentry.flow.whom import Whom
 from consentry.flow.world import World
 from consentry.ledger.entry import Record
 from consentry.orders import Order
@@ -88,7 +91,7 @@ def _lapse_of(
     if any(map(any, lost.values())):
         refused = _refused_since(world, subject[0], at)
         lost = {name: _not_told(one, refused.get(name, set())) for name, one in lost.items()}
-    if not any(map(any, lost.values())):
+    if not any(map(any, lost.values())) or is_erased(world, subject):
         return None
     once = (era for era in eras if era.until > at)
     then = [_rights(world, record, subject, era.policy, max(at, era.since)) for era in once]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from consentry.core.record import Node
 from consentry.flow.counts import What, tally
 from consentry.flow.owed import orders_of, standings_before
+from consentry.flow.person import is_erased
 from consentry.flow.records import GPC, Origin, signal_record
 from consentry.flow.world import World
 from consentry.ledger.entry import Record
@@ -33,7 +34,11 @@ async def note(
         counted = (tally(world.notices, what, origin.place, now, version, language),)
     records: list[Record] = []
     if gpc is not None:
-        new = [one for one in nodes if not world.subjects.signal_known(one, GPC, gpc)]
+        new = [
+            one
+            for one in nodes
+            if not world.subjects.signal_known(one, GPC, gpc) and not is_erased(world, (one,))
+        ]
         records = [signal_record(world, GPC, gpc, one, origin, now) for one in new]
     if not records and not counted:
         return (), []

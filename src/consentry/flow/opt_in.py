@@ -19,7 +19,9 @@ from consentry.core.record import Node
 from consentry.core.rule import NOBODY_LOOKED, Place
 from consentry.flow import describe
 from consentry.flow.links import digest_of
-from consentry.flow.record_choice import Answered, KeyReused, Once, record_choice
+from consentry.flow.once import KeyReused, Once
+from consentry.flow.person import is_erased
+from consentry.flow.record_choice import Answered, record_choice
 from consentry.flow.records import Origin, Said, request_record
 from consentry.flow.world import World
 from consentry.ledger.entry import RecordType
@@ -157,6 +159,8 @@ def look_up(world: World, token: str, now: Moment) -> tuple[Link, OptIn | None]:
     opt_in = world.store.outbox.opt_in(opt_in_id)
     if opt_in is None or opt_in.ends_at <= now or not _known(world, opt_in):
         return Link.ENDED, None
+    if is_erased(world, (opt_in.node,)):
+        return Link.ENDED, None
     return Link.OPEN, opt_in
 
 
@@ -207,7 +211,8 @@ async def lapse(world: World, now: Moment) -> int:
     """End what nobody confirmed in time; how many did lapse. Raises StoreUnavailable."""
     lapsed = 0
     for opt_in in world.store.outbox.opt_ins_ending(now, MOST_AT_ONCE):
-        if world.store.reply_to(_end(opt_in.opt_in_id)) is None:
+        erased = is_erased(world, (opt_in.node,))  # then nothing is put on record of them
+        if not erased and world.store.reply_to(_end(opt_in.opt_in_id)) is None:
             lapsed += await _record_lapse(world, opt_in, now)
         await world.store.outbox.end_opt_in(opt_in.opt_in_id)
     return lapsed

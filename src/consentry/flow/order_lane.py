@@ -295,6 +295,8 @@ class OrderLane:
 
 def covers(later: Order, earlier: Order) -> bool:
     """Whether whoever follows the later order need not have followed the earlier one."""
+    if later.erasure and not earlier.erases:  # it says more than any of them
+        return bool(earlier.named) and set(earlier.named) <= set(later.named)
     if later.verb not in _SAYINGS or earlier.verb not in _SAYINGS or not earlier.named:
         return False
     if later.whole is not earlier.whole or not set(earlier.named) <= set(later.named):

@@ -21,8 +21,9 @@ from consentry.destinations.message import Attempted, LastLookRefused
 from consentry.destinations.registry import Connected
 from consentry.flow import describe
 from consentry.flow.order_lane import Left, pause_s
-from consentry.flow.owed import Door, Rights, may_be_granted, person_of, rule_of_record
+from consentry.flow.owed import Door, Rights, may_be_granted, rule_of_record
 from consentry.flow.records import outcome_record
+from consentry.flow.whom import person_of
 from consentry.flow.world import World
 from consentry.ledger.entry import Record, RecordType
 from consentry.orders import Order, Tried
@@ -196,12 +197,14 @@ def _ended(
 def left_out(world: World, left: Left) -> Ended:
     """An order that was not sent: a later one says it, or it is no longer so."""
     now = world.clock.now()
-    order = msgspec.structs.replace(
-        left.order,
-        state=OrderState.SUPERSEDED,
-        superseded_by=left.by,
-        terminal_at=now,
-        why="" if left.by else NO_LONGER,
+    order = without_person(
+        msgspec.structs.replace(
+            left.order,
+            state=OrderState.SUPERSEDED,
+            superseded_by=left.by,
+            terminal_at=now,
+            why="" if left.by else NO_LONGER,
+        )
     )
     return Ended(order, record=record_of_end(world, order, None))
 
@@ -245,11 +248,11 @@ async def give_up(world: World, destination: str) -> int:
 
 
 def without_person(order: Order) -> Order:
-    """An erasure keeps no identifier once nothing more is to be done for it.
+    """What an erasure owes keeps no identifier once nothing more is to be done for it.
 
     One that failed for good has to be looked at, and may be tried again.
     """
-    if order.verb is not Verb.ERASE or order.open or order.read_at is not None:
+    if not order.erases or order.open or order.read_at is not None:
         return order
     if order.grade is Grade.FAILED_FINAL:
         return order

@@ -88,7 +88,7 @@ def _overtaken(world: World, order: Order) -> bool:
 
 
 def _equal(world: World, order: Order, reading: Reading, now: Moment) -> Read:
-    done = order.verb is Verb.ERASE  # what is gone need not be looked for again
+    done = order.erases  # what is gone need not be looked for again
     read = msgspec.structs.replace(
         order if done else _later(order, now), drift=False, agains=0, read_at=None
     )
@@ -128,6 +128,7 @@ def _different(world: World, order: Order, reading: Reading, now: Moment) -> Rea
             seq=order.seq,
             again_of=order.order_id,
             agains=order.agains + 1,
+            erasure=order.erasure,
         )
         drifts = msgspec.structs.replace(drifts, read_at=None)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from consentry.core.policy import channel_key, topic_key
 from consentry.core.record import Node, NodeKind
 from consentry.flow import describe
 from consentry.flow.counts import tallies_of
+from consentry.flow.once import Once, answering, kept_reply
 from consentry.flow.owed import orders_of, standings_before
 from consentry.flow.records import (
     GPC,
@@ -35,18 +35,6 @@ from consentry.ports import Commit, Reply, Tally
 JUST_NOW = 60 * SECOND
 
 Owing = Callable[[tuple[Order, ...]], tuple[Order, ...]]
-
-
-class KeyReused(Exception):
-    """The Idempotency-Key was used before, with another body. Use a new key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Once:
-    """An Idempotency-Key with its door, and the SHA-256 of the request's body."""
-
-    key: str
-    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +74,11 @@ async def record_choice(
     """
     if once is None:
         return await _record(world, said, origin, None, type_, notice, gpc, but, owing)
-    known = await _answered_before(world, once)
+    known = await kept_reply(world, once)
     if known is not None:
-        return Answered(known, True)
-    answering = world.answering[once.key] = asyncio.get_running_loop().create_future()
-    try:
+        return Answered(_with_seq(world, known), True)
+    with answering(world, once):
         return await _record(world, said, origin, once, type_, notice, gpc, but, owing)
-    finally:
-        del world.answering[once.key]
-        answering.set_result(None)
-
-
-async def _answered_before(world: World, once: Once) -> dict[str, Any] | None:
-    while (answering := world.answering.get(once.key)) is not None:
-        await answering
-    reply = world.store.reply_to(once.key)
-    if reply is None:
-        return None
-    if reply.digest != once.digest:
-        raise KeyReused
-    body: dict[str, Any] = msgspec.json.decode(reply.body)
-    return _with_seq(world, body)
 
 
 async def _record(

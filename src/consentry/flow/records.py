@@ -210,6 +210,31 @@ def suppression_record(
     )
 
 
+def erasure_record(
+    world: World,
+    person: tuple[Node, ...],
+    named: tuple[Node, ...],
+    origin: Origin,
+    evidence: dict[str, Any],
+) -> Record:
+    """That a person is erased: a suppression of each of their identifiers, which outlives them.
+
+    Its subject are those that were named by whoever asked for it.
+    """
+    record_id, received_at = world.new_id("rec"), world.clock.now()
+    facts = tuple((node, Fact(FactKind.SUPPRESS, record_id, received_at)) for node in person)
+    return _record(
+        world,
+        record_id,
+        RecordType.ERASE,
+        origin,
+        named,
+        received_at,
+        facts=facts,
+        evidence=evidence,
+    )
+
+
 def request_record(
     world: World,
     type_: RecordType,

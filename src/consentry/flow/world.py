@@ -85,7 +85,7 @@ class World:
     updates that are on their way to the disk were received, by source and message id. ``locate``
     finds the place of an IP address, None where there is no file of them. ``asked`` holds what
     was found of the events that were asked about last. ``mailing`` counts the mails to an address
-    that are on their way to the disk. ``told`` says of each destination what it can be told of a
+    that are on their way to the disk, and ``erasing`` the erasures of an identifier. ``told`` says of each destination what it can be told of a
     choice, and ``owe`` is called when orders became durable. ``trusted_links`` are some of those
     that a trusted door has said. ``doors`` holds where the records of orders that were asked about
     lately came from, by record. ``telling`` is what people are told from a configuration on
@@ -113,5 +113,6 @@ class World:
     locate: Callable[[str], Place] | None = None
     asked: Lately[Asked] = field(default_factory=Lately)
     mailing: Counter[Node] = field(default_factory=Counter)
+    erasing: Counter[Node] = field(default_factory=Counter)
     new_id: Callable[[str], str] = new_id
     new_salt: Callable[[], bytes] = new_salt

@@ -28,6 +28,7 @@ class RecordType(StrEnum):
     ALIAS = "alias"
     SUPPRESS = "suppress"
     UNSUPPRESS = "unsuppress"
+    ERASE = "erase"  # a person was erased: their identifiers stay suppressed
     IMPORT = "import"
     CONFIG = "config"
     REQUESTED = "requested"  # a sign-up was asked for: it grants nothing

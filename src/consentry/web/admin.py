@@ -57,6 +57,7 @@ def _destination(site: Site, name: str) -> dict[str, Any]:
         "lag": 0,
         "oldestSeconds": 0.0,
         "proves": None if kind is None else kind.spec.proves,
+        "verbs": _verbs(site, name),
     }
     if worker is not None:
         pause = worker.paused
@@ -67,6 +68,12 @@ def _destination(site: Site, name: str) -> dict[str, Any]:
         described["lag"] = site.world.store.end - worker.lane.position
         described["oldestSeconds"] = oldest_s(site, name)
     return described
+
+
+def _verbs(site: Site, name: str) -> list[str]:
+    """What it can be told of a person, beside our own gate."""
+    told = site.world.told.get(name)
+    return [] if told is None or told.orders is None else sorted(told.orders.verbs)
 
 
 def oldest_s(site: Site, name: str) -> float:

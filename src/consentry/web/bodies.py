@@ -150,7 +150,7 @@ class Lookup(Body):
 
 
 class Suppress(Body):
-    """POST /v1/subjects/suppress, /unsuppress and /export."""
+    """POST /v1/subjects/suppress, /unsuppress, /export and /erase."""
 
     subject: Subject
     reason: Text | None = None

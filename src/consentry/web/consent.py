@@ -17,14 +17,12 @@ from consentry.core.preference import Block, Found, Grant, Standing, Why
 from consentry.core.record import FactKind, Node, NodeKind
 from consentry.core.stamp import Invalid
 from consentry.flow import describe
+from consentry.flow.once import KeyReused, Once
 from consentry.flow.reading import Reading
 from consentry.flow.record_choice import (
     Answered,
-    KeyReused,
-    Once,
     answer_of,
     record_choice,
-    suppress,
     withdrawal_of,
 )
 from consentry.flow.records import Origin, Said
@@ -33,14 +31,13 @@ from consentry.ledger.entry import RecordType
 from consentry.ports import StoreUnavailable
 from consentry.web import bodies
 from consentry.web.call import Asked, Call, Reply
-from consentry.web.evidence import evidence_of, notice_in, said_of
+from consentry.web.evidence import evidence_of, notice_in
 from consentry.web.ingest import read_gpc, tell_record
 from consentry.web.problems import Problem, json_response, whole_number
 from consentry.web.renewal import renew
 from consentry.web.site import ADMIN, CHOICES, Site, read_body, request_key
 
 LARGEST_BODY = 64 * 1024
-LARGEST_BULK = 4 * 1024 * 1024
 HISTORY_PAGE = 100
 NOTHING_ASKED = QueryParams()
 
@@ -103,7 +100,7 @@ async def post_consent(site: Site, request: Call) -> Reply:
     answer = answer_of(body.preferences, body.topics, bodies.refused(body.channels))
     if not body.preferences and not body.topics and not body.channels:
         raise Problem(400, "empty_choice", "name at least one category or topic", "preferences")
-    claimed, sent = _time(body.timestamp, "timestamp"), _time(body.sent_at, "sentAt")
+    claimed, sent = moment_of(body.timestamp, "timestamp"), moment_of(body.sent_at, "sentAt")
     kept = _kept(site, request, who, body.evidence, "api")
     said = _said(site, body.subject, answer, kept, claimed, sent)
     reply = await _record(site, request, raw, who, said, body.evidence)
@@ -158,7 +155,7 @@ async def _record(
     said: Said,
     evidence: bodies.Evidence | None,
 ) -> Reply:
-    once = _once(request, who, raw)
+    once = once_of(request, who, raw)
     gpc = None if who.trusted else read_gpc(request)
     try:
         answered = await record_choice(
@@ -173,7 +170,7 @@ async def _record(
         message = "this Idempotency-Key was used with another body; use a new key"
         raise Problem(409, "key_reused", message) from None
     except StoreUnavailable:
-        raise _unavailable() from None
+        raise unavailable() from None
     tell_choice(site, answered, RecordType.CHOICE)
     body = _shown(site, who, said, answered)
     return json_response(body, 200 if answered.again else 201)
@@ -241,7 +238,8 @@ def tell_choice(site: Site, answered: Answered, type_: RecordType) -> None:
         tell_record(site, entry.record)
 
 
-def _once(request: Call, who: Caller, raw: bytes) -> Once | None:
+def once_of(request: Asked, who: Caller, raw: bytes) -> Once | None:
+    """Its Idempotency-Key, of this door alone. Raises Problem 400."""
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
@@ -249,11 +247,13 @@ def _once(request: Call, who: Caller, raw: bytes) -> Once | None:
         message = "Idempotency-Key has 1 to 200 characters"
         raise Problem(400, "invalid_key", message, "Idempotency-Key")
     scope = f"{who.origin.trust}/{who.origin.source}"
-    digest = hashlib.sha256(request.path.encode() + b"\0" + raw).digest()
+    path: str = request.scope["path"]
+    digest = hashlib.sha256(path.encode() + b"\0" + raw).digest()
     return Once(f"{scope}/{key}", digest)
 
 
-def _time(value: str | None, field: str) -> Moment | None:
+def moment_of(value: str | None, field: str) -> Moment | None:
+    """A claimed time. Raises Problem 400."""
     if value is None:
         return None
     try:
@@ -262,7 +262,8 @@ def _time(value: str | None, field: str) -> Moment | None:
         raise Problem(400, error.code, error.message, error.field) from None
 
 
-def _unavailable() -> Problem:
+def unavailable() -> Problem:
+    """Nothing could be written."""
     message = "the store cannot be written; nothing was recorded"
     return Problem(503, "unavailable", message, retry_after_s=2)
 
@@ -348,93 +349,3 @@ def _history(
     page = found[:HISTORY_PAGE]
     following = str(page[-1].seq) if len(found) > HISTORY_PAGE else None
     return [describe.record(entry) for entry in page], following
-
-
-# -- suppression --------------------------------------------------------------------------------
-async def post_suppress(site: Site, request: Request) -> Reply:
-    """POST /v1/subjects/suppress."""
-    return await _suppression(site, request, on=True)
-
-
-async def post_unsuppress(site: Site, request: Request) -> Reply:
-    """POST /v1/subjects/unsuppress."""
-    return await _suppression(site, request, on=False)
-
-
-async def _suppression(site: Site, request: Request, *, on: bool) -> Reply:
-    who = trusted_caller(site, request)
-    body = bodies.read_bytes(
-        await read_body(request, LARGEST_BODY, site.choice_room), bodies.Suppress
-    )
-    try:
-        listed = await suppress(site.world, body.subject.nodes(), who.origin, body.reason, on=on)
-    except StoreUnavailable:
-        raise _unavailable() from None
-    record = listed.record
-    site.meters.choices.labels(record.type).inc()
-    if site.world.feed.watched:
-        tell_record(site, record)
-    orders = [order.order_id for order in listed.orders]
-    return json_response({"recordId": record.record_id, "suppressed": on, "orders": orders})
-
-
-async def get_suppressions(site: Site, request: Request) -> Reply:
-    """GET /v1/suppressions."""
-    site.require_admin(request)
-    cursor = request.query_params.get("cursor")
-    after = None if cursor is None else whole_number(cursor, "cursor")
-    found = site.world.store.suppressions(after, 101)
-    page = found[:100]
-    return json_response(
-        {
-            "suppressions": [
-                {
-                    "subject": describe.subject((one.node,)),
-                    "since": describe.time(one.since),
-                    "recordId": one.record_id,
-                }
-                for _, one in page
-            ],
-            "next": str(page[-1][0]) if len(found) > len(page) else None,
-        }
-    )
-
-
-# -- imports --------------------------------------------------------------------------------------
-async def post_imports(site: Site, request: Request) -> Reply:
-    """POST /v1/imports: choices that were made elsewhere, each taken or refused by itself."""
-    site.require_admin(request)
-    body = bodies.read_bytes(await read_body(request, LARGEST_BULK, site.room), bodies.Imports)
-    recorded = repeated = 0
-    rejected = []
-    for index, raw in enumerate(body.choices):
-        try:
-            answered = await _import(site, bodies.convert(raw, bodies.Imported))
-        except Problem as problem:
-            rejected.append({"index": index, "code": problem.code, "message": problem.message})
-            continue
-        repeated += answered.again
-        recorded += not answered.again
-        tell_choice(site, answered, RecordType.IMPORT)
-    return json_response({"recorded": recorded, "repeated": repeated, "rejected": rejected})
-
-
-async def _import(site: Site, one: bodies.Imported) -> Answered:
-    now = site.world.clock.now()
-    claimed = _time(one.timestamp, "timestamp")
-    said = Said(
-        subject=one.subject.nodes(),
-        answer=answer_of(one.preferences, one.topics, bodies.refused(one.channels)),
-        received_at=now,
-        made_at=None if claimed is None else made_at(claimed, None, now),
-        claimed_at=claimed,
-        evidence={"action": "import", **said_of(one.evidence)},
-    )
-    digest = hashlib.sha256(repr(one).encode("utf-8", "surrogatepass")).digest()
-    once = None if one.key is None else Once(f"import/{one.key}", digest)
-    try:
-        return await record_choice(site.world, said, ADMIN, once=once, type_=RecordType.IMPORT)
-    except KeyReused:
-        raise Problem(409, "key_reused", "this key came before with other content") from None
-    except StoreUnavailable:
-        raise _unavailable() from None

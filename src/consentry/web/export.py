@@ -18,6 +18,8 @@ from starlette.responses import StreamingResponse
 
 from consentry.core.record import Node, NodeKind
 from consentry.flow import describe
+from consentry.flow.person import Person, whole_person
+from consentry.flow.reading import TooManyIdentifiers
 from consentry.flow.subjects import touched_by
 from consentry.ledger.entry import LedgerRecord
 from consentry.orders import Order
@@ -26,6 +28,7 @@ from consentry.web import bodies
 from consentry.web.admin import NDJSON
 from consentry.web.call import Answer
 from consentry.web.consent import LARGEST_BODY, trusted_caller
+from consentry.web.problems import Problem
 from consentry.web.propagation import described
 from consentry.web.site import Site, read_body
 
@@ -46,9 +49,14 @@ async def post_export(site: Site, request: Request) -> Answer:
     trusted_caller(site, request)
     raw = await read_body(request, LARGEST_BODY, site.choice_room)
     nodes = bodies.read_bytes(raw, bodies.Suppress).subject.nodes()
+    try:
+        person = whole_person(site.world, nodes)
+    except TooManyIdentifiers:
+        message = "too many identifiers are linked to this person to be read at once"
+        raise Problem(409, "too_many_identifiers", message, "subject") from None
 
     async def encoded() -> AsyncIterator[bytes]:
-        for n, line in enumerate(lines(site, nodes)):
+        for n, line in enumerate(lines(site, nodes, person)):
             if line:
                 yield msgspec.json.encode(line) + b"\n"
             if not line or n % 100 == 99:
@@ -58,20 +66,18 @@ async def post_export(site: Site, request: Request) -> Answer:
 
 
 @dataclass
-class Person:
-    """Whose things are exported: a device may be shared, and another account's are not theirs."""
+class Export:
+    """One export as it is written: whose it is, what was left out, and how many lines of a kind."""
 
-    nodes: frozenset[Node]
-    accounts: frozenset[Node]
+    person: Person
     left_out: int = 0
     counts: dict[str, int] = field(default_factory=dict)
 
     def has(self, named: AbstractSet[Node]) -> bool:
         """Whether what names these is about the person. What also names somebody else is left out."""
-        if self.nodes.isdisjoint(named):
+        if not self.person.is_about(named):
             return False
-        accounts = {node for node in named if node.kind is NodeKind.ACCOUNT}
-        if accounts <= self.accounts:
+        if self.person.is_alone_in(named):
             return True
         self.left_out += 1
         return False
@@ -81,13 +87,13 @@ class Person:
         return {"kind": kind, **line}
 
 
-def lines(site: Site, named: tuple[Node, ...]) -> Iterator[Line]:
+def lines(site: Site, named: tuple[Node, ...], person: Person) -> Iterator[Line]:
     """The export's lines. An empty one says that nothing was found for a while."""
-    person = _person(site, named)
+    export = Export(person)
     yield _subject(site, named, person)
     shown: dict[str, None] = {}
-    for entry in _records(site, person):
-        yield person.counted(
+    for entry in _records(site, export):
+        yield export.counted(
             "record", {**describe.record(entry), "subject": _by_kind(_names(entry))}
         )
         digest = entry.record.evidence.get("noticeHash")
@@ -96,23 +102,12 @@ def lines(site: Site, named: tuple[Node, ...]) -> Iterator[Line]:
     for digest in shown:
         text = site.world.store.notice(digest)
         if text is not None:
-            yield person.counted("notice", {"noticeHash": digest, "text": text})
-    for order in _orders(site, person):
-        yield person.counted("order", described(site, order))
-    for positioned in _events(site, person):
-        yield {} if positioned is None else person.counted("event", _event(site, positioned))
-    yield {"kind": "end", "counts": person.counts, "leftOut": person.left_out}
-
-
-def _person(site: Site, named: tuple[Node, ...]) -> Person:
-    """Who is named, with what is linked to them, but for other accounts."""
-    accounts = {node for node in named if node.kind is NodeKind.ACCOUNT}
-    for node in tuple(accounts):
-        for merge in site.world.store.merges_of(node.value):
-            accounts |= {Node(NodeKind.ACCOUNT, user) for user in (merge.left, merge.right)}
-    linked = {node for node in site.world.subjects.linked(named) if node.kind in _MEMBERS}
-    others = {node for node in linked if node.kind is not NodeKind.ACCOUNT}
-    return Person(frozenset({*others, *accounts, *named}), frozenset(accounts))
+            yield export.counted("notice", {"noticeHash": digest, "text": text})
+    for order in _orders(site, export):
+        yield export.counted("order", described(site, order))
+    for positioned in _events(site, export):
+        yield {} if positioned is None else export.counted("event", _event(site, positioned))
+    yield {"kind": "end", "counts": export.counts, "leftOut": export.left_out}
 
 
 def _subject(site: Site, named: tuple[Node, ...], person: Person) -> Line:
@@ -143,33 +138,33 @@ def _names(entry: LedgerRecord) -> set[Node]:
     return {*entry.record.subject, *touched_by(entry.record)}
 
 
-def _records(site: Site, person: Person) -> Iterator[LedgerRecord]:
+def _records(site: Site, export: Export) -> Iterator[LedgerRecord]:
     """Newest first."""
     before: int | None = None
-    while page := site.world.store.records_of(person.nodes, before, PAGE):
+    while page := site.world.store.records_of(export.person.nodes, before, PAGE):
         before = page[-1].seq
-        yield from (entry for entry in page if person.has(_names(entry)))
+        yield from (entry for entry in page if export.has(_names(entry)))
 
 
-def _orders(site: Site, person: Person) -> Iterator[Order]:
+def _orders(site: Site, export: Export) -> Iterator[Order]:
     """Newest first for each identifier, and each once."""
     known: set[str] = set()
-    for node in sorted(person.nodes):
+    for node in sorted(export.person.nodes):
         before: int | None = None
         while page := site.world.store.orders.find(node, before=before, limit=PAGE):
             before = page[-1].number
             for order in page:
-                if order.order_id not in known and person.has(set(order.nodes)):
+                if order.order_id not in known and export.has(set(order.nodes)):
                     yield order
                 known.add(order.order_id)
 
 
-def _events(site: Site, person: Person) -> Iterator[Positioned | None]:
+def _events(site: Site, export: Export) -> Iterator[Positioned | None]:
     """In the order of the log, which has no index by person; None after each part of it."""
     position = 0
     while page := site.world.store.events_from(position, PAGE):
         position = page[-1].position + 1
-        yield from (one for one in page if person.has(set(one.event.nodes)))
+        yield from (one for one in page if export.has(set(one.event.nodes)))
         yield None
 
 

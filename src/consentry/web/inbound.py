@@ -42,7 +42,10 @@ async def post_inbound(site: Site, request: Request) -> Answer:
 async def _take(site: Site, name: str, heard: tuple[Heard, ...]) -> None:
     try:
         for answered in await take(site.world, name, heard):
-            tell_choice(site, answered, RecordType.CHOICE)
+            if answered is None:
+                site.meters.erased.labels("inbound").inc()
+            else:
+                tell_choice(site, answered, RecordType.CHOICE)
     except StoreUnavailable:
         message = "nothing was recorded; try again"
         raise Problem(503, "unavailable", message, retry_after_s=2) from None

@@ -31,6 +31,9 @@ class Meters:
             "decisions", "Decisions at acceptance", "destination", "decision", "reason"
         )
         self.choices = make("records", "Entries of the ledger", "type")
+        self.erased = make(
+            "erased_withheld", "Imports and reports that name somebody who was erased", "door"
+        )
         self.attempts = make("attempts", "Attempts and last refusals", "destination", "grade")
         self.crossed = make("crossed", "Attempts overtaken by a withdrawal", "destination")
         self.refused_tokens = make("subject_tokens_refused", "Subject tokens refused", "source")

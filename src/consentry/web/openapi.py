@@ -28,6 +28,7 @@ _BODIES: dict[str, type[bodies.Body]] = {
     "/v1/subjects/suppress": bodies.Suppress,
     "/v1/subjects/unsuppress": bodies.Suppress,
     "/v1/subjects/export": bodies.Suppress,
+    "/v1/subjects/erase": bodies.Suppress,
     "/v1/notices/noted": bodies.Noted,
     "/v1/imports": bodies.Imports,
     "/v1/deliveries/retry": bodies.Which,
@@ -47,6 +48,7 @@ _LINES = {"/v1/tail", "/v1/ledger", "/v1/subjects/export"}
 _EVENTS = {"/v1/stream"}
 _POLICY = "/v1/projects/{write_key}/policy"
 _SCRIPTS = {"/sdk/{file}"}
+_ONCE = {"/v1/consent", "/v1/consent/withdraw", "/v1/subjects/erase"}  # take an Idempotency-Key
 _OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/.well-known/gpc.json"}
 _INBOUND = "/v1/inbound/{destination}"  # proven by the vendor's signature, not by a key
 _OPEN |= {*_SCRIPTS, *described.OPEN, _INBOUND}
@@ -104,6 +106,12 @@ _LINKS: dict[str, dict[str, Any]] = {
         },
     },
     "/v1/subjects/unsuppress": {"subject": _LOOKUP, "suppressions": _SUPPRESSIONS},
+    "/v1/subjects/erase": {
+        "erasure": {
+            "operationId": "get_v1_erasures_{erasure_id}",
+            "parameters": {"erasure_id": "$response.body#/erasureId"},
+        }
+    },
     "/v1/batch": {"event": _EVENT_OF_BATCH},
     **{f"/v1/{name}": {"event": _EVENT} for name in sorted(TYPES)},
 }
@@ -185,7 +193,7 @@ def _parameters(path: str) -> list[dict[str, Any]]:
         for name, schema in _QUERY.get(path, {}).items()
     ]
     found += described.parameters(path)
-    if path in ("/v1/consent", "/v1/consent/withdraw"):
+    if path in _ONCE:
         key = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"}
         found.append({"name": "Idempotency-Key", "in": "header", "schema": key})
     if path in _EVENTS:
@@ -247,6 +255,8 @@ def _responses(path: str) -> dict[str, Any]:
     responses = {"200": good}
     if path in ("/v1/consent", "/v1/consent/withdraw"):
         responses["201"] = {**good, "description": "Recorded. 200 is the same reply again."}
+    if path == "/v1/subjects/erase":
+        responses["202"] = {**responses.pop("200"), "description": "Recorded, and owed to others."}
     error = {"description": "Refused.", "content": _json({"$ref": _REF.format(name="Error")})}
     responses.update(dict.fromkeys(_ERRORS, error))
     if path == _POLICY:
@@ -265,6 +275,8 @@ def _reply(path: str) -> dict[str, Any]:
         "/v1/subjects/lookup": "SubjectReply",
         "/v1/subjects/suppress": "SuppressReply",
         "/v1/subjects/unsuppress": "SuppressReply",
+        "/v1/subjects/erase": "EraseReply",
+        "/v1/erasures/{erasure_id}": "ErasureReply",
         "/v1/events/{message_id}": "EventReply",
         "/v1/suppressions": "SuppressionsReply",
         "/v1/imports": "ImportsReply",

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-_TEXT = {"type": "string"}
-_MAYBE = {"type": ["string", "null"]}
-_FLAG = {"type": "boolean"}
-
-
-def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {**required, **(optional or {})},
-        "required": list(required),
-    }
-
-
-def _list(items: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": items}
-
-
-def _map(values: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": values}
-
+from consentry.web.policy_reply import POLICY
+from consentry.web.shapes import FLAG as _FLAG
+from consentry.web.shapes import MAYBE as _MAYBE
+from consentry.web.shapes import TEXT as _TEXT
+from consentry.web.shapes import listed as _list
+from consentry.web.shapes import mapped as _map
+from consentry.web.shapes import shaped as _object
 
 _WHY = {
     "enum": [
@@ -124,6 +111,20 @@ _ORDER = _object(
         "attempts": _list(_ATTEMPT),
     }
 )
+_SYSTEM = _object(
+    {
+        "destination": _TEXT,
+        "kind": _MAYBE,
+        "verb": {"enum": ["gate", "suppress", "erase"]},
+        "erases": _FLAG,
+        "cannot": _MAYBE,
+        "state": {"enum": ["waiting", "sending", "terminal", "superseded"]},
+        "grade": _MAYBE,
+        "detail": _TEXT,
+        "terminalAt": _MAYBE,
+        "orders": _list(_TEXT),
+    }
+)
 _RECORD = _object(
     {
         "recordId": _TEXT,
@@ -159,6 +160,7 @@ _DESTINATION = _object(
         "lag": _COUNT,
         "oldestSeconds": {"type": "number", "minimum": 0},
         "proves": _MAYBE,
+        "verbs": _list(_TEXT),
     }
 )
 _ROW = _object(
@@ -191,80 +193,10 @@ _LEAK = _object(
 )
 _SUBJECT = _map(_TEXT)
 
-_DAYS = {"type": ["integer", "null"], "minimum": 0}
-_REGIME = {"enum": ["opt_in", "opt_out", "notice"]}
-_ASKED_FOR = _object(
-    {
-        "id": _TEXT,
-        "name": _TEXT,
-        "description": _TEXT,
-        "essential": _FLAG,
-        "regime": _REGIME,
-        "default": _FLAG,
-        "prohibited": _FLAG,
-        "gpc": _FLAG,
-        "destinations": _list(_TEXT),
-        "tags": _list(_TEXT),
-        "since": _MAYBE,
-    }
-)
-_TAG = _object(
-    {
-        "name": _TEXT,
-        "categories": _list(_TEXT),
-        "hosts": _list(_TEXT),
-        "cookies": _list(_TEXT),
-        "revoke": _FLAG,
-        "stop": _MAYBE,
-        "mode": {"enum": ["basic", "advanced"]},
-    }
-)
-_LAW = _object({"law": _TEXT, "section": _TEXT, "url": _TEXT}, {"until": _TEXT})
-_NOTICE = _object(
-    {
-        "id": _TEXT,
-        "version": _TEXT,
-        "hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "layout": {"enum": ["bar", "box", "modal"]},
-        "theme": {"enum": ["auto", "light", "dark"]},
-        "privacyUrl": _MAYBE,
-        "controller": _TEXT,
-        "changed": _list(_TEXT),
-    }
-)
-_SENT: dict[str, Any] = {"id": _TEXT, "name": _TEXT, "channels": _list(_TEXT)}
-_POLICY = _object(
-    {
-        "regime": _REGIME,
-        "jurisdiction": _MAYBE,
-        "ruleVersion": _TEXT,
-        "rule": {"oneOf": [{"type": "null"}, _LAW]},
-        "notice": _NOTICE,
-        "language": _TEXT,
-        "direction": {"enum": ["ltr", "rtl"]},
-        "languages": _list(_TEXT),
-        "texts": _map(_TEXT),
-        "ask": _object(
-            {
-                "required": _FLAG,
-                "grantDays": _DAYS,
-                "refusalDays": _DAYS,
-                "againAfterDays": _DAYS,
-            }
-        ),
-        "categories": _list(_ASKED_FOR),
-        "topics": _list(_object(_SENT)),
-        "transactional": _list(_object({**_SENT, "why": _TEXT})),
-        "gpc": _object({"covers": _list(_TEXT), "honoured": _FLAG, "show": _FLAG}),
-        "tags": _list(_TAG),
-        "cookie": _object({"domain": _MAYBE, "days": {"type": "number"}}),
-        "pagePolicy": {"type": "boolean"},
-    }
-)
 _COUNTED = ("shown", "closed", "accepted", "refused", "chosen", "changed")
 
 REPLIES: dict[str, Any] = {
-    "PolicyReply": _POLICY,
+    "PolicyReply": POLICY,
     "ChoicesReply": _object(
         {
             "since": _TEXT,
@@ -286,6 +218,7 @@ REPLIES: dict[str, Any] = {
         {
             "recorded": _COUNT,
             "repeated": _COUNT,
+            "withheld": _COUNT,
             "rejected": _list(_object({"index": _COUNT, "code": _TEXT, "message": _TEXT})),
         }
     ),
@@ -349,6 +282,16 @@ REPLIES: dict[str, Any] = {
     ),
     "LinksReply": _object({"url": _TEXT, "expiresAt": _TEXT}, {"headers": _map(_TEXT)}),
     "SuppressReply": _object({"recordId": _TEXT, "suppressed": _FLAG, "orders": _list(_TEXT)}),
+    "EraseReply": _object({"erasureId": _TEXT, "orders": _list(_TEXT), "shared": _COUNT}),
+    "ErasureReply": _object(
+        {
+            "erasureId": _TEXT,
+            "receivedAt": _TEXT,
+            "open": _COUNT,
+            "failed": _COUNT,
+            "systems": _list(_SYSTEM),
+        }
+    ),
     "OrdersReply": _object({"orders": _list(_ORDER), "next": _MAYBE}),
     "DriftReply": _object({"drift": _list(_ORDER)}),
     "InboundReply": _object({}, {"taken": _COUNT, "status": _TEXT}),

@@ -1,0 +1,135 @@
+"""The story of an erasure: from one record on a person is suppressed, and other systems are told.
+
+What is ours goes afterwards (docs/decisions/0018). What stays is the tombstone, a suppression
+under a keyed hash of each identifier, so that no import or event brings the person back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+import msgspec
+
+from consentry.core.order import Verb
+from consentry.core.record import Node
+from consentry.flow.once import Once, answering, kept_reply
+from consentry.flow.owed import orders_of, standings_before
+from consentry.flow.person import theirs_alone, whole_person
+from consentry.flow.records import Origin, erasure_record
+from consentry.flow.world import World
+from consentry.ledger.entry import Record
+from consentry.orders import Order
+from consentry.ports import Commit, Reply
+
+_STRENGTH = (Verb.GATE, Verb.SUPPRESS, Verb.ERASE)
+
+
+class NobodyAlone(Exception):
+    """All identifiers that were named are also somebody's whose account was not named."""
+
+
+class Erasing(NamedTuple):
+    """The reply to an erasure; without a record when it had been given before."""
+
+    body: dict[str, Any]
+    record: Record | None = None
+
+
+async def erase(
+    world: World,
+    named: tuple[Node, ...],
+    origin: Origin,
+    reason: str | None = None,
+    *,
+    once: Once | None = None,
+) -> Erasing:
+    """Erase who is named: suppressed once this returns, and owed to every destination.
+
+    The reply is ``erasureId``, the ids of the ``orders``, and how many identifiers stay because
+    they are ``shared`` with somebody else's account. Raises NobodyAlone, TooManyIdentifiers,
+    KeyReused, and StoreUnavailable when nothing was written.
+    """
+    if once is None:
+        return await _erase(world, named, origin, reason, None)
+    known = await kept_reply(world, once)
+    if known is not None:
+        return Erasing(known)
+    with answering(world, once):
+        return await _erase(world, named, origin, reason, once)
+
+
+async def _erase(
+    world: World, named: tuple[Node, ...], origin: Origin, reason: str | None, once: Once | None
+) -> Erasing:
+    person = whole_person(world, named)
+    theirs = theirs_alone(world, person)
+    if theirs.isdisjoint(named):
+        raise NobodyAlone
+    nodes, shared = tuple(sorted(theirs)), len(person.nodes - theirs)
+    evidence: dict[str, Any] = {"action": "erase", "shared": shared}
+    if reason:
+        evidence["reason"] = reason
+    mine = tuple(node for node in named if node in theirs)
+    record = erasure_record(world, nodes, mine, origin, evidence)
+    befores = standings_before(world, [record])
+    on_its_way = Counter(nodes)
+    world.erasing += on_its_way
+    try:
+        with world.subjects.in_flight([record]):
+            asking = world.subjects.asking(world.policy, [record])
+            orders = orders_of(world, befores, asking)
+            body = {
+                "erasureId": record.record_id,
+                "orders": [order.order_id for order in orders],
+                "shared": shared,
+            }
+            replies = _kept(once, body)
+            await world.store.commit(Commit(records=(record,), replies=replies, orders=orders))
+    finally:
+        world.erasing -= on_its_way
+    if orders:
+        world.owe()
+    world.notify()
+    world.followers.tell((record,))
+    return Erasing(body, record)
+
+
+def _kept(once: Once | None, body: dict[str, Any]) -> tuple[Reply, ...]:
+    if once is None:
+        return ()
+    return (Reply(once.key, once.digest, 202, msgspec.json.encode(body)),)
+
+
+class Told(NamedTuple):
+    """What an erasure asks of one destination: its strongest order, and all of them.
+
+    ``cannot`` says in one sentence what it leaves undone or unproven there, None where nothing.
+    """
+
+    destination: str
+    strongest: Order
+    orders: tuple[Order, ...]
+    erases: bool
+    cannot: str | None
+
+
+def told_of(world: World, erasure_id: str) -> list[Told]:
+    """Every destination that an erasure owes something, in the order of its orders."""
+    by_destination: dict[str, list[Order]] = {}
+    for order in world.store.orders.of_record(erasure_id):
+        by_destination.setdefault(order.destination, []).append(order)
+    return [_told(world, name, orders) for name, orders in by_destination.items()]
+
+
+def _told(world: World, name: str, orders: list[Order]) -> Told:
+    strongest = max(orders, key=lambda order: (_STRENGTH.index(order.verb), order.number))
+    erases = strongest.verb is Verb.ERASE
+    told = world.told.get(name)
+    taken = None if told is None else told.orders
+    cannot: str | None = None if taken is None else taken.cannot
+    if strongest.verb is Verb.SUPPRESS:
+        cannot = "it cannot erase: it is told to stop using this person, and keeps what it has"
+    elif strongest.verb is Verb.GATE:
+        cannot = f"nothing is erased there: {strongest.why or 'our own gate, and no further'}"
+    return Told(name, strongest, tuple(orders), erases, cannot)

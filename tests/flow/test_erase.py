@@ -1,0 +1,285 @@
+"""An erasure: whom it takes, whom it leaves, what it owes, and that nobody comes back by the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from consentry.core.delivery import Grade
+from consentry.core.order import Verb
+from consentry.core.policy import Category, Mapping, Policy, Settings
+from consentry.core.record import Node, NodeKind
+from consentry.destinations.instruction import Heard, Orders
+from consentry.flow.configure import take_policy
+from consentry.flow.erase import NobodyAlone, erase, told_of
+from consentry.flow.heard import take
+from consentry.flow.note import note
+from consentry.flow.once import KeyReused, Once
+from consentry.flow.order_lane import OrderLane
+from consentry.flow.person import is_erased
+from consentry.flow.propagate import holds
+from consentry.flow.record_choice import suppress
+from consentry.flow.world import Tellable, World
+from consentry.ledger.entry import RecordType
+from consentry.orders import Order
+from tests.flow.stage import PUBLIC, SERVER, choose, send, track, update, world
+
+DEVICE, SHARED = Node(NodeKind.DEVICE, "d1"), Node(NodeKind.DEVICE, "family tablet")
+ADA, BOB, OLD = (Node(NodeKind.ACCOUNT, user) for user in ("ada", "bob", "ada-before"))
+MAIL, OTHER = Node(NodeKind.EMAIL, "ada@shop.example"), Node(NodeKind.EMAIL, "other@shop.example")
+IDENTIFIERS = frozenset({"anonymous_ids", "user_ids", "emails", "phones"})
+
+
+def taking(*verbs: Verb) -> Tellable:
+    return Tellable(Orders(dict.fromkeys(verbs, Grade.CONFIRMED), IDENTIFIERS, "It is slow."))
+
+
+TOLD = {
+    "both": taking(Verb.SUPPRESS, Verb.ERASE, Verb.GRANT),
+    "eraser": taking(Verb.ERASE),
+    "suppresser": taking(Verb.SUPPRESS, Verb.GRANT),
+    "deaf": Tellable(),
+}
+MAPPINGS = tuple(Mapping(name, "webhook", ("analytics",)) for name in TOLD)
+
+
+async def shop(**settings: Any) -> World:
+    made = await world(*MAPPINGS)
+    policy = Policy("shop", Settings(**settings), (Category("analytics"),), MAPPINGS)
+    await take_policy(made, policy)
+    made.told = TOLD
+    return made
+
+
+def identify(user: str, device: str | None = None, **traits: str) -> dict[str, Any]:
+    made = {"type": "identify", "messageId": f"id-{user}-{device}-{traits}", "userId": user}
+    return {**made, **({"anonymousId": device} if device else {}), "traits": traits}
+
+
+async def ada(made: World) -> None:
+    """Ada with a device of her own, an address, an account she had before, and a shared tablet."""
+    await send(made, identify("ada", "d1", email=MAIL.value), origin=SERVER)
+    await send(made, identify("ada", SHARED.value), origin=SERVER)
+    await send(made, identify("bob", SHARED.value), origin=SERVER)
+    before = {"type": "alias", "messageId": "a1", "previousId": "ada-before", "userId": "ada"}
+    await send(made, before, origin=SERVER)
+
+
+def standing_of(made: World, *nodes: Node) -> Any:
+    return made.subjects.standing(nodes, made.policy, made.clock.now())
+
+
+def by(orders: Iterable[Order]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for order in orders:
+        found.setdefault(order.destination, []).append(order.verb.value)
+    return found
+
+
+# -- whom ---------------------------------------------------------------------------------------
+WHOM = {
+    "by account": ((ADA,), {ADA, OLD, DEVICE, MAIL, Node(NodeKind.DEVICE, "ada-before")}, 1),
+    "by the account she had": (
+        (OLD,),
+        {ADA, OLD, DEVICE, MAIL, Node(NodeKind.DEVICE, "ada-before")},
+        1,
+    ),
+    "by account and the shared device": (
+        (SHARED, ADA),
+        {ADA, OLD, DEVICE, MAIL, Node(NodeKind.DEVICE, "ada-before")},
+        1,
+    ),
+    "the other one": ((BOB,), {BOB}, 1),
+    "somebody never seen": ((OTHER,), {OTHER}, 0),
+}
+
+
+@pytest.mark.parametrize("case", WHOM)
+async def test_who_is_erased_and_who_is_not(case: str) -> None:
+    made = await shop()
+    await ada(made)
+    named, theirs, shared = WHOM[case]
+    body = (await erase(made, named, SERVER)).body
+    entry = made.store.record(body["erasureId"])
+    assert entry is not None
+    assert entry.record.type is RecordType.ERASE
+    assert {node for node, _ in entry.record.facts} == theirs
+    assert body["shared"] == shared
+    everybody = {ADA, OLD, BOB, DEVICE, SHARED, MAIL, OTHER}
+    gone = {node for node in everybody if is_erased(made, (node,))}
+    assert gone == theirs & everybody
+
+
+@pytest.mark.parametrize("named", [(SHARED,), (DEVICE,), (MAIL,)])
+async def test_who_is_linked_to_an_account_that_is_not_named_is_not_erased(
+    named: tuple[Node, ...],
+) -> None:
+    made = await shop()
+    await ada(made)
+    size = len(list(made.store.ledger()))
+    with pytest.raises(NobodyAlone):
+        await erase(made, named, SERVER)
+    assert len(list(made.store.ledger())) == size
+
+
+async def test_an_address_that_was_given_before_signing_in_goes_with_the_device() -> None:
+    made = await shop()
+    anonymous = {"type": "identify", "messageId": "m", "anonymousId": "d1"}
+    await send(made, {**anonymous, "traits": {"email": MAIL.value}})
+    await send(made, identify("ada", "d1"))
+    await erase(made, (ADA,), SERVER)
+    assert is_erased(made, (MAIL,))
+
+
+# -- what it owes ---------------------------------------------------------------------------------
+async def test_each_destination_is_asked_for_what_it_can() -> None:
+    made = await shop()
+    await ada(made)
+    body = (await erase(made, (ADA,), SERVER)).body
+    orders = made.store.orders.of_record(body["erasureId"])
+    assert [order.order_id for order in orders] == body["orders"]
+    assert by(orders) == {
+        "both": ["gate", "suppress", "erase"],
+        "eraser": ["gate", "erase"],
+        "suppresser": ["gate", "suppress"],
+        "deaf": ["gate"],
+    }
+    told = {one.destination: one for one in told_of(made, body["erasureId"])}
+    assert {name: one.erases for name, one in told.items()} == {
+        "both": True,
+        "eraser": True,
+        "suppresser": False,
+        "deaf": False,
+    }
+    assert "cannot erase" in str(told["suppresser"].cannot)
+    assert "nothing is erased there" in str(told["deaf"].cannot)
+    assert told["both"].cannot == "It is slow."
+
+
+async def test_others_are_told_only_of_whom_a_trusted_door_knows() -> None:
+    """Anybody can link somebody's address to an account of their own with a public key."""
+    made = await shop()
+    await send(made, identify("ada", "d1"), origin=SERVER)
+    await send(made, identify("ada", email=OTHER.value), origin=PUBLIC)
+    body = (await erase(made, (ADA,), SERVER)).body
+    orders = made.store.orders.of_record(body["erasureId"])
+    named = {node for order in orders if order.verb is not Verb.GATE for node in order.named}
+    assert named == {ADA, DEVICE}
+    assert is_erased(made, (OTHER,)), "ours goes: a no needs no proof"
+
+
+@pytest.mark.parametrize("name", ["both", "suppresser"])
+@pytest.mark.parametrize("shared", [False, True])
+async def test_what_waits_gives_way_to_the_erasure(name: str, *, shared: bool) -> None:
+    """But for what was to be told of a device that stays: the erasure does not name that one."""
+    made = await shop()
+    await send(made, identify("ada", "d1"), origin=SERVER)
+    if shared:
+        await ada(made)
+    await choose(made, ADA, analytics=True)
+    withdrawn = (await choose(made, ADA, analytics=False))["recordId"]
+    body = (await erase(made, (ADA,), SERVER)).body
+    lane = OrderLane(1)
+    lane.admit(made.store.orders.waiting(name))
+    left, batch = [], ()
+    while not batch:
+        turn = lane.take(made.clock.now(), lambda order: holds(made, order))
+        left, batch = [*left, *turn.left], turn.batch
+        for one in turn.left:
+            lane.settle(one.order.number)
+    (first,) = batch
+    assert first.verb is Verb.SUPPRESS
+    assert first.record_id == (withdrawn if shared else body["erasureId"])
+    if not shared:
+        mine = {order.order_id for order in made.store.orders.of_record(body["erasureId"])}
+        assert len(left) == 2
+        assert all(one.by in mine for one in left)
+
+
+# -- once -----------------------------------------------------------------------------------------
+async def test_the_same_key_erases_once() -> None:
+    made = await shop()
+    once = Once("server/backend/k", b"digest")
+    first = await erase(made, (ADA,), SERVER, once=once)
+    again = await erase(made, (ADA,), SERVER, once=once)
+    assert (again.body, again.record) == (first.body, None)
+    with pytest.raises(KeyReused):
+        await erase(made, (BOB,), SERVER, once=Once(once.key, b"another"))
+    assert sum(e.record.type is RecordType.ERASE for e in made.store.ledger()) == 1
+
+
+# -- nobody comes back ------------------------------------------------------------------------------
+async def _event(made: World) -> Any:
+    return await send(made, track("e1", "d1", analytics=True))
+
+
+async def _preferences(made: World) -> Any:
+    return await send(made, update("u1", "d1", analytics=True))
+
+
+async def _sign_in(made: World) -> Any:
+    return await send(made, identify("ada", "new device", email="new@shop.example"), origin=SERVER)
+
+
+async def _report(made: World) -> Any:
+    return await take(made, "both", [Heard(MAIL, True, "unsubscribed", "ev1")])
+
+
+async def _signal(made: World) -> Any:
+    return await note(made, PUBLIC, None, None, None, None, (DEVICE,), True)
+
+
+COMEBACKS = [_event, _preferences, _sign_in, _report, _signal]
+
+
+@pytest.mark.parametrize("comeback", COMEBACKS, ids=[c.__name__ for c in COMEBACKS])
+async def test_who_was_erased_is_not_named_again(comeback: Any) -> None:
+    made = await shop()
+    await ada(made)
+    await erase(made, (ADA,), SERVER)
+    size, end = len(list(made.store.ledger())), made.store.end
+    came = await comeback(made)
+    assert (len(list(made.store.ledger())), made.store.end) == (size, end)
+    if comeback is _report:
+        assert came == [None]
+    assert standing_of(made, ADA).suppressed
+
+
+async def test_a_yes_of_somebody_erased_is_told_to_nobody() -> None:
+    made = await shop()
+    await ada(made)
+    await erase(made, (ADA,), SERVER)
+    for answer in (True, False):
+        body = await choose(made, ADA, analytics=answer)
+        orders = made.store.orders.of_record(body["recordId"])
+        assert {order.verb for order in orders} <= {Verb.GATE}
+        assert all("erased" in o.why for o in orders if o.destination != "deaf")
+
+
+async def test_an_operator_may_lift_it_and_what_was_granted_before_stays_void() -> None:
+    made = await shop()
+    await ada(made)
+    await choose(made, ADA, analytics=True)
+    await erase(made, (ADA,), SERVER)
+    await suppress(made, (ADA,), SERVER, None, on=False)
+    assert not is_erased(made, (ADA,))
+    standing = standing_of(made, ADA)
+    assert standing.of("analytics").grant is None
+
+
+async def test_an_erasure_on_its_way_counts_already() -> None:
+    made = await shop()
+    await ada(made)
+    seen: list[bool] = []
+    commit = made.store.commit
+
+    async def watched(what: Any) -> Any:
+        seen.append(is_erased(made, (ADA,)) and standing_of(made, ADA).suppressed)
+        return await commit(what)
+
+    made.store.commit = watched  # type: ignore[method-assign]
+    await erase(made, (ADA,), SERVER)
+    assert seen == [True]
+    assert not made.erasing
