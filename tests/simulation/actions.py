@@ -16,31 +16,28 @@ from consentry.core.delivery import Grade, State
 from consentry.core.event import Envelope
 from consentry.core.moment import SECOND
 from consentry.core.order import OrderState
-from consentry.core.record import Node, NodeKind
 from consentry.core.rule import place_of_code
-from consentry.destinations.instruction import Heard
 from consentry.flow.accept import Incoming, accept
 from consentry.flow.record_choice import (
     Once,
     answer_of,
     record_choice,
     suppress,
-    withdrawal_of,
 )
 from consentry.flow.records import Origin, Said
 from consentry.ledger.entry import RecordType
 from consentry.orders import Order
 from consentry.ports import Delivery, StoreError
 from tests.simulation import messages
-from tests.simulation.asking import answered, asked, go_on, nodes_of, world_of
+from tests.simulation.asking import answered, asked, go_on, nodes_of, origin_of, world_of
 from tests.simulation.model import Fact
 from tests.simulation.policies import changed, config_of
+from tests.simulation.questions import ask
+from tests.simulation.reports import report, report_what_was_told
 from tests.simulation.store import MOODS
 from tests.simulation.world import Request, Simulation
 
 ADMIN = Origin("", "admin")
-MOST_REPORTS = 200
-"""A run has about ten, and each may be reported once more by whoever hears of it."""
 
 
 class Action(NamedTuple):
@@ -51,13 +48,6 @@ class Action(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.args.items())})"
-
-
-def origin_of(door: str, account: str | None) -> Origin:
-    """public: a page. proven: a page with a subject token. server: a backend."""
-    if door == "server":
-        return Origin("backend", "server")
-    return Origin("website", "public", account if door == "proven" else None)
 
 
 # -- requests -----------------------------------------------------------------------------------
@@ -77,7 +67,8 @@ async def send(
     if door != "server":
         origin = msgspec.structs.replace(origin, place=place_of_code(place))
     gpc = None if door == "server" else gpc
-    raw, request, gpc = messages.read(sim.messages, items, origin, gpc, at)
+    known = messages.known_to(world)
+    raw, request, gpc = messages.read(sim.messages, items, origin, gpc, at, known)
     incoming = Incoming(origin, raw, Envelope(at), gpc=gpc)
     with asked(sim, request):
         await accept(world, incoming)
@@ -94,9 +85,13 @@ async def choose(
     age: int | None = None,
     once: str | None = None,
 ) -> None:
-    """POST /v1/consent."""
-    at = world_of(sim).clock.now()
-    await _choose(sim, at, device, account, answer_of(answers, None), door, age, once)
+    """POST /v1/consent. ``answers`` are to categories, messages, and channels as a whole."""
+    world = world_of(sim)
+    answer, said = (
+        answer_of(*messages.parts_of(answers)),
+        messages.counted(answers, messages.known_to(world)),
+    )
+    await _choose(sim, world.clock.now(), device, account, answer, said, door, age, once)
 
 
 async def withdraw(
@@ -104,14 +99,20 @@ async def withdraw(
     *,
     device: str | None,
     account: str | None,
-    categories: list[str] | None,
+    what: list[str] | None,
     door: str,
     once: str | None = None,
 ) -> None:
-    """POST /v1/consent/withdraw."""
+    """POST /v1/consent/withdraw, of all that is named; of everything, where nothing is."""
     world = world_of(sim)
-    answer = withdrawal_of(world, categories, None)
-    await _choose(sim, world.clock.now(), device, account, answer, door, None, once)
+    if what is None:
+        answer = sim.parts.withdraw(world, None, None, None)
+        said = messages.everything(sim, answer)
+    else:
+        said = dict.fromkeys(what, False)
+        categories, topics, channels = messages.parts_of(said)
+        answer = sim.parts.withdraw(world, list(categories), topics, channels)
+    await _choose(sim, world.clock.now(), device, account, answer, said, door, None, once)
 
 
 async def _choose(
@@ -120,6 +121,7 @@ async def _choose(
     device: str | None,
     account: str | None,
     answer: Answer,
+    answers: dict[str, bool],
     door: str,
     age: int | None,
     once: str | None,
@@ -130,8 +132,7 @@ async def _choose(
     facts = [
         messages.answer(who, c, yes, at, made, origin, messages.pair(device, account))
         for who in messages.whom(device, account)
-        for yes, said in ((True, answer.granted), (False, answer.denied))
-        for c in sorted(said)
+        for c, yes in sorted(answers.items())
     ]
     request = Request(f"choice of {device}/{account}", at, facts)
     said = Said(nodes_of(device, account), answer, at, made, claimed)
@@ -156,10 +157,11 @@ async def bring(
     facts = [
         Fact("yes" if yes else "no", who, c, at, made, imported=True, trusted=True, whom=whom)
         for who in messages.whom(device, account)
-        for c, yes in answers.items()
+        for c, yes in messages.counted(answers, messages.known_to(world)).items()
     ]
     request = Request(f"import of {device}/{account}", at, facts)
-    said = Said(nodes_of(device, account), answer_of(answers, None), at, made)
+    answer = answer_of(*messages.parts_of(answers))
+    said = Said(nodes_of(device, account), answer, at, made)
     with asked(sim, request):
         await record_choice(world, said, ADMIN, type_=RecordType.IMPORT)
         answered(sim, request)
@@ -181,46 +183,6 @@ async def suppression(
     with asked(sim, request):
         await suppress(world, nodes_of(device, account), ADMIN, None, on=on)
         answered(sim, request)
-
-
-# -- vendors ------------------------------------------------------------------------------------
-async def report(
-    sim: Simulation, *, destination: str, who: str, refuses: bool, event: str | None
-) -> None:
-    """A vendor's own webhook: somebody has unsubscribed there, or has not."""
-    plain = sim.possible[0]
-    if destination not in plain["destinations"] or len(sim.possible) > 1:
-        return
-    world = world_of(sim)
-    at = world.clock.now()
-    node = Node(NodeKind(who[0]), who[2:])
-    whom = (who, None) if who.startswith("d:") else (None, who)
-    # The flow reads the clock itself, one tick later: nothing else does in between.
-    facts = [
-        Fact("no", who, c, at, at, trusted=True, whom=whom, by=destination)
-        for c in plain["destinations"][destination]["categories"]
-        if refuses
-    ]
-    request = Request(f"report of {destination} on {who}", at, facts)
-    heard = Heard(node, refuses, "unsubscribed" if refuses else "subscribed", event or "")
-    with asked(sim, request):
-        (result,) = await sim.parts.take(world, destination, [heard])
-        answered(sim, request, again=result.again)
-    sim.counts.reports += 1
-
-
-def report_what_was_told(sim: Simulation) -> None:
-    """Vendors that echo do so now."""
-    reported, sim.reported = sim.reported, []
-    if sim.process is None or not sim.process.up:
-        return
-    if sim.counts.reports > MOST_REPORTS:
-        sim.violate("what vendors report goes round for ever")
-    for name, who, refuses in reported:
-        args = {"destination": name, "who": who, "refuses": refuses, "event": None}
-        action = Action("report", args)
-        sim.say(f"{action} echoes")
-        sim.spawn(go_on(sim, action.name, report(sim, **args)))
 
 
 # -- the operator -------------------------------------------------------------------------------
@@ -340,14 +302,14 @@ async def wait(sim: Simulation) -> None:
 ACTIONS: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
     one.__name__: one
     for one in (
-        *(send, choose, withdraw, bring, suppression, report),
+        *(send, choose, withdraw, bring, suppression, report, ask),
         *(retry, replay, tell_again, configure),
         *(crash, restart, disk, vendor, set_wall, busy, wait),
     )
 }
 NEED_A_SERVER = frozenset(
     {
-        *("send", "choose", "withdraw", "bring", "suppression", "report"),
+        *("send", "choose", "withdraw", "bring", "suppression", "report", "ask"),
         *("retry", "replay", "tell_again", "configure"),
     }
 )

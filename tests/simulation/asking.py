@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from consentry.core.record import Node, NodeKind
+from consentry.flow.records import Origin
 from consentry.ports import StoreError
 from tests.simulation import checks
 from tests.simulation.store import ASKED_BY
@@ -53,6 +54,13 @@ def answered(sim: Simulation, request: Request, *, again: bool = False) -> None:
 def world_of(sim: Simulation) -> Any:
     assert sim.process is not None
     return sim.process.world
+
+
+def origin_of(door: str, account: str | None) -> Origin:
+    """public: a page. proven: a page with a subject token. server: a backend."""
+    if door == "server":
+        return Origin("backend", "server")
+    return Origin("website", "public", account if door == "proven" else None)
 
 
 def nodes_of(device: str | None, account: str | None) -> tuple[Node, ...]:

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from consentry.core.record import Node, NodeKind
 from consentry.destinations.message import Message
-from consentry.flow.explain import explain_stored, explain_subject
+from consentry.flow.explain import explain_stored
 from consentry.ledger.verify import Entry, verify
-from consentry.ports import Attempt, StoreError
+from consentry.ports import Attempt
+from tests.simulation import judging
 from tests.simulation.model import FOREVER, Event, Fact, Known
+from tests.simulation.policies import MESSAGES
 from tests.store.makers import KEY
 
 if TYPE_CHECKING:
@@ -47,16 +48,14 @@ def send_started(sim: Simulation, name: str, line: int, messages: Sequence[Messa
 
 
 def _may_be_sent(sim: Simulation, name: str, owed: Owed, known: list[Known]) -> None:
-    if not any(_allows(one, name, owed.event) for one in known):
+    if not any(judging.allows(one, name, owed.event) for one in known):
         sim.violate(f"{name}: {owed.message_id} was sent and is not allowed now")
     policies = [owed.plain] if name in owed.plain["destinations"] else sim.possible
     then = owed.event.at
-    if not any(_allows(Known(sim.facts, plain, then), name, owed.event) for plain in policies):
+    if not any(
+        judging.allows(Known(sim.facts, plain, then), name, owed.event) for plain in policies
+    ):
         sim.violate(f"{name}: {owed.message_id} was sent and was not allowed when accepted")
-
-
-def _allows(known: Known, name: str, event: Event) -> bool:
-    return name in known.policy["destinations"] and known.allows(name, event)
 
 
 def _says_no_more_than_holds(
@@ -118,12 +117,15 @@ def acknowledged(sim: Simulation, request: Request, *, again: bool = False) -> N
         sim.take(request)
     for one in request.messages:
         _is_kept(sim, one)
+    said = [*request.facts, *(fact for one in request.messages for fact in one.grants)]
+    about = [message for message in MESSAGES if any(fact.about(message) for fact in said)]
     for device, account in dict.fromkeys(
         (m.event.device, m.event.account) for m in request.messages
     ):
-        decisions_agree(sim, device, account)
+        judging.person(sim, device, account, messages=about)
     for who in dict.fromkeys(fact.who for fact in request.facts):
-        decisions_agree(sim, *((who, None) if who.startswith("d:") else (None, who)))
+        pair = (who, None) if who.startswith("d:") else (None, who)
+        judging.person(sim, *pair, messages=about)
 
 
 def _is_kept(sim: Simulation, one: Told) -> None:
@@ -135,28 +137,6 @@ def _is_kept(sim: Simulation, one: Told) -> None:
         sim.violate(f"{one.message_id} was acknowledged and is not in the log")
 
 
-def decisions_agree(sim: Simulation, device: str | None, account: str | None) -> None:
-    """What would be decided now. While requests are open, withholding more is no fault."""
-    assert sim.process is not None
-    world = sim.process.world
-    nodes = tuple(Node(NodeKind(who[0]), who[2:]) for who in (device, account) if who)
-    before = sim.now()
-    try:
-        decided = explain_subject(world, nodes, None)
-    except StoreError:
-        return
-    event = Event(device, account, before, before)
-    quiet = not sim.open and len(sim.possible) == 1
-    known = sim.known(before)
-    for decision in decided:
-        name = decision.destination
-        allowed = [_allows(one, name, event) for one in known]
-        if decision.allow and not any(allowed):
-            sim.violate(f"{name}: {device}/{account} would be sent, and is not allowed")
-        if not decision.allow and quiet and all(allowed):
-            sim.violate(f"{name}: {device}/{account} would be withheld, and is allowed")
-
-
 # -- when all is quiet again ------------------------------------------------------------------
 def quiet(sim: Simulation) -> None:
     """Guarantee 2, explanations, decisions about everybody, and the ledger."""
@@ -165,7 +145,7 @@ def quiet(sim: Simulation) -> None:
         _came_to_something(sim, position)
     for device, account in product((None, *DEVICES), (None, *ACCOUNTS)):
         if device or account:
-            decisions_agree(sim, device, account)
+            judging.person(sim, device, account)
     ledger(sim)
 
 
@@ -253,7 +233,9 @@ def _surely(sim: Simulation, name: str, owed: Owed, at: int) -> bool:
     else:
         policies = [era.plain for era in sim.eras if era.began <= at <= era.ended]
     return all(
-        _allows(Known(facts, plain, at), name, event) for plain in policies for facts in readings
+        judging.allows(Known(facts, plain, at), name, event)
+        for plain in policies
+        for facts in readings
     )
 
 

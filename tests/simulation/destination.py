@@ -18,6 +18,8 @@ from consentry.destinations.instruction import Found, Instruction, Orders, Perso
 from consentry.destinations.message import Attempted, LastLook, Message
 from consentry.destinations.registry import gated
 from consentry.destinations.spec import ALL_EVENTS, Spec
+from consentry.orders import Order
+from tests.simulation.policies import REACHES
 
 BATCHES = {"alpha": 4, "beta": 1, "gamma": 2, "delta": 3}
 
@@ -48,7 +50,7 @@ class Witness(Protocol):
 
     def told(self, name: str, line: int, instructions: Sequence[Instruction]) -> None: ...
 
-    def reports(self, name: str, verb: str, people: Sequence[str]) -> None: ...
+    def reports(self, name: str, one: Instruction) -> None: ...
 
 
 class Broken(Exception):
@@ -90,10 +92,15 @@ def people_of(person: Person) -> list[str]:
     return [*(f"d:{one}" for one in person.anonymous_ids), *(f"u:{one}" for one in person.user_ids)]
 
 
+def scope_of(one: Instruction | Order) -> str | None:
+    """What is said: of one message, in the model's words, or of the whole person."""
+    return None if one.whole else " ".join(f"{topic}@{way}" for topic, way in one.topics)
+
+
 class Hostile:
     """One destination of the outside world. It outlives the processes that send to it.
 
-    ``held`` is what it does with people by now. ``echoes``: it reports what it was told.
+    ``held`` is what it does with people by now, and as to which message. ``echoes``: it reports what it was told.
     ``lied``: it has said that it did what it did not.
     """
 
@@ -103,9 +110,9 @@ class Hostile:
         self.witness = witness
         self.mood = "well"
         self.lines = 0
-        self.held: dict[str, str] = {}
+        self.held: dict[tuple[str, str | None], str] = {}
         self.lied = False
-        self.echoes = chance.random() < 0.5
+        self.echoes = chance.random() < 0.35
 
     def fate(self) -> str:
         fates = MOODS[self.mood]
@@ -121,6 +128,7 @@ class Hostile:
             {Verb(verb): Grade.CONFIRMED for verb in tells.verbs},
             frozenset(names[kind] for kind in tells.knows),
             "It is hostile.",
+            frozenset(REACHES[self.name]),
             batch_max=tells.batch,
             reads_back=tells.asked,
             hears=True,
@@ -128,10 +136,10 @@ class Hostile:
 
     def obey(self, instruction: Instruction) -> None:
         """Do it, and say so to whoever told it, if that is its way."""
-        people = people_of(instruction.person)
-        self.held.update(dict.fromkeys(people, instruction.verb.value))
+        for who in people_of(instruction.person):
+            self.held[who, scope_of(instruction)] = instruction.verb.value
         if self.echoes:
-            self.witness.reports(self.name, instruction.verb.value, people)
+            self.witness.reports(self.name, instruction)
 
 
 class Line:
@@ -179,7 +187,8 @@ class Line:
             return Reading(Found.UNKNOWN)
         if fate == "slow" and chance.random() < 0.3:
             return Reading(Found.PENDING)
-        held = {self.hostile.held.get(who) for who in people_of(instruction.person)}
+        scope = scope_of(instruction)
+        held = {self.hostile.held.get((who, scope)) for who in people_of(instruction.person)}
         return Reading(Found.EQUAL if held == {instruction.verb.value} else Found.DIFFERENT)
 
     async def _begin(self, fate: str, last_look: LastLook | None) -> bool:

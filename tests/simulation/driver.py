@@ -8,12 +8,13 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from tests.simulation import checks, order_checks
-from tests.simulation.actions import Action, report_what_was_told, step, tell_again
+from tests.simulation import checks, order_ends
+from tests.simulation.actions import Action, step, tell_again
 from tests.simulation.destination import BATCHES, TELLS
 from tests.simulation.destination import MOODS as VENDOR_MOODS
-from tests.simulation.policies import CATEGORIES, CHANGES
+from tests.simulation.policies import CATEGORIES, CHANGES, CHANNELS, MESSAGES
 from tests.simulation.process import Parts
+from tests.simulation.reports import report_what_was_told
 from tests.simulation.store import MOODS as DISK_MOODS
 from tests.simulation.world import Simulation
 
@@ -31,6 +32,7 @@ WEIGHTS = {
     "bring": 2,
     "suppression": 2,
     "report": 4,
+    "ask": 3,
     "retry": 2,
     "replay": 2,
     "tell_again": 2,
@@ -102,7 +104,7 @@ async def finish(sim: Simulation) -> None:
         await asyncio.sleep(ASKED_AGAIN_S)  # whoever can be asked was, and is told again
         await _until_quiet(sim)
     checks.quiet(sim)
-    order_checks.quiet(sim)
+    order_ends.quiet(sim)
     sim.raise_violations()
     await sim.process.stop()
     sim.raise_violations()
@@ -186,9 +188,16 @@ def _who(chance: random.Random) -> dict[str, str | None]:
     return {"device": device or (None if account else DEVICES[0]), "account": account}
 
 
-def _answers(chance: random.Random, yes: float) -> dict[str, bool]:
-    said = chance.sample(CATEGORIES, chance.randint(1, len(CATEGORIES)))
-    return {c: chance.random() < yes for c in sorted(said)}
+def _answers(
+    chance: random.Random, yes: float, messages: float = 0.0, refused: float = 0.15
+) -> dict[str, bool]:
+    """To some categories; with a chance to some messages too, and to none by some channel."""
+    said: list[str] = chance.sample(CATEGORIES, chance.randint(1, len(CATEGORIES)))
+    channels = []
+    if chance.random() < messages:
+        said = said[: chance.randint(0, 1)] + chance.sample(MESSAGES, chance.randint(1, 3))
+        channels = [f"*@{way}" for way in CHANNELS if chance.random() < refused]
+    return {c: chance.random() < yes for c in sorted(said)} | dict.fromkeys(channels, False)
 
 
 def _door(chance: random.Random) -> str:
@@ -214,7 +223,7 @@ def item(chance: random.Random) -> dict[str, Any]:
         "id": chance.randrange(15) + ID_OF[kind],
         **who,
         "previous": previous,
-        "stamp": _answers(chance, 0.75) if stamped else None,
+        "stamp": _answers(chance, 0.75, 0.2) if stamped else None,
         "integrations": chance.choice(narrowed) if chance.random() < 0.1 else None,
         "age": _age(chance),
         "skew": chance.choice((None, None, 0, 100, -100)),
@@ -228,15 +237,16 @@ def _items(chance: random.Random) -> list[dict[str, Any]]:
 def _choice(chance: random.Random) -> dict[str, Any]:
     once = chance.choice((None, None, "k1", "k2"))
     age = _age(chance)
-    answers = _answers(chance, 0.85)
+    answers = _answers(chance, 0.85, 0.4)
     return {**_who(chance), "answers": answers, "door": _door(chance), "age": age, "once": once}
 
 
 def _withdrawal(chance: random.Random) -> dict[str, Any]:
-    some = chance.sample(CATEGORIES, chance.randint(1, 2))
-    categories = None if chance.random() < 0.3 else sorted(some)
+    whole = tuple(f"*@{way}" for way in CHANNELS)
+    some = chance.sample((*CATEGORIES, *MESSAGES, *whole), chance.randint(1, 2))
+    what = None if chance.random() < 0.3 else sorted(some)
     once = chance.choice((None, None, "k1"))
-    return {**_who(chance), "categories": categories, "door": _door(chance), "once": once}
+    return {**_who(chance), "what": what, "door": _door(chance), "once": once}
 
 
 def _changes(chance: random.Random) -> tuple[str, ...]:
@@ -257,7 +267,17 @@ def _report(chance: random.Random) -> dict[str, Any]:
     who = chance.choice((*(f"d:{d}" for d in DEVICES), *(f"u:{a}" for a in ACCOUNTS)))
     event = chance.choice((None, None, "e1", "e2"))
     name = chance.choice([name for name, tells in TELLS.items() if tells.verbs])
-    return {"destination": name, "who": who, "refuses": chance.random() < 0.6, "event": event}
+    about = chance.choice((None, None, *MESSAGES, *(f"*@{way}" for way in CHANNELS)))
+    refuses = chance.random() < 0.6
+    return {
+        **{"destination": name, "who": who, "refuses": refuses, "event": event},
+        "about": about,
+    }
+
+
+def _question(chance: random.Random) -> dict[str, Any]:
+    place = chance.choice((None, None, "DE", ""))
+    return {**_who(chance), "place": place, "door": _door(chance), "item": item(chance)}
 
 
 def _disk(chance: random.Random) -> dict[str, Any]:
@@ -275,11 +295,12 @@ _ARGS: dict[str, Any] = {
     "withdraw": _withdrawal,
     "bring": lambda c: {
         **_who(c),
-        "answers": _answers(c, 0.8),
+        "answers": _answers(c, 0.8, 0.4, 0.05),
         "age": c.choice((None, 0, 5, 100)),
     },
     "suppression": lambda c: {**_who(c), "on": c.random() < 0.4},
     "report": _report,
+    "ask": _question,
     "tell_again": lambda c: {"destination": c.choice(list(BATCHES))},
     "retry": lambda c: {"destination": c.choice(list(BATCHES))},
     "replay": lambda c: {"destination": c.choice(list(BATCHES))},

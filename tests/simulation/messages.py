@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from consentry.core.choice import Answer
 from consentry.core.moment import SECOND, format_exact
 from consentry.flow.records import Origin
-from tests.simulation.model import Event, Fact
-from tests.simulation.policies import CATEGORIES
-from tests.simulation.world import Request, Told
+from consentry.flow.world import World
+from tests.simulation.model import EVERY_TOPIC, Event, Fact
+from tests.simulation.policies import CATEGORIES, key_of
+from tests.simulation.world import Request, Simulation, Told
 
 UPDATE = "Segment Consent Preference Updated"
 FUTURE_TOLERANCE = 5 * SECOND
@@ -30,6 +32,48 @@ def whom(device: str | None, account: str | None) -> list[str]:
 def pair(device: str | None, account: str | None) -> tuple[str | None, str | None]:
     """The same, as a person: a device, an account, or both."""
     return f"d:{device}" if device else None, f"u:{account}" if account else None
+
+
+def known_to(world: World) -> frozenset[str]:
+    """All that people can say yes to, as it is configured now."""
+    topics = {f"{one.id}@{way}" for one in world.policy.topics for way in one.channels}
+    return frozenset({*CATEGORIES, *topics})
+
+
+def counted(answers: dict[str, bool], known: frozenset[str]) -> dict[str, bool]:
+    """What an answer says: a yes to what the workspace does not have is none; a no is kept."""
+    return {what: yes for what, yes in answers.items() if not yes or what in known}
+
+
+def parts_of(
+    answers: dict[str, bool],
+) -> tuple[dict[str, bool], dict[str, dict[str, bool]], list[str]]:
+    """The same as the API takes it: categories, topics by channel, channels refused as a whole."""
+    categories: dict[str, bool] = {}
+    topics: dict[str, dict[str, bool]] = {}
+    channels = []
+    for what, yes in answers.items():
+        topic, is_message, channel = what.partition("@")
+        if not is_message:
+            categories[what] = yes
+        elif topic == EVERY_TOPIC:
+            channels.append(channel)
+        else:
+            topics.setdefault(topic, {})[channel] = yes
+    return categories, topics, channels
+
+
+def everything(sim: Simulation, answer: Answer) -> dict[str, bool]:
+    """M6: what is refused by who withdraws without a name, which must be all that there is."""
+    refused = {key.removeprefix("topic:").replace(":", "@") for key in answer.denied}
+    if len(sim.possible) == 1:
+        topics = sim.possible[0]["topics"].items()
+        ways = {way for _, spec in topics for way in spec["channels"]}
+        wanted = {f"{t}@{w}" for t, spec in topics if not spec["why"] for w in spec["channels"]}
+        wanted |= {*CATEGORIES, *(f"{EVERY_TOPIC}@{way}" for way in ways)}
+        if left := sorted(wanted - refused):
+            sim.violate(f"who withdraws everything still grants {left}")
+    return dict.fromkeys(refused, False)
 
 
 def answer(
@@ -55,10 +99,11 @@ def read(
     origin: Origin,
     gpc: bool | None,
     at: int,
+    known: frozenset[str],
 ) -> tuple[list[dict[str, Any]], Request, bool | None]:
     """The messages of one request, what the request says, and whether it carries a signal.
 
-    An id that comes again is the same message again: ``before`` has those that came. An item
+    ``known`` is all that people can say yes to. An id that comes again is the same message again: ``before`` has those that came. An item
     has: kind (track, update, identify, alias), id (a number), device, account, previous, stamp,
     integrations, age (seconds before now, or None), skew (seconds the sender's clock is fast, or
     None for a sender that does not say when it sent).
@@ -85,7 +130,7 @@ def read(
         request.messages.append(told)
         _links(request, item, origin, at)
         if item["kind"] == "update":
-            _choice(request, told, item, origin, at, made)
+            _choice(request, told, counted(item["stamp"], known), origin, at, made)
     devices = dict.fromkeys(one.event.device for one in request.messages)
     if None in devices:
         gpc = None  # signals of accounts are not in the model
@@ -99,16 +144,19 @@ def read(
 
 
 def _choice(
-    request: Request, told: Told, item: dict[str, Any], origin: Origin, at: int, made: int | None
+    request: Request,
+    told: Told,
+    stated: dict[str, bool],
+    origin: Origin,
+    at: int,
+    made: int | None,
 ) -> None:
-    """R11: an update states every category; what it leaves out is denied."""
-    stated = item["stamp"] or {}
-    for who in whom(item["device"], item["account"]):
-        for category in CATEGORIES:
-            yes = bool(stated.get(category))
-            fact = answer(
-                who, category, yes, at, made, origin, (told.event.device, told.event.account)
-            )
+    """R11: an update states every category; what it leaves out is denied. Of messages it may say
+    something, and leaves the others as they are."""
+    device, account = told.event.device, told.event.account
+    for who in filter(None, (device, account)):
+        for what, yes in (dict.fromkeys(CATEGORIES, False) | stated).items():
+            fact = answer(who, what, yes, at, made, origin, (device, account))
             (told.grants if fact.kind == "yes" else request.facts).append(fact)
 
 
@@ -144,7 +192,8 @@ def _raw(
         if item[name]:
             raw[key] = item[name]
     if item["stamp"] is not None:
-        raw["context"] = {"consent": {"categoryPreferences": item["stamp"]}}
+        stated = {key_of(what): yes for what, yes in item["stamp"].items()}
+        raw["context"] = {"consent": {"categoryPreferences": stated}}
     if item["integrations"]:
         raw["integrations"] = item["integrations"]
     if claimed is not None:

@@ -9,8 +9,11 @@ Plain values, nothing remembered, nothing taken from ``consentry``. Times are mi
 * Neither: while a link, a merge or an unsuppression has not been answered yet; a choice that was
   superseded; what may have been refused by a request that failed.
 
-Not known here, and never made by the drivers: contacts, topics, prohibitions, signals of
-accounts, the settings of the segment profile.
+``Known(...).may_write(message, event)`` says the same of a message: a topic by a channel, written
+``news@sms``. A channel refused as a whole is ``*@sms``.
+
+Not known here, and never made by the drivers: contacts, prohibitions, signals of accounts, the
+settings of the segment profile.
 """
 
 from __future__ import annotations
@@ -19,6 +22,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 FOREVER = 1 << 62
+EVERY_TOPIC = "*"
+_MESSAGE: dict[str, Any] = {  # M1: silence denies, whatever else is configured
+    "essential": False,
+    "regime": "opt_in",
+    **dict.fromkeys(("since", "max_age", "means")),
+}
 
 
 @dataclass(slots=True)
@@ -41,6 +50,11 @@ class Fact:
     trusted: bool = False
     whom: tuple[str | None, str | None] = (None, None)
     by: str | None = None
+
+    def about(self, c: str) -> bool:
+        """M4, M5: a channel as a whole is refused, and never granted."""
+        whole = self.kind == "no" and self.what.startswith(EVERY_TOPIC)
+        return self.what == c or (whole and c.endswith(self.what[1:]))
 
     @property
     def counts(self) -> int:
@@ -91,6 +105,11 @@ class Known:
         self.policy, self.now = policy, now
         self.facts = sorted((f for f in facts if f.at <= now < f.until), key=lambda f: f.at)
         self.merges = [f for f in self.facts if f.kind == "merge"]
+        self.links = [f for f in self.facts if f.kind == "link"]
+        self.of: dict[str, list[Fact]] = {}
+        for fact in self.facts:
+            self.of.setdefault(fact.who, []).append(fact)
+        self._near: dict[Any, tuple[list[str], list[str], set[str]]] = {}
 
     def allows(self, destination: str, event: Event) -> bool:
         """D1 to D8 in their order."""
@@ -116,10 +135,21 @@ class Known:
             return any(self.grants(c, event) for c in asked)
         return all(self.grants(c, event) for c in asked)
 
+    def may_write(self, message: str, event: Event) -> bool:
+        """M1 to M5: a topic by a channel."""
+        topic, _, channel = message.partition("@")
+        spec = self.policy["topics"].get(topic)
+        if spec is None or channel not in spec["channels"] or self.suppressed(event):
+            return False
+        return spec["why"] is not None or self.grants(message, event)
+
     def suppressed(self, event: Event) -> bool:
         """D1: the latest word on any identifier is a suppression."""
-        words = {f.who: f.kind for f in self.facts if f.kind in ("suppress", "unsuppress")}
-        return any(words.get(who) == "suppress" for who in self._people(event)[2])
+        for who in self._people(event)[2]:
+            words = [f.kind for f in self.of.get(who, ()) if f.kind in ("suppress", "unsuppress")]
+            if words and words[-1] == "suppress":
+                return True
+        return False
 
     def refused(self, category: str, event: Event) -> bool:
         """R5: whether a refusal stands."""
@@ -127,7 +157,7 @@ class Known:
 
     def grants(self, category: str, event: Event) -> bool:
         """D7: one category of one event. One denial outweighs every grant."""
-        spec = self.policy["categories"][category]
+        spec = self._spec(category)
         if spec["essential"]:
             return True
         refused, holding, over, faded = self._recorded(category, event)
@@ -142,13 +172,16 @@ class Known:
             return True
         return bool(spec["regime"] != "opt_in") and not event.strict  # P1
 
+    def _spec(self, c: str) -> dict[str, Any]:
+        found: dict[str, Any] = _MESSAGE if "@" in c else self.policy["categories"][c]
+        return found
+
     def _recorded(self, c: str, event: Event) -> tuple[bool, list[Fact], int, bool]:
         """R5, R6: is it refused; which grants hold; since when does nobody linked refuse; has a
         grant faded."""
         others, siblings, everybody = self._people(event)
-        cleared = max(
-            (f.at for f in self.facts if f.kind == "unsuppress" and f.who in everybody), default=-1
-        )
+        facts = (f for who in everybody for f in self.of.get(who, ()))
+        cleared = max((f.at for f in facts if f.kind == "unsuppress"), default=-1)
         own = self._said(event.device, c, cleared) if event.device else Said()
         account = self._said(event.account, c, cleared) if event.account else Said()
         linked = [self._said(who, c, cleared) for who in others]
@@ -169,18 +202,20 @@ class Known:
         return refused, holding, over, own.faded or account.faded
 
     def _said(self, who: str, c: str, cleared: int) -> Said:
-        facts = [f for f in self._answers(who, c, cleared) if f.what == c]
+        facts = [f for f in self._answers(who, c, cleared) if f.about(c)]
         said = self._fold(facts, c, cleared, self.now)
+        if "@" in c:
+            return said  # no signal is about messages
         date, present = -1, False  # R8: dated at its first appearance, or its reappearance
-        for f in self.facts:
-            if f.who == who and f.kind in ("gpc", "gone"):
+        for f in self.of.get(who, ()):
+            if f.kind in ("gpc", "gone"):
                 date = f.at if f.kind == "gpc" and not present else date
                 present = f.kind == "gpc"
         return said if date < 0 else said._replace(refusals=(*said.refusals, date))
 
     def _fold(self, facts: list[Fact], c: str, cleared: int, now: int) -> Said:
         """R2, R3, R9: the last no; the grants that are entitled and fresh."""
-        spec = self.policy["categories"][c]
+        spec = self._spec(c)
         no = [f.at for f in facts if f.kind == "no"]
         chosen = any(not f.imported and (f.kind == "no" or f.entitled) for f in facts)
         usable, faded = [], False
@@ -204,7 +239,7 @@ class Known:
         sides: dict[str, tuple[frozenset[str], list[Fact]]] = {}
 
         def side(of: str) -> tuple[frozenset[str], list[Fact]]:
-            own = [f for f in self.facts if f.who == of and f.kind in ("yes", "no")]
+            own = [f for f in self.of.get(of, ()) if f.kind in ("yes", "no")]
             return sides.get(of) or (frozenset({of}), own)
 
         for merge in self.merges:
@@ -221,8 +256,8 @@ class Known:
         sides = [[f for f in facts if f.at <= at] for facts in (ours, theirs)]
         if not all(any(f.kind == "no" or f.entitled for f in facts) for facts in sides):
             return ours + theirs
-        kept = [f for f in ours + theirs if f.at > at or f.what != c]
-        said = [self._fold([f for f in facts if f.what == c], c, cleared, at) for facts in sides]
+        kept = [f for f in ours + theirs if f.at > at or not f.about(c)]
+        said = [self._fold([f for f in facts if f.about(c)], c, cleared, at) for facts in sides]
         held = [[g for g in one.grants if g.counts > max(one.refusals, default=-1)] for one in said]
         if not any(one.refusals or one.grants or one.faded for one in said):
             return kept
@@ -236,7 +271,13 @@ class Known:
 
     def _people(self, event: Event) -> tuple[list[str], list[str], set[str]]:
         """Further accounts of the device, further devices of all accounts, and everybody."""
-        links = [f for f in self.facts if f.kind == "link"]
+        whom = event.device, event.account
+        if whom not in self._near:
+            self._near[whom] = self._near_to(event)
+        return self._near[whom]
+
+    def _near_to(self, event: Event) -> tuple[list[str], list[str], set[str]]:
+        links = self.links
         named = self._group({event.account}) if event.account else set()
         others = {f.what for f in links if f.who == event.device} - named
         accounts = named | self._group(others)

@@ -14,6 +14,9 @@ from typing import Any
 
 from tests.simulation.model import Event, Fact, Known
 
+Scope = str | None
+"""What a word to another system is about: one message (a topic by a channel), or the person."""
+WHOLE: Scope = None
 TYING = frozenset({"link", "merge"})
 REFUSALS = frozenset({"no", "suppress"})
 CHANGING = frozenset({"no", "gpc", "suppress", *TYING})
@@ -43,14 +46,29 @@ def tied(who: str, facts: Sequence[Fact]) -> set[str]:
     return found
 
 
-def refuses(word: Fact, destination: str, policies: Iterable[dict[str, Any]]) -> bool:
-    """Whether a word takes something from a destination under each of these policies."""
+def carried(policy: dict[str, Any], destination: str) -> set[str]:
+    """The messages of which a destination is told: what it carries, by how it reaches people."""
+    spec = policy["destinations"].get(destination)
+    if spec is None:
+        return set()
+    topics = {t: said["channels"] for t, said in policy["topics"].items() if t in spec["topics"]}
+    return {f"{t}@{way}" for t, ways in topics.items() for way in ways if way in spec["reaches"]}
+
+
+def taken(word: Fact, destination: str, policy: dict[str, Any]) -> set[Scope]:
+    """What a refusal takes from a destination: the person, some messages to them, or nothing."""
+    spec = policy["destinations"].get(destination)
+    if spec is None or word.kind not in REFUSALS:
+        return set()
     if word.kind == "suppress":
-        return all(destination in p["destinations"] for p in policies)
-    return word.kind == "no" and all(
-        word.what in p["destinations"].get(destination, {"categories": ()})["categories"]
-        for p in policies
-    )
+        return {WHOLE}  # and with the person every message
+    found: set[Scope] = {WHOLE} if word.what in spec["categories"] else set()
+    return found | {message for message in carried(policy, destination) if word.about(message)}
+
+
+def refuses(word: Fact, destination: str, scope: Scope, policies: Iterable[dict[str, Any]]) -> bool:
+    """Whether a word takes this from a destination under each of these policies."""
+    return all(scope in taken(word, destination, policy) for policy in policies)
 
 
 def persons(who: str, others: Iterable[str]) -> Iterator[Event]:
@@ -60,7 +78,11 @@ def persons(who: str, others: Iterable[str]) -> Iterator[Event]:
         yield Event(device, account, 0, 0)
 
 
-def may_have(known: Known, destination: str, event: Event) -> bool:
-    """Whether a destination may have somebody now, turned on or not."""
+def may_have(known: Known, destination: str, scope: Scope, event: Event) -> bool:
+    """Whether a destination may have somebody now, turned on or not; or may write to them."""
     asked = Event(event.device, event.account, known.now, known.now, strict=event.strict)
-    return destination in known.policy["destinations"] and known.may_have(destination, asked)
+    if destination not in known.policy["destinations"]:
+        return False
+    if scope is not WHOLE:
+        return known.may_write(scope, asked)
+    return known.may_have(destination, asked)

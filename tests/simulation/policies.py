@@ -11,11 +11,21 @@ from typing import Any
 import msgspec
 
 from consentry.config import Config, DestinationConfig, Enforcement
-from consentry.core.policy import STRICT, Category, Mapping, Match, Policy, Regime
+from consentry.core.policy import STRICT, Category, Mapping, Match, Policy, Regime, Topic
 
 Plain = dict[str, Any]
 WORKSPACE = "shop"
 CATEGORIES = ("analytics", "ads", "personal")
+CHANNELS = ("email", "sms")
+MESSAGES = ("news@email", "news@sms", "offers@sms", "offers@email", "receipts@email")
+"""What people can be written about by which channel; not every policy has all of them."""
+REACHES: dict[str, tuple[str, ...]] = {
+    "alpha": CHANNELS,
+    "beta": ("email",),
+    "gamma": ("sms",),
+    "delta": (),
+}
+"""The channels by which each destination reaches people."""
 ADS_LAST_US = 20_000_000
 GIVE_UP_HOURS = 0.02  # 72 seconds
 
@@ -27,7 +37,8 @@ class Options(msgspec.Struct, frozen=True):
 
 
 def base() -> Plain:
-    """Four destinations that need one category, two, one of two, and none but an excuse."""
+    """Four destinations that need one category, two, one of two, and none but an excuse; three
+    carry topics, of which one needs no consent."""
     return {
         "categories": {
             "analytics": _category(),
@@ -36,12 +47,26 @@ def base() -> Plain:
             "core": _category(essential=True),
         },
         "destinations": {
-            "alpha": _destination("analytics"),
-            "beta": _destination("analytics", "ads"),
-            "gamma": _destination("ads", "core", "personal", match="any", share=True),
+            "alpha": _destination("analytics", **_carries("alpha", "news", "offers", "receipts")),
+            "beta": _destination("analytics", "ads", **_carries("beta", "news")),
+            "gamma": _destination(
+                *("ads", "core", "personal"),
+                **{"match": "any", "share": True, **_carries("gamma", "offers")},
+            ),
             "delta": _destination(exempt="our own log"),
         },
+        "topics": {
+            "news": {"channels": CHANNELS, "why": None},
+            "offers": {"channels": ("sms",), "why": None},
+            "receipts": {"channels": ("email",), "why": "We owe it by contract"},
+        },
     }
+
+
+def key_of(what: str) -> str:
+    """As the product writes it down: ``news@sms`` has a key of its own, a category has its id."""
+    topic, is_message, channel = what.partition("@")
+    return f"topic:{topic}:{channel}" if is_message else what
 
 
 def _category(**said: Any) -> Plain:
@@ -51,7 +76,11 @@ def _category(**said: Any) -> Plain:
 
 def _destination(*categories: str, **said: Any) -> Plain:
     given = {"categories": categories, "enabled": True, "match": "all", "exempt": None}
-    return {**given, "share": False, **said}
+    return {**given, "share": False, "topics": (), "reaches": (), **said}
+
+
+def _carries(name: str, *topics: str) -> Plain:
+    return {"topics": topics, "reaches": REACHES[name]}
 
 
 def _set(part: str, name: str, **said: Any) -> Callable[[Plain, int], None]:
@@ -83,6 +112,11 @@ CHANGES: dict[str, Callable[[Plain, int], None]] = {
     "analytics is asked anew": _since_now,
     "personal is opt-in": _set("categories", "personal", regime="opt_in"),
     "another order": _reorder,
+    "offers are gone": lambda plain, now: plain["topics"].pop("offers", None),
+    "offers go by mail": _set("topics", "offers", channels=("sms", "email")),
+    "receipts need consent": _set("topics", "receipts", why=None),
+    "offers need none": _set("topics", "offers", why="The law owes it"),
+    "alpha carries news alone": _set("destinations", "alpha", topics=("news",)),
 }
 
 
@@ -147,6 +181,10 @@ def _policy(plain: Plain) -> Policy:
             )
             for name, d in plain["destinations"].items()
         ),
+        tuple(
+            Topic(name, name, t["channels"], transactional=t["why"])
+            for name, t in plain["topics"].items()
+        ),
     )
 
 
@@ -156,8 +194,8 @@ _PACE = {"alpha": (2, None), "beta": (3, None), "gamma": (1, None), "delta": (2,
 def config_of(plain: Plain) -> Config:
     """The product's configuration that says the same."""
     destinations = tuple(
-        DestinationConfig(name, name, Options(name), GIVE_UP_HOURS, *_PACE[name])
-        for name in plain["destinations"]
+        DestinationConfig(name, name, Options(name), GIVE_UP_HOURS, *_PACE[name], d["topics"])
+        for name, d in plain["destinations"].items()
     )
     policy = policy_of(plain)
     return Config(WORKSPACE, Enforcement.STRICT, False, policy, destinations=destinations)

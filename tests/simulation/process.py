@@ -13,10 +13,12 @@ from weakref import WeakKeyDictionary
 from consentry.clock import Clock
 from consentry.compose import Running, begin
 from consentry.config import Config
+from consentry.core.choice import Answer
 from consentry.core.policy import Policy
 from consentry.destinations.registry import Kind
+from consentry.flow.explain import explain_topic
 from consentry.flow.heard import take
-from consentry.flow.record_choice import Answered
+from consentry.flow.record_choice import Answered, withdrawal_of
 from consentry.flow.subjects import Subjects
 from consentry.flow.world import World
 from consentry.ports import StoreError
@@ -37,6 +39,8 @@ class Parts:
     subjects: type[Subjects] = Subjects
     clock: type[Clock] = Clock
     take: Callable[..., Coroutine[Any, Any, list[Answered]]] = take
+    explain_topic: Callable[..., dict[str, Any]] = explain_topic
+    withdraw: Callable[..., Answer] = withdrawal_of
 
 
 class NoWire:

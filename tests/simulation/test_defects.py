@@ -7,6 +7,7 @@ import pytest
 from tests.simulation.defects import DEFECTS
 from tests.simulation.order_defects import ORDER_DEFECTS
 from tests.simulation.run import run_seeds
+from tests.simulation.topic_defects import TOPIC_DEFECTS
 
 WITHIN = 160
 FIRST = {
@@ -15,7 +16,7 @@ FIRST = {
 }
 """Where to begin with a defect that one seed in fifty shows: so it is found at once until a change
 moves the seeds, and later after a while."""
-ALL = DEFECTS | ORDER_DEFECTS
+ALL = DEFECTS | ORDER_DEFECTS | TOPIC_DEFECTS
 SAYS = {
     "DropsWithdrawals": "acknowledged and is not durable",
     "LosesEvents": "acknowledged and is not in the log",
@@ -53,6 +54,20 @@ SAYS = {
     "TellsBack": "was told back what it told",
     "TellsForEver": "goes round for ever",
     "BelievesAYes": "is not allowed",
+    "LosesTopicOrders": "owes it no gate for",
+    "TellsNoTopicNo": ", and it was told",
+    "TellsNoTopicYes": "said yes again",
+    "ForgetsChannels": "and that is not allowed",
+    "OpensTheChannel": "and that is not allowed",
+    "TakesImportsForAnswers": "is not allowed",
+    "CarriesEverything": "which it does not carry",
+    "TellsAnotherTopic": "was told as",
+    "TellsTheWhole": "was told as",
+    "TakesSilenceForYes": "and that is not allowed",
+    "WritesToTheSuppressed": "and that is not allowed",
+    "AsksForNeedlessConsent": "and that is allowed",
+    "GivesNoReason": "is said to be the reason",
+    "WithdrawsCategoriesAlone": "who withdraws everything still grants",
 }
 
 

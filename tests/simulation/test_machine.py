@@ -25,14 +25,15 @@ from tests.simulation.defects import DEFECTS
 from tests.simulation.destination import BATCHES, TELLS
 from tests.simulation.destination import MOODS as VENDOR_MOODS
 from tests.simulation.driver import ACCOUNTS, DEVICES, ID_OF, begin, close, finish
-from tests.simulation.policies import CATEGORIES, CHANGES
+from tests.simulation.policies import CATEGORIES, CHANGES, CHANNELS, MESSAGES
 from tests.simulation.process import Parts
 from tests.simulation.store import MOODS as DISK_MOODS
 from tests.simulation.world import Simulation, Violation
 
 GAPS_S = st.sampled_from([0.0, 0.003, 0.02, 0.5, 2.0, 21.0])
 WHO = st.sampled_from([(d, a) for d in (*DEVICES, None) for a in (None, *ACCOUNTS) if d or a])
-ANSWERS = st.dictionaries(st.sampled_from(CATEGORIES), st.booleans(), min_size=1)
+WHOLE = tuple(f"*@{channel}" for channel in CHANNELS)
+ANSWERS = st.dictionaries(st.sampled_from((*CATEGORIES, *MESSAGES)), st.booleans(), min_size=1)
 DOORS = st.sampled_from(["public", "proven", "server"])
 AGES = st.sampled_from([None, 0, 1, 10, 30, -3, -60])
 NAMES = st.sampled_from(list(BATCHES))
@@ -44,7 +45,10 @@ CHANGED = st.lists(st.sampled_from(list(CHANGES)), max_size=2, unique=True).map(
 GPC = st.sampled_from([None, True, False])
 PLACES = st.sampled_from([None, "DE", ""])
 KEYS = st.sampled_from([None, "k1"])
-SOME = st.none() | st.lists(st.sampled_from(CATEGORIES), min_size=1, unique=True)
+EVERYTHING = st.sampled_from((*CATEGORIES, *MESSAGES, *WHOLE))
+SOME = st.none() | st.lists(EVERYTHING, min_size=1, unique=True)
+ABOUT = st.none() | st.sampled_from((*MESSAGES, *WHOLE))
+REFUSED = st.lists(st.sampled_from(WHOLE), max_size=1).map(lambda said: dict.fromkeys(said, False))
 
 
 @st.composite
@@ -94,14 +98,16 @@ class Machine(RuleBasedStateMachine):
     def send(self, gap_s: float, door: str, sent: Any, gpc: bool | None, place: str | None) -> None:
         self.act("send", gap_s, door=door, items=sent, gpc=gpc, place=place)
 
-    @rule(gap_s=GAPS_S, who=WHO, answers=ANSWERS, door=DOORS, age=AGES, once=KEYS)
-    def choose(self, gap_s: float, who: Any, answers: Any, door: str, age: Any, once: Any) -> None:
-        more = {"answers": answers, "door": door, "age": age, "once": once}
+    @rule(gap_s=GAPS_S, who=WHO, answers=ANSWERS, no=REFUSED, door=DOORS, age=AGES, once=KEYS)
+    def choose(
+        self, gap_s: float, who: Any, answers: Any, no: Any, door: str, age: Any, once: Any
+    ) -> None:
+        more = {"answers": answers | no, "door": door, "age": age, "once": once}
         self.act("choose", gap_s, device=who[0], account=who[1], **more)
 
     @rule(gap_s=GAPS_S, who=WHO, some=SOME, door=DOORS, once=KEYS)
     def withdraw(self, gap_s: float, who: Any, some: Any, door: str, once: Any) -> None:
-        more = {"categories": some, "door": door, "once": once}
+        more = {"what": some, "door": door, "once": once}
         self.act("withdraw", gap_s, device=who[0], account=who[1], **more)
 
     @rule(gap_s=GAPS_S, who=WHO, answers=ANSWERS, age=st.sampled_from([None, 0, 100]))
@@ -112,10 +118,17 @@ class Machine(RuleBasedStateMachine):
     def suppression(self, gap_s: float, who: Any, on: bool) -> None:
         self.act("suppression", gap_s, device=who[0], account=who[1], on=on)
 
-    @rule(gap_s=GAPS_S, destination=TELLING, who=IDS, refuses=st.booleans(), event=EVENTS)
-    def report(self, gap_s: float, destination: str, who: str, refuses: bool, event: Any) -> None:
-        more = {"who": who, "refuses": refuses, "event": event}
-        self.act("report", gap_s, destination=destination, **more)
+    @rule(gap_s=GAPS_S, by=TELLING, who=IDS, refuses=st.booleans(), event=EVENTS, about=ABOUT)
+    def report(
+        self, gap_s: float, by: str, who: str, refuses: bool, event: Any, about: Any
+    ) -> None:
+        more = {"who": who, "refuses": refuses, "event": event, "about": about}
+        self.act("report", gap_s, destination=by, **more)
+
+    @rule(gap_s=GAPS_S, who=WHO, place=PLACES, door=DOORS, item=items())
+    def ask(self, gap_s: float, who: Any, place: str | None, door: str, item: Any) -> None:
+        more = {"place": place, "door": door, "item": item}
+        self.act("ask", gap_s, device=who[0], account=who[1], **more)
 
     @rule(gap_s=GAPS_S, destination=TELLING)
     def tell_again(self, gap_s: float, destination: str) -> None:

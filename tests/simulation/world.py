@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from consentry.core.order import Verb
 from consentry.destinations.instruction import Instruction
 from consentry.destinations.message import Message
 from consentry.ports import Commit, Committed, Progress
 from consentry.store.memory import MemoryStore
 from tests.simulation import checks, order_checks
-from tests.simulation.destination import BATCHES, Broken, Hostile
+from tests.simulation.destination import BATCHES, Broken, Hostile, people_of, scope_of
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.model import FOREVER, Event, Fact, Known
 from tests.simulation.policies import (
@@ -143,7 +144,7 @@ class Simulation:
         self.revived: set[tuple[str, int]] = set()
         self.records = 0
         self.orders = order_checks.Orders()
-        self.reported: list[tuple[str, str, bool]] = []  # by whom, of whom, whether it is a no
+        self.reported: list[dict[str, Any]] = []  # as ``reports.report`` takes them
         self._tasks: set[asyncio.Task[None]] = set()
         self._plain_of: dict[int, Plain] = {}
         self._plains: dict[str, Plain] = {}
@@ -258,13 +259,14 @@ class Simulation:
         """The policies that may be in force now."""
         return list({id(e.plain): e.plain for e in self.eras if e.ended == FOREVER}.values())
 
-    def known(self, now: int) -> list[Known]:
+    def known(self, now: int, more: Sequence[Fact] = ()) -> list[Known]:
         """What may hold now, each as the model reads it: under each policy that may be in force,
-        with and without what is durable but has not been answered, and may tighten."""
+        with and without what is durable but has not been answered, and may tighten. ``more`` is
+        what would be said."""
         late = [f for f in self.facts if f.kind in LATE and f.seen == FOREVER]
-        readings = [self.facts]
+        readings = [[*self.facts, *more]]
         if late:
-            readings.append([f for f in self.facts if f not in late])
+            readings.append([f for f in readings[0] if f not in late])
         return [Known(facts, plain, now) for facts in readings for plain in self.possible]
 
     # -- requests ---------------------------------------------------------------------------------
@@ -339,9 +341,11 @@ class Simulation:
         self.counts.told += len(instructions)
         order_checks.told(self, name, instructions)
 
-    def reports(self, name: str, verb: str, people: Sequence[str]) -> None:
+    def reports(self, name: str, one: Instruction) -> None:
         """A vendor is about to report what it was told, of one of the people."""
-        self.reported.append((name, self.chance.choice(people), verb == "suppress"))
+        who = self.chance.choice(people_of(one.person))
+        told = {"refuses": one.verb is not Verb.GRANT, "about": scope_of(one), "event": None}
+        self.reported.append({"destination": name, "who": who, **told})
 
     def _progressed(self, boot: int, progress: Progress) -> None:
         for attempt in progress.attempts:

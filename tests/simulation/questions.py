@@ -1,0 +1,31 @@
+"""Questions of the moment: what POST /v1/decisions is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from consentry.core.rule import place_of_code
+from tests.simulation import judging, messages
+from tests.simulation.asking import origin_of, world_of
+from tests.simulation.world import Simulation
+
+
+async def ask(
+    sim: Simulation,
+    *,
+    device: str | None,
+    account: str | None,
+    place: str | None,
+    door: str,
+    item: dict[str, Any],
+) -> None:
+    """Who may have this person, who may write to them, and where an event would go."""
+    judging.person(sim, *messages.pair(device, account), place)
+    world, origin = world_of(sim), origin_of(door, item["account"])
+    if door != "server":
+        origin = msgspec.structs.replace(origin, place=place_of_code(place))
+    at, known = world.clock.now(), messages.known_to(world)
+    (raw,), request, _ = messages.read({}, [item], origin, None, at, known)
+    judging.event(sim, origin, raw, request)
