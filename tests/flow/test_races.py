@@ -11,6 +11,7 @@ import pytest
 
 from consentry.clock import Clock
 from consentry.core.event import Envelope
+from consentry.core.moment import SECOND, format_exact
 from consentry.core.policy import Mapping, Policy
 from consentry.core.record import Fact, FactKind, Facts, Node, NodeKind
 from consentry.flow.accept import Accepted, Incoming, accept
@@ -149,6 +150,23 @@ async def test_a_grant_that_is_repeated_while_it_is_written_lifts_nothing() -> N
     await begun(first)
     while store.waiting:
         store.passes()
+    await first
+    await again
+    assert not allowed(made, D1)
+
+
+async def test_a_time_that_could_not_be_true_at_first_is_none_when_repeated() -> None:
+    """A yes that claims to be of a minute later, whose copy comes once that minute is over."""
+    made, store = await a_world()
+    await choose(made, D1, analytics=False)
+    now = made.clock.now()
+    store.gated = True
+    later = {**update("m1", "d1", analytics=True), "timestamp": format_exact(now + 60 * SECOND)}
+    first = await begun(request(made, later))
+    made.clock = Clock(now + 3600 * SECOND)
+    again = await begun(request(made, later))
+    store.gated = False
+    store.passes()
     await first
     await again
     assert not allowed(made, D1)

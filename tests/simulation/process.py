@@ -38,7 +38,7 @@ class Parts:
     line: type[Line] = Line
     subjects: type[Subjects] = Subjects
     clock: type[Clock] = Clock
-    take: Callable[..., Coroutine[Any, Any, list[Answered]]] = take
+    take: Callable[..., Coroutine[Any, Any, list[Answered | None]]] = take
     explain_topic: Callable[..., dict[str, Any]] = explain_topic
     withdraw: Callable[..., Answer] = withdrawal_of
 

@@ -50,7 +50,7 @@ async def report(
     )
     with asked(sim, request):
         (result,) = await sim.parts.take(world, destination, [heard])
-        answered(sim, request, again=result.again)
+        answered(sim, request, again=result is not None and result.again)
     sim.counts.reports += 1
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from consentry.core.choice import Answer, answer_of_update, subject_of
 from consentry.core.decision import Decisions, decide, question_of
-from consentry.core.event import Envelope, Event, Malformed, parse_event
+from consentry.core.event import FUTURE_TOLERANCE, Envelope, Event, Malformed, parse_event
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy, Regime
 from consentry.core.record import Node
@@ -218,9 +218,15 @@ def _answer(world: World, event: Event, origin: Origin, earlier: list[Event]) ->
 
 def _first_made(world: World, event: Event, origin: Origin) -> Moment | None:
     """When the choice was made. A message that comes again while it is being written says
-    nothing newer: its grant may not lift a denial that was received in between."""
+    nothing newer: its grant may not lift a denial that was received in between. A time that it
+    claims and that could not be true when it first came is none."""
     others = world.updating.get((origin.source, event.message_id), ())
-    return None if event.made_at is None else min((event.made_at, *others))
+    made_at: Moment | None = event.made_at
+    if made_at is None:
+        return None
+    if event.claimed_at is not None and others and made_at > min(others) + FUTURE_TOLERANCE:
+        return None
+    return min((made_at, *others))
 
 
 @contextmanager
