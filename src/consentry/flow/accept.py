@@ -220,8 +220,8 @@ def _first_made(world: World, event: Event, origin: Origin) -> Moment | None:
     """When the choice was made. A message that comes again while it is being written says
     nothing newer: its grant may not lift a denial that was received in between. A time that it
     claims and that could not be true when it first came is none."""
-    others = world.updating.get((origin.source, event.message_id), ())
-    made_at: Moment | None = event.made_at
+    others: Sequence[Moment] = world.updating.get((origin.source, event.message_id), ())
+    made_at = event.made_at
     if made_at is None:
         return None
     if event.claimed_at is not None and others and made_at > min(others) + FUTURE_TOLERANCE:
