@@ -13,7 +13,29 @@ const AUTOCONSENT = new URL('node_modules/@duckduckgo/autoconsent/', here)
 const PATIENCE_MS = 10_000
 const MOST_MS = 60_000
 const CLOSE_MS = 1_000
+// Every profile has a window, and every window prepares pages for the suggestions of its address bar, which nobody
+// sees here: that took longer than most tests. Playwright turns off the features before them, but of two such lists
+// Chromium reads the last alone.
+const WITHOUT = [
+  'AvoidUnnecessaryBeforeUnloadCheckSync',
+  'DestroyProfileOnBrowserClose',
+  'HttpsUpgrades',
+  'HttpsFirstBalancedModeAutoEnable',
+  'LensOverlay',
+  'MediaRouter',
+  'PaintHolding',
+  'ThirdPartyStoragePartitioning',
+  'AvoidCorsURLLoaderRestartOnRedirect',
+  'OptimizationHints',
+  'NetworkTimeServiceQuerying',
+  'AimEnabled',
+  'PreconnectToSearch',
+  'WebUIOmniboxPopup',
+  'WebUIOmniboxAimPopup',
+  'WebUIOmniboxFullPopup',
+]
 const FLAGS = [
+  `--disable-features=${WITHOUT}`,
   '--no-sandbox',
   '--disable-gpu',
   '--disable-quic',
