@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from consentry.config import Tag
 from consentry.core.moment import DAY, SECOND
-from consentry.core.policy import Category, Mapping, Policy
+from consentry.core.policy import Category, Mapping, Policy, Topic
 from consentry.notice import Layout, Notice, as_told, edition, history_of, render, told_by
 from consentry.notice.edition import Told, read_told
 
@@ -285,6 +287,20 @@ def test_who_is_behind_a_category_is_shown() -> None:
     assert login.essential
     assert (analytics.destinations, analytics.tags) == (("warehouse",), ())
     assert (advertising.destinations, advertising.tags) == ((), ("pixel",))
+
+
+CONTROLS = Path(__file__).parents[2] / "sdk" / "js" / "src" / "ui"
+SAID = re.compile(r'say\("([a-z_.]+)"')
+"""Words that the page's controls ask for by their whole key."""
+
+
+def test_whatever_the_controls_say_is_in_the_document_and_its_archive() -> None:
+    policy = replace(POLICY, topics=(Topic("news", "News", ("email",)),))
+    shown = render(NOTICE, policy, [], "en")
+    said = {key for file in CONTROLS.glob("*.ts") for key in SAID.findall(file.read_text())}
+
+    assert len(said) > 20
+    assert said - set(shown.texts) == set()
 
 
 def test_what_pages_and_mails_say_is_not_sent_to_the_page() -> None:

@@ -19,7 +19,7 @@ from consentry.notice.values import Notice, PageTag
 # What the banner, the preference centre, placeholders and forms show. Pages and mail have more.
 IN_THE_PAGE = ("action.", "banner.", "gpc.", "centre.", "category.", "placeholder.", "form.")
 # And, where there are topics, what the preference centre shows to who is signed in.
-OF_TOPICS = ("page.preferences.topics", "page.channel.")
+OF_TOPICS = ("page.preferences.topics", "page.channel.", "page.channels.")
 
 
 @dataclass(frozen=True, slots=True)
