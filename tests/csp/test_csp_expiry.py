@@ -41,7 +41,9 @@ def test_whatever_a_path_or_a_host_says_no_header_is_broken(
     made = taken_away([("_ad", paths), ("x y", paths), ("a;b", paths)], host, secure=secure)
     assert made[0].startswith("_ad=; Max-Age=0; Path=/")
     for value in made:
-        pattern = r"_ad=; Max-Age=0; Path=/[!-:<-~]*(; Secure)?(; Domain=[a-z0-9_.-]+)?"
+        pattern = (
+            r"_ad=; Max-Age=0; Path=/[!-:<-~]*(; Secure(; Partitioned)?)?(; Domain=[a-z0-9_.-]+)?"
+        )
         assert re.fullmatch(pattern, value)
 
 
@@ -50,17 +52,28 @@ def test_the_likeliest_paths_come_first_and_there_is_a_limit() -> None:
     made = taken_away(names, "shop.test")
     assert len(made) == MOST_HEADERS
     assert all("; Path=/;" in value or value.endswith("; Path=/") for value in made)
+    few = taken_away([("_ad", above("/a"))], "shop.test")
+    kinds = [("; Path=/a" in value, "Partitioned" in value) for value in few[::2]]
+    assert kinds == [(False, False), (False, True), (True, False), (True, True)]
 
 
 def test_a_cookie_of_a_prefix_is_taken_away_as_browsers_ask_for() -> None:
-    assert taken_away([("__Host-ad", ["/a", "/"])], "shop.test") == ["__Host-ad=; Max-Age=0; Path=/; Secure"]  # fmt: skip
-    assert taken_away([("__utma", ["/"])], "localhost") == ["__utma=; Max-Age=0; Path=/"]
-    assert taken_away([("__Secure-ad", ["/"])], "localhost") == ["__Secure-ad=; Max-Age=0; Path=/; Secure"]  # fmt: skip
+    for name, host, plain in (
+        ("__Host-ad", "shop.test", "; Secure"),
+        ("__utma", "localhost", ""),
+        ("__Secure-ad", "localhost", "; Secure"),
+    ):
+        gone = f"{name}=; Max-Age=0; Path=/"
+        assert taken_away([(name, ["/"])], host) == [
+            f"{gone}{plain}",
+            f"{gone}; Secure; Partitioned",
+        ]
+    assert len(taken_away([("__Host-ad", ["/a", "/"])], "shop.test")) == 2
 
 
 def test_a_page_below_a_folder_takes_away_what_lies_there() -> None:
     found = values(answer(f"consentry=v=1&id=a&t={NOW}&g=; _ad_id=1", path="/shop/x"), "set-cookie")
     paths = ["/", "/shop", "/shop/", "/shop/x"]
-    assert [re.search(r"Path=([^;]*)", v)[1] for v in found[::3]] == paths  # type: ignore[index]
-    assert len(found) == 3 * len(paths)
+    assert [re.search(r"Path=([^;]*)", v)[1] for v in found[::6]] == paths  # type: ignore[index]
+    assert len(found) == 6 * len(paths)
     assert values(answer("_ad_id=1", rules=RULES), "set-cookie")[0].startswith("_ad_id=")

@@ -88,7 +88,11 @@ def test_head_says_what_get_says(shop: Ask) -> None:
 def test_refused_cookies_are_neither_set_nor_kept(shop: Ask) -> None:
     assert shop("/cookie").all("set-cookie") == []
     found = shop("/page", cookie=f"{YES}; _ad=1; _st=2").all("set-cookie")
-    gone = [f"_ad=; Max-Age=0; Path={path}; Secure" for path in ("/", "/page")]
+    gone = [
+        f"_ad=; Max-Age=0; Path={path}; Secure{kind}"
+        for path in ("/", "/page")
+        for kind in ("", "; Partitioned")
+    ]
     assert found == [value + on for value in gone for on in ("", "; Domain=shop.example")]
 
 

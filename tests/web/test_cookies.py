@@ -83,6 +83,9 @@ def test_who_may_ask(acme: Server, vendors: StandIn, key: str | None, status: in
                 "_st1=; Max-Age=0; Path=/",
                 "_st1=; Max-Age=0; Path=/; Domain=www.shop.test",
                 "_st1=; Max-Age=0; Path=/; Domain=shop.test",
+                "_st1=; Max-Age=0; Path=/; Secure; Partitioned",
+                "_st1=; Max-Age=0; Path=/; Secure; Partitioned; Domain=www.shop.test",
+                "_st1=; Max-Age=0; Path=/; Secure; Partitioned; Domain=shop.test",
             ]
         else:
             assert found == []

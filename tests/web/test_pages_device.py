@@ -140,7 +140,9 @@ async def test_what_refused_tags_stored_is_expired_without_a_script_too() -> Non
         jar = {**OURS, "Cookie": "_st1=1; _ad=2; session=3"}
         answer = await place.post("/preferences", form.filled("save", ["analytics"]), jar)
         gone = [c for c in answer.cookies if not c.startswith("consentry=")]
-        assert gone == ["_ad=; Max-Age=0; Path=/", "_adshop=; Max-Age=0; Path=/shop"]
+        kinds = ("", "; Secure; Partitioned")
+        places = ("_ad=; Max-Age=0; Path=/", "_adshop=; Max-Age=0; Path=/shop")
+        assert gone == [place + kind for kind in kinds for place in places]
         answer = await place.post("/preferences", form.filled("withdraw"), jar)
         gone = [c for c in answer.cookies if not c.startswith("consentry=")]
         assert {c.partition("=")[0] for c in gone} == {"_st1", "_ad", "_adshop"}

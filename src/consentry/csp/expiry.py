@@ -2,6 +2,8 @@
 
 A request says the name of a cookie and neither its domain nor its path, and a browser takes away
 only what agrees in both (RFC 6265, 5.3). So each domain and each path that may be meant is named.
+Nor does it say whether the cookie is partitioned (CHIPS): that would be another one of the same
+name, so each is named once more as such.
 """
 
 from __future__ import annotations
@@ -52,20 +54,21 @@ def taken_away(
     """The values of Set-Cookie for these names, each with the paths where it may be.
 
     The first path of each name comes first, so that ``MOST_HEADERS`` cuts off the least likely
-    ones. ``secure``: the page came by HTTPS.
+    ones. ``secure``: the page came by HTTPS. A proxy may hide that, so partitioned ones, which are
+    always secure, are named in any case.
     """
     rows = sorted(
-        (rank, name, path)
+        (rank, partitioned, name, path)
         for name, paths in places
         # One with this prefix has no domain, and the path / (RFC 6265bis, 4.1.3.2).
         for rank, path in enumerate(["/"] if name.lower().startswith(_HOST_ONLY) else paths)
+        for partitioned in (False, True)
         if is_name(name)
     )
     found: list[str] = []
-    for _, name, path in rows:
-        end = f"; Path={path}" + (
-            "; Secure" if secure or name.lower().startswith(_PREFIXES) else ""
-        )
+    for _, partitioned, name, path in rows:
+        safe = secure or partitioned or name.lower().startswith(_PREFIXES)
+        end = f"; Path={path}" + "; Secure" * safe + "; Partitioned" * partitioned
         of = [] if name.lower().startswith(_HOST_ONLY) else domains(host)
         found += [f"{name}=; Max-Age=0{end}{on}" for on in ("", *(f"; Domain={one}" for one in of))]
         if len(found) >= MOST_HEADERS:
