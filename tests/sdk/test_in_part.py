@@ -42,7 +42,20 @@ def test_always_on_a_placeholder_answers_for_what_it_names(
     assert page.eval(f"!!{BANNER}"), "the rest is still asked about"
     (told,) = wait_for(lambda: history(acme, said["id"]), what="a record")
     assert told["after"] == {"analytics": "granted"}
-    assert (told["evidence"]["action"], told["evidence"]["surface"]) == ("save", "placeholder")
+    evidence = told["evidence"]
+    members = ("action", "surface", "layout", "language", "host", "noticeKnown")
+    said_of = {name: evidence[name] for name in members}
+    assert said_of == {
+        "action": "save",
+        "surface": "placeholder",
+        "layout": "placeholder",
+        "language": "en",
+        "host": "a.test",
+        "noticeKnown": True,
+    }
+    assert "noticeContradicts" not in evidence
+    text = call(acme.base, "GET", f"/v1/notices/{evidence['noticeHash']}", key=ADMIN_KEY)
+    assert "To load it, we need your yes to" in str(text.body)
 
     page.reload()
     page.wait(BANNER)

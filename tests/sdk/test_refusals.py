@@ -88,6 +88,33 @@ def test_a_signal_that_is_gone_goes_on_refusing(shop: Site, visitor: Visitor) ->
     assert on(page) == ["analytics", "advertising"], "an answer given after it outweighs it"
 
 
+def test_a_no_that_does_not_fit_into_a_cookie_leaves_no_older_yes_there(
+    shop: Site, visitor: Visitor
+) -> None:
+    ids = [f"category-{n}-{'x' * 80}" for n in range(60)]
+    had_answered(visitor, cookie(ids[0]))
+    page = shop_of(shop, visitor, categories=[category(one) for one in ids])
+    assert on(page) == [ids[0]]
+    page.does("consentry.answer(Object.fromEntries(Object.keys(consentry.getCategories()).map((id) => [id, false])))")  # fmt: skip
+    page.eval("dispatchEvent(new Event('pageshow'))")  # the cookie is looked at again
+    assert on(page) == []
+    assert visitor.cookies() == []
+
+
+def test_a_signal_outweighs_a_yes_that_a_fast_clock_has_dated_ahead(
+    shop: Site, browser: Browser
+) -> None:
+    """The clock was an hour fast when they agreed. Then it was set right, and the signal turned on."""
+    shop.policy = policy(gpc={"covers": ["advertising"], "honoured": False, "show": True})
+    shop.pages["shop.test/"] = html()
+    with browser.visitor() as visitor:
+        had_answered(visitor, cookie("advertising", age_days=-1 / 24))
+        visitor.send_gpc()
+        page = visitor.open("http://shop.test/")
+        page.eval(READY)
+        assert page.eval("consentry.getCategories().advertising") is False
+
+
 def test_the_header_alone_is_the_signal(shop: Site, visitor: Visitor) -> None:
     """Some browsers, and proxies, send it and tell no script."""
     signal = {"covers": ["advertising"], "honoured": True, "show": True}

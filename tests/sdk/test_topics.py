@@ -301,6 +301,24 @@ def test_a_channel_is_stopped_for_topics_that_come_later_too(
     assert record["evidence"]["noticeKnown"] is True
 
 
+def test_to_withdraw_all_is_to_withdraw_what_is_sent_too(
+    shop: Site, visitor: Visitor, acme: Server
+) -> None:
+    user = fresh("ada")
+    choose(acme, {"userId": user}, {}, topics={"news": {"email": True, "sms": True}})
+    page = signed_in(shop, visitor, user)
+    page.eval("consentry.withdraw(['advertising'])")
+    page.eval("consentry.withdraw()")
+    settled(acme, user, 2)
+    assert set(held(acme, userId=user).values()) == {DENIED}
+    said = [one["subject"] for one in shop.choices() if "channels" in one]
+    assert said == [{"userId": user}], "of the account, and once"
+    centre(page)
+    assert set(switches(page).values()) == {False}
+    words = page.eval("document.querySelector('[data-consentry=channels]').innerText")
+    assert "page.channels" not in words
+
+
 def test_a_channel_that_was_stopped_is_off_while_the_server_is_away(
     shop: Site, visitor: Visitor, acme: Server
 ) -> None:

@@ -11,7 +11,7 @@ from tests.browser import Browser, Page, Visitor
 from tests.e2e.asking import acme_with, fresh, token
 from tests.running import ADMIN_KEY, Server, StandIn, call, wait_for
 from tests.sdk.site import Site
-from tests.sdk.world import KEY, MARK, READY, TRACKED, YES, answer, html, kept
+from tests.sdk.world import KEY, MARK, NOTHING_YET, READY, TAG, TRACKED, YES, answer, html, kept
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
@@ -29,6 +29,7 @@ hosts = ["b.test"]
 cookies = ["_ad*", "_adshop", "_admaps /maps"]
 """
 FRAME = "<iframe width=300 height=200 data-consent='advertising' data-src='//b.test/video.html'></iframe>"
+PLACE = "document.querySelector('[data-consentry=placeholder]')"
 IN_TIME_S = 1.0
 ROUNDS = 30
 """So many questions to the server take about as long on a machine that has nothing else to do."""
@@ -122,6 +123,56 @@ def test_the_server_expires_what_no_script_can(shop: Site, visitor: Visitor) -> 
     wait_for(
         lambda: {c["name"] for c in visitor.cookies()} == {"session", "consentry"}, what="expiry"
     )
+
+
+def test_the_server_expires_a_partitioned_cookie(shop: Site, visitor: Visitor) -> None:
+    shop.headers["Set-Cookie"] = "_st1=own; Path=/; Secure; HttpOnly; Partitioned"
+    shop.pages["localhost/"] = html()
+    page = visitor.open(f"http://localhost:{shop.port}/")
+    assert [c["name"] for c in visitor.cookies()] == ["_st1"]
+    answer(page, {"analytics": False})
+    wait_for(lambda: [c["name"] for c in visitor.cookies()] == ["consentry"], what="expiry")
+
+
+TEMPLATE = (
+    "<template data-consent='advertising'><p id=caption>A film</p>"
+    "<iframe width=300 height=200 src='//b.test/video.html'></iframe>{}</template>"
+)
+GUARD = f"<script src='/sdk/consentry-guard.js' data-key='{KEY}'></script>"
+
+
+@pytest.mark.parametrize("head", [TAG, GUARD + TAG], ids=["gate", "guard"])
+def test_a_frame_in_a_template_is_asked_for_in_its_place(
+    shop: Site, visitor: Visitor, head: str
+) -> None:
+    shop.pages["shop.test/"] = html(TEMPLATE.format(""), head)
+    page = visitor.open("http://shop.test/")
+    page.wait(PLACE)
+    assert "b.test" in page.eval(f"{PLACE}.innerText")
+    assert page.eval(f"{PLACE}.getBoundingClientRect().width") == 300
+    page.click("[data-consentry=reject]")
+    assert shop.to("b.test") == []
+    page.click("[data-consentry=once]")
+    wait_for(lambda: shop.to("b.test") == ["/video.html"], what="the frame")
+    assert page.eval("document.querySelector('#caption').checkVisibility()")
+    page.eval(NOTHING_YET)
+    assert page.eval("document.querySelector('iframe').hasAttribute('src')")
+    answer(page, {"analytics": True})  # once ends with the next answer
+    page.wait("!document.querySelector('iframe')")
+    page.wait(PLACE)
+    page.click("[data-consentry=always]")
+    wait_for(lambda: shop.to("b.test") == ["/video.html"] * 2, what="the frame again")
+    assert kept(visitor)["g"] == "analytics,advertising"
+
+
+def test_a_template_with_a_script_is_not_loaded_once(shop: Site, visitor: Visitor) -> None:
+    shop.pages["shop.test/"] = html(TEMPLATE.format("<script src='//a.test/a.js'></script>"))
+    page = visitor.open("http://shop.test/")
+    page.wait(PLACE)
+    text = page.eval(f"{PLACE}.innerText")
+    assert "b.test, a.test" in text
+    assert not page.eval("document.querySelector('[data-consentry=once]')")
+    assert page.eval("!!document.querySelector('[data-consentry=always]')")
 
 
 def test_a_first_refusal_expires_what_was_there_before_anybody_was_asked(

@@ -113,6 +113,30 @@ def test_what_refused_tags_stored_is_deleted_everywhere(shop: Site, visitor: Vis
     assert page.eval("sessionStorage.length") == 0
 
 
+def test_a_partitioned_cookie_is_deleted_too(shop: Site, visitor: Visitor) -> None:
+    """It is not the one of the same name that has no partition, and its attribute has to be named."""
+    shop.policy = policy(tags=TAGS)
+    shop.pages["localhost/"] = html(TRACKED)
+    page = visitor.open(f"http://localhost:{shop.port}/")
+    answer(page, {"analytics": True})
+    put(page, "_st1=plain; Secure", "_st1=own; Secure; Partitioned")
+    assert len([c for c in visitor.cookies() if c["name"] == "_st1"]) == 2
+    page.does("void consentry.withdraw()")
+    wait_for(lambda: {c["name"] for c in visitor.cookies()} == {"consentry"}, what="deletion")
+
+
+def test_a_page_whose_data_layer_fails_withdraws_all_the_same(shop: Site, visitor: Visitor) -> None:
+    """Others put their own function in the place of ``push``."""
+    shop.policy = policy(tags=TAGS)
+    shop.pages["shop.test/"] = html(TRACKED)
+    page = visitor.open("http://shop.test/")
+    answer(page, {"analytics": True})
+    put(page, "_st1=x")
+    page.eval("void (window.dataLayer.push = () => { throw new Error('full') })")
+    page.does("void consentry.withdraw()")
+    page.wait("!document.cookie.includes('_st1')")
+
+
 def test_what_a_tag_stored_again_is_deleted_by_the_next_page(shop: Site, visitor: Visitor) -> None:
     shop.policy = policy(tags=TAGS)
     shop.pages["shop.test/"] = html()

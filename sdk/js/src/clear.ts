@@ -7,30 +7,30 @@ import { refusedNames } from "./tags";
 
 type Test = (name: string) => boolean;
 
-/** Tries every domain and path that the cookie may belong to. */
+/** Tries every domain and path that the cookie may belong to. One that is partitioned is another cookie, and always secure. */
 function clearCookie(name: string): void {
   const steps = location.pathname.split("/");
   const secure = /^__(Secure|Host)-/i.test(name) ? ";Secure" : ""; // else such a name is refused, to delete it too
   for (const domain of domains()) {
     for (let n = 1; n <= steps.length; n += 1) {
       const path = steps.slice(0, n).join("/");
-      for (const end of [path || "/", `${path}/`]) setCookie(`${name}=;Max-Age=0;Path=${end}${secure}${domain && `;Domain=${domain}`}`);
+      for (const end of [path || "/", `${path}/`]) {
+        const gone = `${name}=;Max-Age=0;Path=${end}${domain && `;Domain=${domain}`}`;
+        setCookie(gone + secure);
+        setCookie(`${gone};Secure;Partitioned`);
+      }
     }
   }
 }
 
-let before: string | undefined;
-
 /**
  * What refused tags stored: cookies, both storages, caches, databases. `lost` are the categories refused just now. What only the
- * server can delete it is asked for after each answer: whoever never agreed may have such cookies from before there was a question.
+ * server can delete it is asked for after each answer, `answered`: whoever never agreed may have such cookies from before there was a question.
  */
-export function forget(core: Core, lost: string[]): void {
+export function forget(core: Core, lost: string[], answered: boolean): void {
   const deaf = stopTags(core, lost);
   clear(refusedNames(core.policy!.tags, core.categories()));
-  const said = cookies().find(([name]) => name === "consentry")?.[1] ?? "";
-  if (lost.length || (before ?? said) !== said) void expire(core);
-  before = said;
+  if (lost.length || answered) void expire(core);
   if (deaf && core.options.reload !== false) location.reload();
 }
 

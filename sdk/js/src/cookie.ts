@@ -67,7 +67,7 @@ export function readAnswer(now: number): Answer | null {
   return (found.length < 2 && first) || lost(first?._id);
 }
 
-/** It is written for one domain only, and goes on all others: they would contradict each other. */
+/** It is written for one domain only, and goes on all others: they would contradict each other. Where it cannot be written no older one stays. */
 export function writeAnswer(answer: Answer, { domain, days }: Policy["cookie"]): void {
   const value = serialise(answer);
   const stands = () => own().includes(value);
@@ -77,7 +77,7 @@ export function writeAnswer(answer: Answer, { domain, days }: Policy["cookie"]):
   let here = domain?.replace(/^\./, "") ?? "";
   set(here);
   if (!stands()) set((here = ""));
-  for (const other of domains()) if (own().length > 1 && other !== here) set(other, "", 0);
+  for (const other of domains()) if (!stands() || (own().length > 1 && other !== here)) set(other, "", 0);
   memory = stands() ? null : answer;
 }
 

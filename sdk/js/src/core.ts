@@ -66,7 +66,8 @@ export class Core {
   user: { id: string; token: Token } | null = null;
   _current: Categories = {};
   _answer: Answer | null = null;
-  private _against: string[] = [];
+  /** Refused on another device. */
+  against: string[] = [];
   private _gate!: Gate;
   private _listeners = new Set<Listener>();
   private _held: [test: () => boolean | null, call: () => void][] = [];
@@ -118,8 +119,8 @@ export class Core {
     const found = (this._answer = readAnswer(now()));
     this.id = found?._id || this.id;
     const seen = this.gpc() && found && !found._gpcAt;
-    if (seen) this._put({ ...found, _gpcAt: now() });
-    this._enforce();
+    if (seen) this._put({ ...found, _gpcAt: Math.max(now(), found._at + 1) });
+    this.enforce();
     this._arrived();
     if (found) void this.more().then(({ begin }) => begin(this, !!seen));
     if (found?._denied.includes(UNTOLD)) void this.withdraw(found._denied);
@@ -181,8 +182,7 @@ export class Core {
   /** Who is signed in, and what proves it; without it nobody is any more. */
   readonly identify = (id?: string, token?: Token): void => {
     this.user = id && token ? { id, token } : null;
-    const follow = async () => (await this.more()).follow(this, (ids) => this._refused(ids));
-    if (this.user) void this.ready.then(follow);
+    if (this.user) void this.ready.then(() => this.more()).then(({ follow }) => follow(this));
   };
 
   // -- an answer ----------------------------------------------------------------------------------
@@ -208,10 +208,10 @@ export class Core {
     const holds = inForce(policy, whole, this.gpc(), now());
     // Where a grant of now would not hold with that time, the older ones go, and are asked about again.
     this._put(allGranted(granted, holds) ? whole : made([]));
-    this._against = this._against.filter((id) => !granted.includes(id));
+    this.against = this.against.filter((id) => !granted.includes(id));
     this.grantedHere ||= granted.length > 0;
     this.send({ preferences: Object.fromEntries(named.map((id) => [id, granted.includes(id)])) }, action, from);
-    this._enforce(true);
+    this.enforce(true);
   }
 
   private _put(answer: Answer): void {
@@ -245,21 +245,25 @@ export class Core {
   }
 
   readonly withdraw = async (ids = [ALL], from?: Evidence): Promise<void> => {
-    if (this._early(ids)) return this.ready;
+    const early = this._early(ids);
     await this.ready;
-    const named = Object.keys(this._current).filter((id) => no({ _denied: ids }, id));
-    this.answer(Object.fromEntries(named.map((id) => [id, false])), "withdraw", from);
+    const { user, policy } = this;
+    const refuse = (names: string[]) => Object.fromEntries(names.map((name) => [name, false]));
+    if (!early) this.answer(refuse(Object.keys(this._current).filter((id) => no({ _denied: ids }, id))), "withdraw", from);
+    // All: what is sent to the account too, also what is added later.
+    const channels = policy!.topics.flatMap((topic) => topic.channels);
+    if (user && channels[0] && ids.join() === ALL) this.send({ subject: { userId: user.id }, preferences: {}, channels: refuse(channels) }, "withdraw", from);
   };
 
   /** A no before the policy is here is kept at once; the first page that has one tells the server. */
   _early(ids: string[]): boolean {
     if (this.policy || !this.options || !ids[0]) return false;
-    this._deny([...ids, UNTOLD]);
+    this.deny([...ids, UNTOLD]);
     return true;
   }
 
   /** Kept at once, of somebody too who has not answered here. */
-  private _deny(ids: string[]): void {
+  deny(ids: string[]): void {
     const old = this._answer;
     const _granted = old?._granted.filter((id) => !no({ _denied: ids }, id)) ?? [];
     this._put({ _id: this.id, _notice: "", _at: now(), _gpcAt: 0, ...old, _granted, _denied: [...(old?._denied ?? []), ...ids] });
@@ -271,7 +275,7 @@ export class Core {
     const news = JSON.stringify(found) !== JSON.stringify(this._answer);
     if (news) this._answer = found;
     this.id = found?._id || this.id;
-    this._enforce();
+    this.enforce();
     if (news && !this.asking()) void this._ui?.then((ui) => ui.close());
     const other = news && found?._at && found._notice !== noticeOf(this.policy!);
     if (!document.hidden && (other || Date.now() - this._asked > FRESH_MS)) void this._renew();
@@ -282,50 +286,31 @@ export class Core {
     const { hash } = this.policy!.notice;
     await this._fetch();
     if (this.policy!.notice.hash !== hash) await this._ui?.then((ui) => ui.close());
-    this._enforce();
+    this.enforce();
     this._show();
   }
 
-  /** Refused on another device. */
-  private _refused(ids: string[]): void {
-    this.look();
-    this._against = ids;
-    // What silence grants here would come back with the next page, before the server has said it again.
-    const lost = ids.filter((id) => this._current[id] || this._answer?._granted.includes(id));
-    if (lost[0]) this._deny(lost);
-    this._enforce();
-  }
-
   /** What is in force changes here and nowhere else. The order is that of a withdrawal. */
-  private _enforce(here = false): void {
+  enforce(here = false): void {
     const { tags } = this.policy!;
     const before = this._current;
-    const after = inForce(this.policy!, this._answer, this.gpc(), now(), this._against);
+    const after = inForce(this.policy!, this._answer, this.gpc(), now(), this.against);
     this._current = after;
     const ids = Object.keys(after);
     const started = ids.some((id) => id in before); // to learn what held all along is no change
     if (started && !here && ids.every((id) => before[id] === after[id])) return this._gate._revoke(), this._settle();
     const lost = ids.filter((id) => before[id] && !after[id]);
-    signalUpdate(this.categories(), this.options.google);
+    attempt(() => signalUpdate(this.categories(), this.options.google));
     if (started) this._listeners.forEach((listener) => attempt(() => listener(this.categories(), here)));
     for (const { name, categories } of tags) {
       if (categories.some((id) => lost.includes(id))) attempt(() => this.options.revoke?.[name]?.());
     }
     window.consentryGuard?.(tags, after);
-    const deaf = this._gate._revoke() > 0 && this.options.reload !== false;
+    this._gate._revoke();
     // What a refused tag stored is deleted, also what it stored again since.
-    if (lost[0] || tags.some((tag) => tag.cookies[0] && !allGranted(tag.categories, after))) void this._forget(lost, deaf);
+    if (lost[0] || tags.some((tag) => tag.cookies[0] && !allGranted(tag.categories, after))) void this._soon().then(({ forget }) => forget(this, lost, here));
     this._settle();
     if (started) document.dispatchEvent(new CustomEvent("consentry:change", { detail: { categories: this.categories() } }));
-  }
-
-  /** What refused tags stored is deleted; then the page is loaded anew where one of them cannot be stopped. */
-  private async _forget(lost: string[], deaf: boolean): Promise<void> {
-    try {
-      (await this._soon()).forget(this, lost);
-    } finally {
-      if (deaf) location.reload();
-    }
   }
 
   /** What may go now goes; what waits for an answer that came and was no is dropped. */

@@ -7,7 +7,7 @@
 import type { Answer } from "./cookie";
 import type { Core } from "./core";
 import { allGranted, hostOf, tagsOf } from "./tags";
-import { type Loaded, SOURCES, sourceOf } from "./load";
+import { SOURCES, sourceOf } from "./load";
 import type { Tag } from "./types";
 
 export type Names = Record<string, string | string[]>;
@@ -16,10 +16,15 @@ export type Names = Record<string, string | string[]>;
 const MARKS = ["consent", "cookieconsent", "cookieyes", "cookiecategory", "category", "purpose", "name"];
 const FOUND = MARKS.map((mark) => `[data-${mark}]`).join();
 
-interface Held extends Loaded {
+/** `content` is a template's. */
+type Marked = HTMLElement & { content?: DocumentFragment };
+
+interface Held {
   _element: HTMLElement;
   _needs: string[];
   _tags: Tag[];
+  /** What came out of a template. */
+  _nodes: ChildNode[];
   /** Loaded once, without its categories being granted: the answer of that moment. It ends with the next one. */
   _once?: Answer | null;
 }
@@ -27,8 +32,8 @@ interface Held extends Loaded {
 export interface Gate {
   /** Load what may be loaded now. */
   _run(): void;
-  /** Make inert what may not stay; how many ran and cannot be told to stop. */
-  _revoke(): number;
+  /** Make inert what may not stay. */
+  _revoke(): void;
   _once(element: Element): void;
 }
 
@@ -41,8 +46,7 @@ const held = (element: HTMLElement, needs: string[], tags: Tag[]): Held => ({
   _element: element,
   _needs: needs,
   _tags: tags,
-  nodes: [],
-  ran: false,
+  _nodes: [],
 });
 
 const advanced = (tags: Tag[]) => tags.length > 0 && tags.every(({ mode }) => mode === "advanced");
@@ -94,17 +98,17 @@ export function createGate(world: Core): Gate {
       const one = find();
       if (!one) return;
       loaded.set(one._element, one);
-      await load(world, one._element, one);
+      await load(world, one._element, one._nodes, one._needs, one._tags);
     }).catch(console.error);
   }
 
   function run_(): void {
     if (!world.policy) return;
-    for (const element of document.querySelectorAll<HTMLElement>(FOUND)) {
+    for (const element of document.querySelectorAll<Marked>(FOUND)) {
       if (loaded.has(element)) continue;
       if (wanted(element)) {
         load(() => element.isConnected && !loaded.has(element) && wanted(element));
-      } else if (element.localName === "iframe" && inert(element) && !seen.has(element)) {
+      } else if ((element.matches("iframe") || element.content?.querySelector("iframe")) && inert(element) && !seen.has(element)) {
         const found = read(element);
         seen.add(element);
         if (found) world._placeholder(element, found._needs);
@@ -112,18 +116,15 @@ export function createGate(world: Core): Gate {
     }
   }
 
-  function revoke(): number {
-    let deaf = 0;
-    for (const { _element, _needs, _tags, nodes, ran, _once } of [...loaded.values()]) {
+  function revoke(): void {
+    for (const { _element, _needs, _tags, _nodes, _once } of [...loaded.values()]) {
       if (allGranted(_needs, world._current) || advanced(_tags) || _once === world._answer) continue;
-      if (ran && !(_tags.length && _tags.every((tag) => tag.revoke))) deaf += 1;
       if (_element instanceof HTMLScriptElement) continue; // it ran, and nothing undoes that
-      for (const node of nodes) node.remove();
+      for (const node of _nodes) node.remove();
       for (const name of SOURCES) if (sourceOf(_element, name)) _element.removeAttribute(name);
       loaded.delete(_element);
       seen.delete(_element);
     }
-    return deaf;
   }
 
   new MutationObserver((changes) => {

@@ -47,8 +47,8 @@ let arrived!: () => void;
 const ruled = new Promise<void>((resolve) => (arrived = resolve));
 let refused: (name: string) => boolean = () => false;
 let held: [Element, string, unknown][] = [];
-/** What a person asked to see once. */
-let once: Element | undefined;
+/** What a person asked to see once; of a template, what came out of it. */
+let once: Node[] = [];
 let leaks: { host: string; kind: string; category: string; count: number }[] = [];
 
 // -- the question ---------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ const kindOf = (element: Element) => ({ img: "image", iframe: "frame", link: "st
 
 /** Whether an attribute may be set; if not it is kept until it may. */
 function maySet(element: Element, name: string, value: unknown): boolean {
-  if (element === once || !NAMES.test(name) || (name === "href" && PLAIN_LINK.test(element.localName))) return true;
+  if (once.some((node) => node.contains(element)) || !NAMES.test(name) || (name === "href" && PLAIN_LINK.test(element.localName))) return true;
   const may = verdictOf(value, name, kindOf(element));
   if (!may) held = [...held, [element, name, value] as [Element, string, unknown]].slice(-MOST);
   return !!may;
@@ -346,7 +346,8 @@ function neutralise(element: Element): void {
 }
 
 new MutationObserver((changes) => {
-  for (const { addedNodes, target, type } of changes) {
+  for (const { addedNodes, previousSibling, target, type } of changes) {
+    if (previousSibling instanceof HTMLTemplateElement && previousSibling === once[0]) once = [...addedNodes];
     if (type === "attributes") neutralise(target as Element);
     for (const node of addedNodes) {
       if (!(node instanceof Element)) continue;
@@ -358,7 +359,7 @@ new MutationObserver((changes) => {
 
 /** Called by the loader whenever something is granted or refused. */
 window.consentryGuard = (tags, categories, shown) => {
-  once = shown;
+  once = shown ? [shown] : [];
   rules = { tags, categories };
   refused = refusedNames(tags, categories);
   arrived();

@@ -2,17 +2,11 @@
 import type { Core } from "./core";
 import { mind, ran } from "./running";
 import { allGranted, hostOf, tagsOf } from "./tags";
+import type { Tag } from "./types";
 import { sleep } from "./uuid";
 
 export const SOURCES = ["src", "srcset", "href"];
 const LONGEST_WAIT_MS = 10_000;
-
-/** What was done, so that it can be undone. */
-export interface Loaded {
-  /** What came out of a template. */
-  nodes: ChildNode[];
-  ran: boolean;
-}
 
 export const sourceOf = ({ dataset }: HTMLElement, name: string) => dataset[name] ?? (name === "src" ? dataset.cookieblockSrc : undefined);
 
@@ -39,10 +33,15 @@ function watch(core: Core): void {
   });
 }
 
-export async function load(core: Core, element: HTMLElement, one: Loaded): Promise<void> {
+/** `nodes` takes what comes out of a template, so that it can be taken away; `needs` and `tags` are those of the mark. */
+export async function load(core: Core, element: HTMLElement, nodes: ChildNode[], needs: string[], tags: Tag[]): Promise<void> {
   watch(core);
   mind(core);
-  if (element instanceof HTMLScriptElement) return run(core, element, one);
+  const start = (script: HTMLScriptElement, text = script.textContent!) => {
+    ran({ needs, tags }, script.dataset.tag);
+    return run(core, script, nodes, text);
+  };
+  if (element instanceof HTMLScriptElement) return start(element);
   if (!(element instanceof HTMLTemplateElement)) {
     for (const name of SOURCES) {
       const value = sourceOf(element, name);
@@ -60,13 +59,13 @@ export async function load(core: Core, element: HTMLElement, one: Loaded): Promi
     script.replaceChildren(); // a copy's text is not trusted
     return text;
   });
-  one.nodes = [...content.childNodes];
+  nodes.push(...content.childNodes);
   element.after(content);
-  for (const script of scripts) await run(core, script, one, texts.shift());
+  for (const script of scripts) await start(script, texts.shift());
 }
 
 /** Only a new element runs, and one of HTML, also for one of SVG. It has the nonce of the old one, and no other. */
-async function run({ types }: Core, old: HTMLScriptElement, one: Loaded, text = old.textContent!): Promise<void> {
+async function run({ types }: Core, old: HTMLScriptElement, nodes: ChildNode[], text: string): Promise<void> {
   const script = document.createElement("script");
   for (const { name, value } of old.attributes) if (!/^(type|src|nonce)$/.test(name)) script.setAttribute(name, types.createScript(value));
   const src = old.dataset.src ?? old.getAttribute("src") ?? (old as unknown as SVGImageElement).href?.baseVal;
@@ -74,9 +73,7 @@ async function run({ types }: Core, old: HTMLScriptElement, one: Loaded, text = 
   script.nonce = old.nonce;
   script.text = types.createScript(text);
   script.async = old.hasAttribute("async");
-  one.ran = true;
-  ran(old.dataset.tag);
-  one.nodes = one.nodes.map((node) => (node === old ? script : node));
+  if (nodes.includes(old)) nodes[nodes.indexOf(old)] = script;
   const ended = new Promise((resolve) => (script.onload = script.onerror = resolve));
   if (src) script.src = types.createScriptURL(src);
   old.replaceWith(script);

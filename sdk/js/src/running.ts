@@ -5,8 +5,8 @@
  * its `[[tag]]` names; where neither is there, or it fails, the page has to be loaded anew.
  */
 import type { Core } from "./core";
-import { hostMatches, hostOf } from "./tags";
-import type { Tag } from "./types";
+import { allGranted, hostMatches, hostOf } from "./tags";
+import type { Categories, Tag } from "./types";
 
 const hosts = new Set<string>();
 const names = new Set<string>();
@@ -42,8 +42,26 @@ export function mind({ options }: Core): void {
   options.revoke = Object.fromEntries(Object.entries(options.revoke).map(watched));
 }
 
-/** A script of the page's own text, which has no host. */
-export const ran = (name?: string) => void (name && names.add(name));
+/** What was asked of a script that the gate let run. */
+interface Gated {
+  needs: string[];
+  tags: Tag[];
+}
+
+const gated: Gated[] = [];
+
+/** `name`: of a script of the page's own text, which has no host. */
+export function ran(one: Gated, name?: string): void {
+  gated.push(one);
+  if (name) names.add(name);
+}
+
+/** Whether it may not run any more, and nobody has said how it is stopped. */
+function deaf({ needs, tags }: Gated, now: Categories): boolean {
+  const free = tags.length > 0 && tags.every(({ mode }) => mode === "advanced");
+  const stops = tags.length > 0 && tags.every(({ revoke }) => revoke);
+  return !allGranted(needs, now) && !free && !stops;
+}
 
 /** A frame of it, too, that the gate did not empty. */
 function runs({ name, hosts: its }: Tag): boolean {
@@ -66,10 +84,11 @@ function told({ options }: Core, { name, stop }: Tag): boolean {
   }
 }
 
-/** Tells tags that need one of these categories to stop; whether one of them runs on. */
+/** Tells tags that need one of these categories to stop; whether one of them runs on, or a script that is nobody's. */
 export function stopTags(core: Core, lost: string[]): boolean {
   take(performance.getEntriesByType("resource"));
   const { tags } = core.policy!;
   const refused = tags.filter(({ mode, categories }) => mode !== "advanced" && categories.some((id) => lost.includes(id)));
-  return refused.filter((tag) => runs(tag) && !told(core, tag)).length > 0;
+  const runsOn = refused.filter((tag) => runs(tag) && !told(core, tag)).length > 0;
+  return runsOn || (lost.length > 0 && gated.some((one) => deaf(one, core.categories())));
 }

@@ -153,9 +153,12 @@ export function rudderConsent(categories: Categories) {
   };
 }
 
+/** What it keeps of its device-mode destinations. */
+const stateOf = (writeKey: string): Any => (window as Any).RudderStackGlobals?.[writeKey]?.state?.nativeDestinations;
+
 /** Its device-mode destinations: all, or those that run; null where it does not say. */
 function destinationsOf(writeKey: string, which: "configuredDestinations" | "activeDestinations"): Any[] | null {
-  const found = (window as Any).RudderStackGlobals?.[writeKey]?.state?.nativeDestinations?.[which]?.value;
+  const found = stateOf(writeKey)?.[which]?.value;
   return Array.isArray(found) ? found : null;
 }
 
@@ -197,7 +200,13 @@ function rudderWay(core: Core, sdk: Any, { allowUnmapped }: WrapperSettings): Wa
       writeKey = key;
       asked = options?.integrations;
       before = core.categories();
-      return [key, url, { ...options, consentManagement: rudderConsent(before) }];
+      /** Its configuration is here and none of its destinations: one without categories is left out of what it loads. */
+      const onLoaded = (...args: unknown[]) => {
+        const wanted = stateOf(writeKey)?.loadOnlyIntegrations;
+        if (wanted) wanted.value = { ...wanted.value, ...refused() };
+        options?.onLoaded?.(...args);
+      };
+      return [key, url, { ...options, onLoaded, consentManagement: rudderConsent(before) }];
     },
     called(name, args) {
       const off = refused();

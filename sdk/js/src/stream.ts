@@ -29,10 +29,10 @@ function look(): void {
 }
 for (const event of ["online", "pageshow", "visibilitychange"]) addEventListener(event, look);
 
-/** Ends when somebody else is signed in. `refused` gets the ids that were denied by somebody. */
-export async function follow(core: Core, refused: (ids: string[]) => void): Promise<void> {
+/** Ends when somebody else is signed in. */
+export async function follow(core: Core): Promise<void> {
   const { user } = core;
-  const take = taking(core, refused);
+  const take = taking(core);
   void signalled(core);
   for (let wait = 500; user && core.user === user; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
     const stop = new AbortController();
@@ -68,15 +68,26 @@ function overtaken(core: Core, id: string, { at = "" }: Preference): boolean {
   return now - answer._at < (letters(core).length ? ON_ITS_WAY_S : JUST_NOW_S);
 }
 
+/** These are refused on another device. */
+function refuse(core: Core, ids: string[]): void {
+  core.look();
+  core.against = ids;
+  // What silence grants here would come back with the next page, before the server has said it again.
+  const now = core.categories();
+  const lost = ids.filter((id) => now[id] || readAnswer(Date.now() / 1000)?._granted.includes(id));
+  if (lost[0]) core.deny(lost);
+  core.enforce();
+}
+
 /** What takes one event. A denial that a yes of one's own may have overtaken is looked at again in a moment. */
-function taking(core: Core, refused: (ids: string[]) => void): (event: string) => void {
+function taking(core: Core): (event: string) => void {
   const { user } = core;
   let latest: [string, Preference][] = [];
   let later = 0;
   const act = () => {
     if (core.user !== user) return;
     const now = latest.filter(([id, denial]) => !overtaken(core, id, denial));
-    refused(now.map(([id]) => id));
+    refuse(core, now.map(([id]) => id));
     clearTimeout(later);
     if (now.length < latest.length) later = setTimeout(act, 1000);
   };

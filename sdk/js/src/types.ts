@@ -77,9 +77,17 @@ export interface Evidence {
   noticeHash?: string;
   noticeText?: string;
   language?: string;
+  /** On a placeholder: from where the content comes that stood behind it. */
+  host?: string;
   /** The place whose rule the person was asked under; when the answer arrives it may come from another. */
   jurisdiction?: string;
   ruleVersion?: string;
+}
+
+/** What is said beside an answer: topics of the person, the host that a placeholder named. */
+export interface Beside {
+  topics?: Topics;
+  host?: string;
 }
 
 /** Why the person is asked. `changed` categories are named in the banner. */
@@ -104,8 +112,8 @@ export interface Controller {
   granted(id: string): boolean;
   /** What the person who is signed in is sent now; null where nobody is, or nobody can say. */
   topics(): Promise<Topics | null>;
-  /** Take an answer: in force at once, then stored and sent. `topics` are those of who `topics()` told of. */
-  answer(choice: Categories, action: Action, surface: Surface, topics?: Topics): Promise<void>;
+  /** Take an answer: in force at once, then stored and sent. Its topics are those of who `topics()` told of. */
+  answer(choice: Categories, action: Action, surface: Surface, beside?: Beside): Promise<void>;
   /** Refuse a channel as a whole, for who `topics()` told of. Fails where that is somebody else by now. */
   refuse(channel: string): Promise<void>;
   /** Load what one placeholder stands for, this once, without an answer being recorded. */

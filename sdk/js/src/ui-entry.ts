@@ -18,13 +18,12 @@ function sheet(files: string): Promise<unknown> {
   });
 }
 
-/** What the person had seen. The place of a frame shows something else than the notice. */
-function shown({ policy }: Core, surface: Surface): Evidence {
+/** What the person had seen: all words of the notice, those of placeholders too, are under its hash. */
+function shown({ policy }: Core, surface: Surface, host?: string): Evidence {
   const { notice, language, ruleVersion } = policy!;
   const jurisdiction = policy!.jurisdiction ?? undefined;
   const { id: noticeId, version: noticeVersion, hash: noticeHash } = notice;
-  const seen = surface === "placeholder" ? {} : { noticeId, noticeVersion, noticeHash };
-  return { surface, language, jurisdiction, ruleVersion, ...seen };
+  return { surface, language, host, jurisdiction, ruleVersion, noticeId, noticeVersion, noticeHash };
 }
 
 function controllerOf(core: Core): Controller {
@@ -47,8 +46,8 @@ function controllerOf(core: Core): Controller {
       shownTo = core.user?.id;
       return heldTopics(core);
     },
-    async answer(choice, action, surface, topics) {
-      const evidence = shown(core, surface);
+    async answer(choice, action, surface, { topics, host } = {}) {
+      const evidence = shown(core, surface, host);
       core.answer(choice, action, evidence);
       if (topics && shownTo && shownTo === core.user?.id) sendTopics(core, shownTo, topics, action, evidence);
     },

@@ -26,6 +26,7 @@ _EVIDENCE = (
     "noticeContradicts",
     "language",
     "layout",
+    "host",
     "page",
     "sdkVersion",
     "network",

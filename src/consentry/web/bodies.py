@@ -65,7 +65,8 @@ class Evidence(Body):
     notice_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
     notice_text: Annotated[str, Meta(max_length=50_000)] | None = None
     language: Annotated[str, Meta(max_length=35)] | None = None
-    layout: Literal["bar", "box", "modal"] | None = None
+    layout: Literal["bar", "box", "modal", "placeholder"] | None = None
+    host: Annotated[str, Meta(max_length=1000, description="Named by a placeholder")] | None = None
     page: Text | None = None
     jurisdiction: Annotated[str, Meta(max_length=20)] | None = None
     rule_version: Annotated[str, Meta(max_length=100)] | None = None

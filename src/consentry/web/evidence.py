@@ -34,6 +34,7 @@ def said_of(evidence: bodies.Evidence | None) -> dict[str, Any]:
         "noticeHash": evidence.notice_hash,
         "language": evidence.language,
         "layout": evidence.layout,
+        "host": evidence.host,
         "page": None if evidence.page is None else page_alone(evidence.page),
         "jurisdiction": evidence.jurisdiction,
         "ruleVersion": evidence.rule_version,
@@ -90,6 +91,7 @@ def _checked(
     digest = kept.get("noticeHash")
     if digest is None:
         return {}
+    small = "placeholder" if kept.get("surface") == "placeholder" else None
     notices = site.world.notices
     shown = notices.shown(site.world.store, digest)
     if shown is None:
@@ -102,13 +104,14 @@ def _checked(
         for name, right in (
             ("noticeId", kept.get("noticeId") in (None, shown.id)),
             ("language", kept.get("language") in (None, shown.language)),
-            ("layout", kept.get("layout") in (None, shown.layout)),
+            ("layout", kept.get("layout") in (None, small or shown.layout)),
             ("noticeVersion", notices.was_edition(digest, kept.get("noticeVersion"), now)),
         )
         if not right
     ]
-    # A page need not say what the text under the hash says already.
-    layout = {"layout": kept.get("layout", shown.layout)}
+    # A page need not say what the text under the hash says already. The place of a frame looks
+    # the same under every layout of the notice.
+    layout = {"layout": kept.get("layout", small or shown.layout)}
     if not wrong:
         return {"noticeKnown": True, **layout}
     site.meters.unknown_notices.inc()

@@ -58,7 +58,7 @@ function actions(desk: Desk): HTMLElement {
   const press = (name: string, look: string, action: Action, choice: (centre: HTMLElement) => Categories) => {
     const made: HTMLButtonElement = button(name, words.say(`action.${name}`), look, () => {
       const centre = made.closest("dialog");
-      if (centre) desk.answer(choice(centre), action, "preference_centre", chosenTopics(centre, action));
+      if (centre) desk.answer(choice(centre), action, "preference_centre", { topics: chosenTopics(centre, action) });
     });
     return made;
   };

@@ -1,4 +1,4 @@
-import type { Action, Categories, Controller, Surface, Topics } from "../types";
+import type { Action, Beside, Categories, Controller, Surface } from "../types";
 import type { Words } from "./words";
 
 /** What a control can do. */
@@ -6,7 +6,7 @@ export interface Desk {
   readonly controller: Controller;
   readonly words: Words;
   /** Hand an answer over and take down what asked for it. */
-  answer(choice: Categories, action: Action, surface: Surface, topics?: Topics): void;
+  answer(choice: Categories, action: Action, surface: Surface, beside?: Beside): void;
   /** From the banner to the preference centre. */
   choose(opener: HTMLElement): void;
   /** Take away the control that stands in the place of an element. */

@@ -2,7 +2,7 @@
  * What asks the person: banner, preference centre, placeholders and the way back. It decides nothing and
  * stores nothing. Whatever is left without an answer grants nothing.
  */
-import type { Action, Categories, Controller, Mount, Surface, Topics, Ui } from "../types";
+import type { Action, Beside, Categories, Controller, Mount, Surface, Ui } from "../types";
 import { askable, signalShown } from "./asked";
 import { bannerOf } from "./banner";
 import { centreOf, reflect } from "./centre";
@@ -89,8 +89,8 @@ class Controls implements Ui, Desk {
     this.centre(opener);
   }
 
-  answer(choice: Categories, action: Action, surface: Surface, topics?: Topics): void {
-    const answered = this.controller.answer(choice, action, surface, topics);
+  answer(choice: Categories, action: Action, surface: Surface, beside?: Beside): void {
+    const answered = this.controller.answer(choice, action, surface, beside);
     if (surface !== "placeholder") this.close();
     void answered.then(
       () => this.say("centre.saved"),

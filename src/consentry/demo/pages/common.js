@@ -72,8 +72,12 @@ export function standingOf(decision, attempt) {
   return { badge: "Given up", look: "bad", text: GRADES[attempt.grade] ?? attempt.grade };
 }
 
-export function nameOf(category) {
-  return CATEGORIES[category] ?? category;
+/** Of a category, or of what is sent: `topic:newsletter:email`, and `topic:*:email` for all that goes by e-mail. */
+export function nameOf(key) {
+  const [kind, topic, channel] = key.split(":");
+  if (kind !== "topic") return CATEGORIES[key] ?? key;
+  const name = topic === "*" ? "Everything" : topic[0].toUpperCase() + topic.slice(1);
+  return `${name} by ${channel === "email" ? "e-mail" : channel}`;
 }
 
 export function titleOf(event) {

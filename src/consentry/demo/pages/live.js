@@ -90,7 +90,8 @@ function whoOf(line) {
 const STATES = { granted: "allowed", denied: "refused", never_collected: "no answer", conflict: "conflict" };
 
 function changesOf(line) {
-  const named = Object.keys(CATEGORIES).filter((id) => id in (line.after ?? {}));
+  const after = line.after ?? {};
+  const named = [...Object.keys(CATEGORIES).filter((id) => id in after), ...Object.keys(after).filter((id) => id.startsWith("topic:"))];
   if (line.type === "identify") return [make("span", {}, "What either has refused now counts for both.")];
   if (!named.length) return [make("span", {}, "Recorded.")];
   return named.map((id) => {

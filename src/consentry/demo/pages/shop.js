@@ -89,6 +89,7 @@ consentry.onChange((categories) => {
   show();
 });
 
+// All: for who is signed in, what is sent to the account too.
 byId("withdraw").addEventListener("click", () => consentry.withdraw());
 
 // Whoever knows the public key can name anybody. So this closes our gate and reaches nobody else.

@@ -144,6 +144,7 @@ export class Timeline {
   #add(id, choice) {
     const item = make("li", { class: "choice", "data-record": id, "data-action": choice.action });
     item.dataset.at = choice.clickedAt;
+    item.dataset.about = aboutMessages(choice) ? "messages" : "categories";
     const rows = make("ol", { class: "told" });
     const summary = make("summary", {}, make("span", { class: "chose" }), make("span", { class: "sum" }));
     const details = make("details", {}, summary, rows);
@@ -151,7 +152,10 @@ export class Timeline {
     const older = [...this.list.children].find((child) => child.dataset.at < choice.clickedAt);
     this.list.insertBefore(item, older ?? null);
     this.items.set(id, item);
-    [...this.list.children].forEach((child, n) => { child.firstElementChild.open = n === 0; });
+    // To withdraw all is two choices: what is said of messages does not fold what was said of everything else.
+    const items = [...this.list.children];
+    const last = Math.max(items.findIndex((child) => child.dataset.about === "categories"), 0);
+    items.forEach((child, n) => { child.firstElementChild.open = n <= last; });
     while (this.list.children.length > this.most) this.list.lastElementChild.remove();
     summary.firstElementChild.append(
       make("strong", {}, titleOf(choice)), " ",
@@ -233,8 +237,14 @@ function exchangeOf(one, said) {
 
 const block = (content) => make("pre", { tabindex: "0" }, typeof content === "string" ? content : JSON.stringify(content, null, 2));
 
+function aboutMessages({ after }) {
+  const keys = Object.keys(after ?? {});
+  return keys.length > 0 && keys.every((key) => key.startsWith("topic:"));
+}
+
 function titleOf(choice) {
-  return TYPES[choice.type] ?? ACTIONS[choice.action] ?? "A choice";
+  const title = TYPES[choice.type] ?? ACTIONS[choice.action] ?? "A choice";
+  return aboutMessages(choice) ? `${title}, about messages` : title;
 }
 
 function whoOf({ subject }) {
