@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import pytest
 
 from consentry.core.delivery import Grade
-from consentry.core.order import Verb
+from consentry.core.order import OrderState, Verb
 from consentry.core.policy import Category, Mapping, Policy, Settings
 from consentry.core.record import Node, NodeKind
-from consentry.destinations.instruction import Heard, Orders
+from consentry.destinations.instruction import Found, Heard, Orders, Reading
 from consentry.flow.configure import take_policy
 from consentry.flow.erase import NobodyAlone, erase, told_of
 from consentry.flow.heard import take
@@ -19,11 +20,13 @@ from consentry.flow.note import note
 from consentry.flow.once import KeyReused, Once
 from consentry.flow.order_lane import OrderLane
 from consentry.flow.person import is_erased
-from consentry.flow.propagate import holds
+from consentry.flow.propagate import holds, instruction_of, try_again
+from consentry.flow.read_back import read_back
 from consentry.flow.record_choice import suppress
 from consentry.flow.world import Tellable, World
 from consentry.ledger.entry import RecordType
-from consentry.orders import Order
+from consentry.orders import Order, Tried
+from consentry.ports import Commit
 from tests.flow.stage import PUBLIC, SERVER, choose, send, track, update, world
 
 DEVICE, SHARED = Node(NodeKind.DEVICE, "d1"), Node(NodeKind.DEVICE, "family tablet")
@@ -231,7 +234,13 @@ async def _signal(made: World) -> Any:
     return await note(made, PUBLIC, None, None, None, None, (DEVICE,), True)
 
 
-COMEBACKS = [_event, _preferences, _sign_in, _report, _signal]
+async def _alias(made: World) -> Any:
+    """Of somebody else, who says that they were this one before."""
+    before = {"type": "alias", "messageId": "a2", "previousId": "ada", "userId": "cleo"}
+    return await send(made, before, origin=SERVER)
+
+
+COMEBACKS = [_event, _preferences, _sign_in, _report, _signal, _alias]
 
 
 @pytest.mark.parametrize("comeback", COMEBACKS, ids=[c.__name__ for c in COMEBACKS])
@@ -283,3 +292,65 @@ async def test_an_erasure_on_its_way_counts_already() -> None:
     await erase(made, (ADA,), SERVER)
     assert seen == [True]
     assert not made.erasing
+
+
+async def _failed(made: World, order: Order) -> Order:
+    over = {"state": OrderState.TERMINAL, "grade": Grade.FAILED_FINAL}
+    ended = msgspec.structs.replace(order, **over)
+    await made.store.commit(Commit(tried=(Tried(ended),)))
+    return ended
+
+
+async def test_what_failed_for_good_is_not_tried_again_after_the_erasure() -> None:
+    """It would name them again to who was told to forget them."""
+    made = await shop()
+    for account in (ADA, BOB):
+        await choose(made, account, analytics=True)
+        await choose(made, account, analytics=False)
+    waiting = made.store.orders.waiting("both")
+    failed = [await _failed(made, order) for order in waiting if order.verb is Verb.SUPPRESS]
+    await erase(made, (ADA,), SERVER)
+    again = await try_again(made, failed)
+    assert [order.named for order in again] == [(BOB,)]
+    erasure = [order for order in made.store.orders.waiting("both") if order.erases]
+    assert [o.order_id for o in await try_again(made, erasure)] == [o.order_id for o in erasure]
+
+
+async def test_nothing_about_a_topic_is_told_again_after_an_erasure_that_only_suppresses() -> None:
+    """A system that cannot erase is told to stop, and of nothing that it was told before."""
+    made = await shop()
+    await choose(made, ADA, analytics=False)
+    before = made.store.orders.waiting("suppresser")[0]
+    about = msgspec.structs.replace(before, topics=(("news", "email"),), read_at=1)
+    await erase(made, (ADA,), SERVER)
+    asked: list[str] = []
+    read = await read_back(made, cast("Any", _Asked(asked)), about)
+    assert (asked, read.again, read.order.read_at) == ([], None, None)
+
+
+class _Asked:
+    """A system that says it holds something else."""
+
+    def __init__(self, asked: list[str]) -> None:
+        self._asked = asked
+
+    async def read_back(self, instruction: Any, ref: str) -> Reading:
+        self._asked.append(ref)
+        return Reading(Found.DIFFERENT)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_what_was_on_its_way_as_they_were_erased_is_not_told_of_them(*, shared: bool) -> None:
+    """Its record comes after the erasure's. What else it names is still told."""
+    made = await shop()
+    await choose(made, ADA, analytics=False)
+    (before, *_) = made.store.orders.waiting("suppresser")
+    await erase(made, (ADA,), SERVER)
+    named = (ADA, SHARED) if shared else (ADA,)
+    late = msgspec.structs.replace(before, named=named, seq=len(list(made.store.ledger())))
+    assert holds(made, late) is shared
+    if shared:
+        assert instruction_of(made, late).person.user_ids == ()
+        assert instruction_of(made, late).person.anonymous_ids == (SHARED.value,)
+    assert holds(made, before), "what came before it goes before it"
+    assert instruction_of(made, before).person.user_ids == (ADA.value,)

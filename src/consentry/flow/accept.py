@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ from consentry.core.decision import Decisions, decide, question_of
 from consentry.core.event import FUTURE_TOLERANCE, Envelope, Event, Malformed, parse_event
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy, Regime
-from consentry.core.record import Node
+from consentry.core.preference import Standing
+from consentry.core.record import Node, NodeKind
 from consentry.core.rule import NOBODY_LOOKED
 from consentry.flow.owed import Before, orders_of, standings_before
 from consentry.flow.person import is_erased
@@ -175,7 +177,7 @@ def records_of(
         (n, event)
         for n, event in enumerate(events)
         if (event.type in LINKING or event.is_preference_update)
-        and not is_erased(world, nodes_of(event))  # nor may the ledger name them again
+        and not is_erased(world, _all_named(event))  # nor may the ledger name them again
     ]
     if not telling:
         return records, record_ids
@@ -291,6 +293,21 @@ def nodes_of(event: Event) -> tuple[Node, ...]:
     return (*named, *contacts_of(event))
 
 
+def of_all_named(world: World, event: Event, standing: Standing) -> Standing:
+    """An alias goes nowhere that names as the one before somebody who was erased."""
+    if event.previous_id is None or not is_erased(world, _all_named(event)):
+        return standing
+    return replace(standing, suppressed=True)
+
+
+def _all_named(event: Event) -> tuple[Node, ...]:
+    """With whom an alias names as the one before, which may be a device or an account."""
+    if event.previous_id is None:
+        return nodes_of(event)
+    before = (Node(kind, event.previous_id) for kind in (NodeKind.DEVICE, NodeKind.ACCOUNT))
+    return (*nodes_of(event), *before)
+
+
 class Terms(NamedTuple):
     """What a request is decided by."""
 
@@ -312,6 +329,7 @@ async def _decide_all(
             standing = world.subjects.standing(nodes, terms.policy, event.received_at)
         else:
             standing = asking.standing(nodes, event.received_at)
+        standing = of_all_named(world, event, standing)
         question, known = question_of(event, terms.regime), NOTHING
         if placed:
             known = known_of(world, origin, event)

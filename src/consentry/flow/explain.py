@@ -18,7 +18,7 @@ from consentry.core.event import Envelope, Event
 from consentry.core.record import Node
 from consentry.core.rule import NOBODY_LOOKED, Place
 from consentry.flow import describe
-from consentry.flow.accept import Incoming, nodes_of, records_of
+from consentry.flow.accept import Incoming, nodes_of, of_all_named, records_of
 from consentry.flow.asked import (
     allowed_at_acceptance,
     decide_now,
@@ -42,6 +42,7 @@ def explain_event(world: World, event: Event, origin: Origin) -> Decisions:
     incoming = Incoming(origin, (), Envelope(event.received_at))
     records, _ = records_of(world, incoming, [event])
     standing = world.subjects.standing_with(nodes, world.policy, event.received_at, records)
+    standing = of_all_named(world, event, standing)
     question = question_of(event, world.regimes.get(origin.source))
     known = known_of(world, origin, event)
     return decide(world.policy, there(world.policy, question, known, event.received_at), standing)

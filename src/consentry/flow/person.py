@@ -89,19 +89,21 @@ def is_erased(world: World, nodes: AbstractSet[Node] | tuple[Node, ...]) -> bool
 
     An erasure that is on its way to the disk counts already.
     """
-    return any(node in world.erasing or _is_gone(world, node) for node in nodes)
+    return any(node in world.erasing or erased_at(world, node) is not None for node in nodes)
 
 
-def _is_gone(world: World, node: Node) -> bool:
+def erased_at(world: World, node: Node) -> int | None:
+    """The place in the ledger of the last erasure of an identifier that nobody has lifted since."""
     if not world.subjects.knows(node):
-        return False
+        return None
     facts = world.subjects.facts(node)
     lifted = [fact.received_at for fact in facts if fact.kind is FactKind.UNSUPPRESS]
     lifted_at = max(lifted, default=None)
+    found = None
     for fact in facts:
         stands = lifted_at is None or fact.received_at >= lifted_at
         if fact.kind is FactKind.SUPPRESS and stands:
             entry = world.store.record(fact.record_id)
             if entry is not None and entry.record.type is RecordType.ERASE:
-                return True
-    return False
+                found = max(entry.seq, -1 if found is None else found)
+    return found

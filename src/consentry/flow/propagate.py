@@ -22,6 +22,7 @@ from consentry.destinations.registry import Connected
 from consentry.flow import describe
 from consentry.flow.order_lane import Left, pause_s
 from consentry.flow.owed import Door, Rights, may_be_granted, rule_of_record
+from consentry.flow.person import erased_at, is_erased
 from consentry.flow.records import outcome_record
 from consentry.flow.whom import person_of
 from consentry.flow.world import World
@@ -62,6 +63,8 @@ def holds(world: World, order: Order) -> bool:
     rights = _rights(world, order, now)
     if order.verb is Verb.GRANT:
         return rights.still(order) and bool(_named(world, order))
+    if rights.suppressed and not _named(world, order):
+        return False
     if order.whole:
         return not rights.may_have(order.destination)
     return not any(rights.has(*pair) for pair in order.topics)
@@ -111,12 +114,26 @@ def instruction_of(world: World, order: Order) -> Instruction:
 
 
 def _named(world: World, order: Order) -> tuple[Node, ...]:
-    """Whom an order names now: a grant, nobody whom the destination may not have any more."""
-    if order.verb is not Verb.GRANT or set(order.named) <= set(order.subject):
+    """Whom an order names now: a grant, nobody whom the destination may not have any more.
+
+    What was on its way to the disk as a person was erased comes after that in the ledger: whoever
+    was told to forget them is not told who it was.
+    """
+    if order.verb is not Verb.GRANT:
+        return order.named if order.erases else _known_to(world, order)
+    if set(order.named) <= set(order.subject):
         return order.named
     door, now = _door_of(world, order), world.clock.now()
     stands = partial(world.subjects.standing, policy=world.policy, now=now)
     return may_be_granted(world, door, order, stands, now)
+
+
+def _known_to(world: World, order: Order) -> tuple[Node, ...]:
+    standing = world.subjects.standing(order.subject, world.policy, world.clock.now())
+    if not standing.suppressed:
+        return order.named
+    erased = ((node, erased_at(world, node)) for node in order.named)
+    return tuple(node for node, at in erased if at is None or at > order.seq)
 
 
 async def propagate(
@@ -210,8 +227,13 @@ def left_out(world: World, left: Left) -> Ended:
 
 
 async def try_again(world: World, orders: Sequence[Order]) -> list[Order]:
-    """Orders that failed for good or wait, to be tried now; durably. Raises StoreUnavailable."""
+    """Orders that failed for good or wait, to be tried now; durably. Raises StoreUnavailable.
+
+    One that failed for good is left as it is where somebody whom it names was erased since: they
+    would be named again to who was told to forget them.
+    """
     now = world.clock.now()
+    orders = [one for one in orders if one.open or not names_the_erased(world, one)]
     again = [
         msgspec.structs.replace(
             order, state=OrderState.WAITING, next_at=now, terminal_at=None, read_at=None
@@ -220,6 +242,11 @@ async def try_again(world: World, orders: Sequence[Order]) -> list[Order]:
     ]
     await world.store.commit(Commit(tried=tuple(map(Tried, again))))
     return again
+
+
+def names_the_erased(world: World, order: Order) -> bool:
+    """Whether an order names somebody who was erased, and is no part of that."""
+    return not order.erases and is_erased(world, order.named)
 
 
 async def give_up(world: World, destination: str) -> int:

@@ -80,7 +80,7 @@ def _overtaken(world: World, order: Order) -> bool:
                 break
             if later.verb is Verb.GATE or later.again_of == order.order_id:
                 continue
-            erased = later.verb is Verb.ERASE and order.verb is not Verb.ERASE
+            erased = later.erases and not order.erases  # where nothing is erased, it suppresses all
             same = later.whole and order.whole
             if erased or same or set(later.topics) & set(order.topics):
                 return True

@@ -12,7 +12,7 @@ from consentry.core.moment import SECOND
 from consentry.core.order import OrderState
 from consentry.core.record import Node, NodeKind
 from consentry.flow import describe
-from consentry.flow.propagate import give_up
+from consentry.flow.propagate import give_up, names_the_erased
 from consentry.orders import Order
 from consentry.ports import StoreUnavailable
 from consentry.web import bodies
@@ -198,5 +198,7 @@ def _may_be_tried(site: Site, order: Order, destination: str | None) -> bool:
         return False
     if order.destination not in site.world.policy.mapping:
         return False  # nobody is there to tell it
+    if order.state is OrderState.WAITING:
+        return True
     failed = order.state is OrderState.TERMINAL and order.grade is Grade.FAILED_FINAL
-    return failed or order.state is OrderState.WAITING
+    return failed and not names_the_erased(site.world, order)
