@@ -18,26 +18,26 @@ from consentry.core.moment import SECOND
 from consentry.core.order import OrderState
 from consentry.core.rule import place_of_code
 from consentry.flow.accept import Incoming, accept
+from consentry.flow.person import is_erased
 from consentry.flow.record_choice import (
     Once,
     answer_of,
     record_choice,
     suppress,
 )
-from consentry.flow.records import Origin, Said
+from consentry.flow.records import Said
 from consentry.ledger.entry import RecordType
 from consentry.orders import Order
 from consentry.ports import Delivery, StoreError
 from tests.simulation import messages
 from tests.simulation.asking import answered, asked, go_on, nodes_of, origin_of, world_of
+from tests.simulation.erasing import ADMIN, erase
 from tests.simulation.model import Fact
 from tests.simulation.policies import changed, config_of
 from tests.simulation.questions import ask
 from tests.simulation.reports import report, report_what_was_told
 from tests.simulation.store import MOODS
 from tests.simulation.world import Request, Simulation
-
-ADMIN = Origin("", "admin")
 
 
 class Action(NamedTuple):
@@ -68,7 +68,8 @@ async def send(
         origin = msgspec.structs.replace(origin, place=place_of_code(place))
     gpc = None if door == "server" else gpc
     known = messages.known_to(world)
-    raw, request, gpc = messages.read(sim.messages, items, origin, gpc, at, known)
+    gone, lifted = sim.gone(), sim.lifted()
+    raw, request, gpc = messages.read(sim.messages, items, origin, gpc, at, known, gone, lifted)
     incoming = Incoming(origin, raw, Envelope(at), gpc=gpc)
     with asked(sim, request):
         await accept(world, incoming)
@@ -149,8 +150,14 @@ async def _choose(
 async def bring(
     sim: Simulation, *, device: str | None, account: str | None, answers: dict[str, bool], age: Any
 ) -> None:
-    """An import. ``age`` in seconds; None states no date."""
+    """An import. ``age`` in seconds; None states no date. As the endpoint does, it leaves out who
+    was erased."""
     world = world_of(sim)
+    left_out = is_erased(world, nodes_of(device, account))
+    if left_out is sim.gone().isdisjoint(messages.whom(device, account)):
+        sim.violate(f"{device}/{account} was erased, or was not, and the import says otherwise")
+    if left_out:
+        return
     at = world.clock.now()
     made = None if age is None else messages.made_at(at - age * SECOND, None, at)
     whom = messages.pair(device, account)
@@ -302,14 +309,14 @@ async def wait(sim: Simulation) -> None:
 ACTIONS: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
     one.__name__: one
     for one in (
-        *(send, choose, withdraw, bring, suppression, report, ask),
+        *(send, choose, withdraw, bring, suppression, erase, report, ask),
         *(retry, replay, tell_again, configure),
         *(crash, restart, disk, vendor, set_wall, busy, wait),
     )
 }
 NEED_A_SERVER = frozenset(
     {
-        *("send", "choose", "withdraw", "bring", "suppression", "report", "ask"),
+        *("send", "choose", "withdraw", "bring", "suppression", "erase", "report", "ask"),
         *("retry", "replay", "tell_again", "configure"),
     }
 )

@@ -25,7 +25,7 @@ DEVICES = ("d:a0", "d:a1", "d:a2")
 ACCOUNTS = ("u:u0", "u:u1")
 DELIVERED = frozenset({"accepted", "confirmed", "job_done", "sent_unverifiable"})
 UNSURE = frozenset({"link", "merge", "unsuppress"})
-REFUSING = frozenset({"no", "gpc", "gone", "suppress"})
+REFUSING = frozenset({"no", "gpc", "gone", "suppress", "erased"})
 
 
 # -- at every send start ----------------------------------------------------------------------
@@ -130,10 +130,10 @@ def acknowledged(sim: Simulation, request: Request, *, again: bool = False) -> N
 
 def _is_kept(sim: Simulation, one: Told) -> None:
     """What was accepted is in the log, unless somebody may have been suppressed."""
-    if one.message_id in sim.position:
+    if one.message_id in sim.position or one.event.gone:
         return
     facts = [*sim.facts, *sim.doubts, *(f for other in sim.open for f in other.facts)]
-    if not any(f.kind == "suppress" and f.at <= one.event.at for f in facts):
+    if not any(f.kind in ("suppress", "erased") and f.at <= one.event.at for f in facts):
         sim.violate(f"{one.message_id} was acknowledged and is not in the log")
 
 

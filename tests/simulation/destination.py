@@ -35,12 +35,12 @@ class Tells(NamedTuple):
 
 
 TELLS = {
-    "alpha": Tells(("suppress", "grant"), "du", 3, asked=True),
+    "alpha": Tells(("suppress", "erase", "grant"), "du", 3, asked=True),
     "beta": Tells(("suppress", "grant"), "u", 1, asked=True),
-    "gamma": Tells(("suppress",), "du", 2),
+    "gamma": Tells(("suppress", "erase"), "du", 2),
     "delta": Tells(),
 }
-"""When a person can be erased, "erase" is one more verb here and in ``obligations``."""
+"""One of them cannot erase, and one knows no device."""
 
 
 class Witness(Protocol):

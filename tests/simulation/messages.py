@@ -100,10 +100,13 @@ def read(
     gpc: bool | None,
     at: int,
     known: frozenset[str],
+    gone: frozenset[str],
+    lifted: frozenset[str],
 ) -> tuple[list[dict[str, Any]], Request, bool | None]:
     """The messages of one request, what the request says, and whether it carries a signal.
 
-    ``known`` is all that people can say yes to. An id that comes again is the same message again: ``before`` has those that came. An item
+    ``known`` is all that people can say yes to; of who is ``gone`` (erased) nothing is put on
+    record, and ``lifted`` are those of whom that is about to be lifted. An id that comes again is the same message again: ``before`` has those that came. An item
     has: kind (track, update, identify, alias), id (a number), device, account, previous, stamp,
     integrations, age (seconds before now, or None), skew (seconds the sender's clock is fast, or
     None for a sender that does not say when it sent).
@@ -115,6 +118,7 @@ def read(
         message_id = f"{door}{given['id']}"
         item = before.setdefault(message_id, given | {"claimed": _claimed(given, at)})
         claimed, sent = item["claimed"], _sent(item, at)
+        before_it = {f"{kind}:{item['previous']}" for kind in "du" if item["previous"]}
         raw.append(_raw(item, message_id, claimed, sent))
         made = made_at(claimed, sent, at)
         event = Event(
@@ -125,9 +129,12 @@ def read(
             item["integrations"] or {},
             item["kind"] == "update",
             origin.place.code is not None,  # every place that a driver draws is strict
+            not (gone - lifted).isdisjoint(before_it),
         )
         told = Told(message_id, event)
         request.messages.append(told)
+        if not gone.isdisjoint({event.device, event.account, *before_it}):
+            continue
         _links(request, item, origin, at)
         if item["kind"] == "update":
             _choice(request, told, counted(item["stamp"], known), origin, at, made)
@@ -138,7 +145,9 @@ def read(
         kind = "gpc" if gpc else "gone"
         trusted = origin.trust != "public"
         request.facts += [
-            Fact(kind, who, "", at, trusted=trusted, whom=(who, None)) for who in devices if who
+            Fact(kind, who, "", at, trusted=trusted, whom=(who, None))
+            for who in devices
+            if who and who not in gone
         ]
     return raw, request, gpc
 

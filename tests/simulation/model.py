@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 FOREVER = 1 << 62
 EVERY_TOPIC = "*"
+_LISTING = frozenset({"suppress", "erased", "unsuppress"})
 _MESSAGE: dict[str, Any] = {  # M1: silence denies, whatever else is configured
     "essential": False,
     "regime": "opt_in",
@@ -32,7 +33,7 @@ _MESSAGE: dict[str, Any] = {  # M1: silence denies, whatever else is configured
 
 @dataclass(slots=True)
 class Fact:
-    """One thing said of one identifier. kind: yes, no, gpc, gone, suppress, unsuppress, or
+    """One thing said of one identifier. kind: yes, no, gpc, gone, suppress, erased, unsuppress, or
     link (device, account), merge (two accounts). ``seen``: durable and answered since. ``until``:
     what was never written may have counted up to here. ``made`` is None when it cannot be true.
     ``trusted``: no page said it. ``whom``: device and account of whom it was said together. ``by``:
@@ -64,7 +65,8 @@ class Fact:
 @dataclass(slots=True)
 class Event:
     """What is asked about. ``stamp`` holds the categories granted, None for no stamp. ``strict``:
-    by the law of its place silence is no."""
+    by the law of its place silence is no. ``gone``: it names somebody who was erased, as the one
+    whom its own person was before."""
 
     device: str | None
     account: str | None
@@ -74,6 +76,7 @@ class Event:
     integrations: dict[str, Any] = field(default_factory=dict)
     update: bool = False
     strict: bool = False
+    gone: bool = False
 
 
 class Said(NamedTuple):
@@ -144,12 +147,27 @@ class Known:
         return spec["why"] is not None or self.grants(message, event)
 
     def suppressed(self, event: Event) -> bool:
-        """D1: the latest word on any identifier is a suppression."""
+        """D1: the latest word on any identifier is a suppression; an erasure is one too."""
+        if event.gone:
+            return True
         for who in self._people(event)[2]:
-            words = [f.kind for f in self.of.get(who, ()) if f.kind in ("suppress", "unsuppress")]
-            if words and words[-1] == "suppress":
+            words = [f.kind for f in self.of.get(who, ()) if f.kind in _LISTING]
+            if words and words[-1] != "unsuppress":
                 return True
         return False
+
+    def erased(self, who: str) -> bool:
+        """Whether they were erased, and nobody has lifted that since."""
+        lifted = max((f.at for f in self.of.get(who, ()) if f.kind == "unsuppress"), default=-1)
+        return any(f.kind == "erased" and f.at >= lifted for f in self.of.get(who, ()))
+
+    def theirs_alone(self, named: set[str]) -> set[str]:
+        """Whom an erasure takes: who is named, the accounts merged with them, and what is linked
+        to these; but nothing that somebody else's account has too."""
+        accounts = self._group({who for who in named if who.startswith("u:")})
+        theirs = named | accounts | {f.who for f in self.links if f.what in accounts}
+        shared = {f.who for f in self.links if f.what not in accounts}
+        return theirs - (shared - accounts)
 
     def refused(self, category: str, event: Event) -> bool:
         """R5: whether a refusal stands."""

@@ -4,7 +4,7 @@ As ``model``: plain values, nothing taken from ``consentry``. Another system hea
 word is proven to be of, and of what a trusted door has tied to their account: it must be told of
 a refusal, and of a yes that lets it have somebody whom it might not have before.
 
-Here too an erasure would be one more kind of word: ``erased``, and nothing is told after it.
+Of who was erased it is told that, last; and then of nothing more, unless somebody lifts it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ Scope = str | None
 """What a word to another system is about: one message (a topic by a channel), or the person."""
 WHOLE: Scope = None
 TYING = frozenset({"link", "merge"})
-REFUSALS = frozenset({"no", "suppress"})
-CHANGING = frozenset({"no", "gpc", "suppress", *TYING})
+REFUSALS = frozenset({"no", "suppress", "erased"})
+CHANGING = frozenset({"no", "gpc", "suppress", "erased", *TYING})
 """By any of these somebody may have to be told something else of people who are tied together."""
 
 
 def reach(word: Fact, facts: Iterable[Fact]) -> set[str]:
-    """Whom others may be told of for this word's sake; nobody, if nobody proved it."""
+    """Whom others may be told of for this word's sake; nobody, if nobody proved it. An erasure
+    says itself whom it takes."""
+    if word.kind == "erased":
+        return {word.who} if word.entitled else set()
     ends = {word.who, word.what} if word.kind in TYING else {word.who}
     if not (word.trusted if word.kind in TYING else word.entitled):
         return set()
@@ -46,6 +49,14 @@ def tied(who: str, facts: Sequence[Fact]) -> set[str]:
     return found
 
 
+def proven(named: set[str], theirs: set[str], facts: Iterable[Fact]) -> set[str]:
+    """Of whom an erasure takes, those that others are told of: who was named, the accounts, and
+    what a trusted door has tied to these."""
+    accounts = {who for who in theirs if who.startswith("u:")}
+    tied = {f.who for f in facts if f.kind == "link" and f.trusted and f.what in accounts}
+    return (named | accounts | tied) & theirs
+
+
 def carried(policy: dict[str, Any], destination: str) -> set[str]:
     """The messages of which a destination is told: what it carries, by how it reaches people."""
     spec = policy["destinations"].get(destination)
@@ -60,7 +71,7 @@ def taken(word: Fact, destination: str, policy: dict[str, Any]) -> set[Scope]:
     spec = policy["destinations"].get(destination)
     if spec is None or word.kind not in REFUSALS:
         return set()
-    if word.kind == "suppress":
+    if word.kind in ("suppress", "erased"):
         return {WHOLE}  # and with the person every message
     found: set[Scope] = {WHOLE} if word.what in spec["categories"] else set()
     return found | {message for message in carried(policy, destination) if word.about(message)}

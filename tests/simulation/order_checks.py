@@ -47,12 +47,14 @@ class Word(NamedTuple):
 @dataclass
 class Orders:
     """What is known of orders in one run. ``last`` is the last word, by destination, person and
-    what it was about."""
+    what it was about; ``erased`` when the erasure was asked for of which it was told the most that
+    it can be told."""
 
     owed: list[str] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
     last: dict[tuple[str, str, Scope], Word] = field(default_factory=dict)
     retried: set[str] = field(default_factory=set)
+    erased: dict[tuple[str, str], int] = field(default_factory=dict)
     of_record: dict[str, Request] = field(default_factory=dict)
 
 
@@ -106,7 +108,9 @@ def _was_refused(sim: Simulation, word: Fact, policies: list[dict[str, Any]]) ->
     """Whether all that a vendor reports may have been refused before."""
     event = Event(*word.whom, word.at, word.at)
     before = [f for f in may_count(sim) if f.at < word.at]
-    known = [f for f in before if f.kind in ("no", "gpc", "suppress") or f.seen <= word.at]
+    known = [
+        f for f in before if f.kind in ("no", "gpc", "suppress", "erased") or f.seen <= word.at
+    ]
     said = {f.what for f in sim.facts if (f.at, f.by) == (word.at, word.by)}
     return any(
         all(Known(facts, policy, word.at).refused(c, event) for c in said)
@@ -137,6 +141,7 @@ def told(sim: Simulation, name: str, instructions: Sequence[Instruction]) -> Non
         _is_so(sim, name, order, people, now)
         _in_its_turn(sim, name, order, people)
         _may_be_named(sim, name, order, people)
+        _is_not_forgotten(sim, name, order, people)
         sim.orders.told.add(order.order_id)
         word = Word(order.order_id, one.verb.value)
         about = [scope, *MESSAGES] if _says_all(sim, order) else [scope]
@@ -147,7 +152,26 @@ def _says_all(sim: Simulation, order: Order) -> bool:
     """Whether it was said of the whole person: that covers every message."""
     request = sim.orders.of_record.get(order.record_id)
     words = [] if request is None else request.counted
-    return order.verb is Verb.SUPPRESS and any(word.kind == "suppress" for word in words)
+    return order.verb is not Verb.GRANT and any(w.kind in ("suppress", "erased") for w in words)
+
+
+def of_erasure(sim: Simulation, order: Order) -> bool:
+    """Whether an erasure owes it."""
+    request = sim.orders.of_record.get(order.record_id)
+    return request is not None and any(word.kind == "erased" for word in request.counted)
+
+
+def _is_not_forgotten(sim: Simulation, name: str, order: Order, people: list[str]) -> None:
+    """Who was told to erase somebody is told nothing of them again, unless that is lifted."""
+    request, told = sim.orders.of_record.get(order.record_id), sim.orders.erased
+    if request is not None and of_erasure(sim, order):
+        if order.verb is Verb.ERASE or "erase" not in TELLS[name].verbs:
+            told.update(((name, who), max(request.at, told.get((name, who), 0))) for who in people)
+        return
+    now = Known(sim.facts, {}, sim.now())
+    for who in people:
+        if (name, who) in told and now.erased(who):
+            sim.violate(f"{name}: was told to {order.verb} {who}, whom it was told to erase")
 
 
 def _is_so(sim: Simulation, name: str, order: Order, people: list[str], now: int) -> None:

@@ -21,7 +21,7 @@ from tests.simulation.obligations import (
     refuses,
     tied,
 )
-from tests.simulation.order_checks import Word
+from tests.simulation.order_checks import Word, of_erasure
 from tests.simulation.readings import (
     EVERYBODY,
     LATE,
@@ -54,6 +54,20 @@ def quiet(sim: Simulation) -> None:
                 for scope in (WHOLE, *sorted(carried(plain, name))):
                     if who[0] in tells.knows:
                         _last_word(sim, name, who, scope, words)
+            _erased_for_good(sim, name)
+
+
+def _erased_for_good(sim: Simulation, name: str) -> None:
+    """Who was erased, and was not let back in: it was told so, as far as it can be told."""
+    now = Known(sim.facts, {}, sim.now())
+    for word in sim.facts:
+        if word.kind != "erased" or not word.entitled or not now.erased(word.who):
+            continue
+        there = all(name in p["destinations"] for p in policies_between(sim, word.at, word.seen))
+        told = sim.orders.erased.get((name, word.who), -1)
+        if there and word.who[0] in TELLS[name].knows and word.seen < FOREVER and told < word.at:
+            last = sim.orders.last.get((name, word.who, WHOLE))
+            sim.violate(f"{name}: {word.who} was erased, and the last it was told is {last}")
 
 
 def _heard(sim: Simulation) -> list[Said]:
@@ -78,7 +92,7 @@ def _came_to_its_end(sim: Simulation, order: Order, ends: dict[str, str]) -> Non
                 sim.violate(f"{name}: {order.order_id} was left out for no reason")
         elif by is None or by.destination != name or by.number <= order.number:
             sim.violate(f"{name}: {order.order_id} gave way to no later order")
-        elif scope_of(by) != scope_of(order):
+        elif scope_of(by) != scope_of(order) and not of_erasure(sim, by):
             sim.violate(f"{name}: {order.order_id} gave way to an order about something else")
     if order.order_id not in ends:
         sim.violate(f"{name}: what {order.order_id} came to is not on the ledger")
@@ -96,7 +110,10 @@ def _ends(sim: Simulation) -> dict[str, str]:
 def _last_word(sim: Simulation, name: str, who: str, scope: Scope, words: list[Said]) -> None:
     last = sim.orders.last.get((name, who, scope))
     verb, about = None if last is None else last.verb, scope or "the person"
-    if verb != "suppress" and (word := _refusal(sim, name, who, scope, words)) is not None:
+    if (
+        verb not in ("suppress", "erase")
+        and (word := _refusal(sim, name, who, scope, words)) is not None
+    ):
         said = f"{word.what} of {word.who}"
         sim.violate(f"{name}: {who} refused ({said}), and it was told {verb} of {about}")
     tells_yes = "grant" in TELLS[name].verbs and not _lapsed(sim, last)
@@ -122,7 +139,7 @@ def _refusal(sim: Simulation, name: str, who: str, scope: Scope, words: list[Sai
     """The last proven refusal by which it must have been told to stop, if one still stands:
     since then nobody might be had whom this identifier may stand for."""
     for word, named in words:
-        if who not in named or word.by == name:
+        if who not in named or word.by == name or _was_gone(sim, word, who):
             continue
         if not refuses(word, name, scope, policies_between(sim, word.at, word.seen)):
             continue
@@ -134,6 +151,15 @@ def _refusal(sim: Simulation, name: str, who: str, scope: Scope, words: list[Sai
                 return None
         return word
     return None
+
+
+def _was_gone(sim: Simulation, word: Fact, who: str) -> bool:
+    """Whether somebody near may have been erased when this was said: then nobody is told of it."""
+    near = {who, word.who, *word.whom}
+    return word.kind != "erased" and any(
+        f.kind == "erased" and f.who in near and f.at <= min(word.seen, sim.now())
+        for f in sim.facts + sim.doubts
+    )
 
 
 def _was_let_in(sim: Simulation, name: str, who: str, scope: Scope) -> bool:

@@ -16,6 +16,7 @@ from consentry.config import Config
 from consentry.core.choice import Answer
 from consentry.core.policy import Policy
 from consentry.destinations.registry import Kind
+from consentry.flow.erase import Erasing, erase
 from consentry.flow.explain import explain_topic
 from consentry.flow.heard import take
 from consentry.flow.record_choice import Answered, withdrawal_of
@@ -39,6 +40,7 @@ class Parts:
     subjects: type[Subjects] = Subjects
     clock: type[Clock] = Clock
     take: Callable[..., Coroutine[Any, Any, list[Answered | None]]] = take
+    erase: Callable[..., Coroutine[Any, Any, Erasing]] = erase
     explain_topic: Callable[..., dict[str, Any]] = explain_topic
     withdraw: Callable[..., Answer] = withdrawal_of
 

@@ -27,5 +27,6 @@ async def ask(
     if door != "server":
         origin = msgspec.structs.replace(origin, place=place_of_code(place))
     at, known = world.clock.now(), messages.known_to(world)
-    (raw,), request, _ = messages.read({}, [item], origin, None, at, known)
+    gone, lifted = sim.gone(), sim.lifted()
+    (raw,), request, _ = messages.read({}, [item], origin, None, at, known, gone, lifted)
     judging.event(sim, origin, raw, request)

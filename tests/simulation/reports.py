@@ -33,10 +33,11 @@ async def report(
     node = Node(NodeKind(who[0]), who[2:])
     whom = (who, None) if who.startswith("d:") else (None, who)
     # The flow reads the clock itself, one tick later: nothing else does in between.
+    erased = who in sim.gone()
     facts = [
         Fact("no", who, c, at, at, trusted=True, whom=whom, by=destination)
         for c in covered(plain, destination, about)
-        if refuses
+        if refuses and not erased
     ]
     request = Request(f"report of {destination} on {who} ({about})", at, facts)
     topic, _, channel = (about or "").partition("@")
@@ -50,7 +51,9 @@ async def report(
     )
     with asked(sim, request):
         (result,) = await sim.parts.take(world, destination, [heard])
-        answered(sim, request, again=result is not None and result.again)
+        if (result is None) is not erased:
+            sim.violate(f"{request.what} was put on record, or was not, and they were erased")
+        answered(sim, request, again=result is None or result.again)
     sim.counts.reports += 1
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.defects import DEFECTS
+from tests.simulation.erase_defects import ERASE_DEFECTS
 from tests.simulation.order_defects import ORDER_DEFECTS
 from tests.simulation.run import run_seeds
 from tests.simulation.topic_defects import TOPIC_DEFECTS
 
 WITHIN = 160
 FIRST = {
-    **{"WaitsForTheDisk": 65, "TellsNoYes": 39, "BelievesWhatItTold": 37, "TellsAnyway": 32},
-    **{"LooksAway": 25, "SendsAnyway": 25},
+    **{"WaitsForTheDisk": 99, "TellsNoYes": 47, "BelievesWhatItTold": 68, "TellsAnyway": 39},
+    **{"LooksAway": 37, "SendsAnyway": 37, "SaysItIsWell": 26, "BringsThemBack": 77},
 }
 """Where to begin with a defect that one seed in fifty shows: so it is found at once until a change
 moves the seeds, and later after a while."""
-ALL = DEFECTS | ORDER_DEFECTS | TOPIC_DEFECTS
+ALL = DEFECTS | ORDER_DEFECTS | TOPIC_DEFECTS | ERASE_DEFECTS
 SAYS = {
     "DropsWithdrawals": "acknowledged and is not durable",
     "LosesEvents": "acknowledged and is not in the log",
@@ -68,6 +69,14 @@ SAYS = {
     "AsksForNeedlessConsent": "and that is allowed",
     "GivesNoReason": "is said to be the reason",
     "WithdrawsCategoriesAlone": "who withdraws everything still grants",
+    "ErasesHereAlone": "was erased, and the last it was told",
+    "LeavesNoTombstone": "is not allowed",
+    "BringsThemBack": "is not allowed",
+    "TakesTheTabletToo": "would be withheld, and is allowed",
+    "TakesThemForSuppressed": "whom it was told to erase",
+    "SaysItErased": "is said to be done, and nothing was told",
+    "ErasesOthersToo": "nobody proved that it is theirs",
+    "SuppressesInstead": "was told as",
 }
 
 

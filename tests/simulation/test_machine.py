@@ -118,6 +118,10 @@ class Machine(RuleBasedStateMachine):
     def suppression(self, gap_s: float, who: Any, on: bool) -> None:
         self.act("suppression", gap_s, device=who[0], account=who[1], on=on)
 
+    @rule(gap_s=GAPS_S, who=WHO)
+    def erase(self, gap_s: float, who: Any) -> None:
+        self.act("erase", gap_s, device=who[0], account=who[1])
+
     @rule(gap_s=GAPS_S, by=TELLING, who=IDS, refuses=st.booleans(), event=EVENTS, about=ABOUT)
     def report(
         self, gap_s: float, by: str, who: str, refuses: bool, event: Any, about: Any

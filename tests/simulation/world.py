@@ -269,6 +269,18 @@ class Simulation:
             readings.append([f for f in readings[0] if f not in late])
         return [Known(facts, plain, now) for facts in readings for plain in self.possible]
 
+    def gone(self) -> frozenset[str]:
+        """Who has been erased, or is about to be: nothing may be put on record of them."""
+        going = [f for request in self.open for f in request.facts if f.kind == "erased"]
+        now = Known(self.facts, {}, self.now())
+        erased = {f.who for f in self.facts if f.kind == "erased" and now.erased(f.who)}
+        return frozenset({*erased, *(fact.who for fact in going)})
+
+    def lifted(self) -> frozenset[str]:
+        """Whose erasure somebody is about to lift: a request waits for that, and may see it."""
+        said = [f for request in self.open for f in request.facts if f.kind == "unsuppress"]
+        return frozenset(fact.who for fact in said)
+
     # -- requests ---------------------------------------------------------------------------------
     def begin(self, request: Request) -> Request:
         if request.at <= self.newest:
