@@ -308,6 +308,14 @@ def test_under_a_policy_of_the_server_nothing_is_offered_once(ui: Ui) -> None:
         assert page.heard() == [["answer", {"functional": True}, "save", "placeholder"]]
 
 
+def test_a_placeholder_says_that_the_signal_is_honoured(ui: Ui) -> None:
+    there = given(show="placeholder", needs=["functional", "advertising"], gpc=True)
+    there["policy"]["gpc"] = {"covers": ["advertising"], "honoured": True, "show": True}
+    with ui.page(there) as page:
+        text = page.run("document.querySelector('[data-consentry=placeholder]').innerText")
+        assert "Your browser asks us not to use this." in text
+
+
 def test_a_placeholder_leads_to_who_is_behind_it(ui: Ui) -> None:
     with ui.page(given(show="placeholder", needs=["functional"])) as page:
         page.click("behind")

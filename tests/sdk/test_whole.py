@@ -225,6 +225,20 @@ def test_two_devices(shop: Site, browser: Browser, acme: Server) -> None:
         assert (said["g"], said["d"]) == ("analytics", "advertising")
 
 
+def test_in_a_sandbox_a_withdrawal_is_whole(shop: Site, visitor: Visitor) -> None:
+    """There are no cookies, and whoever so much as names a storage gets an exception."""
+    shop.headers["Content-Security-Policy"] = "sandbox allow-scripts"
+    shop.pages["localhost/"] = html(TRACKED)
+    page = visitor.open(f"http://localhost:{shop.port}/")
+    answer(page, YES)
+    page.wait("window.ran?.length === 2")
+    page.eval("void (window.before = true)")
+    page.does("void consentry.withdraw()")
+    page.wait("!window.before && window.consentry")  # a tag without a revoke: loaded anew
+    page.eval(READY)
+    assert page.eval("consentry.getCategories().advertising") is False
+
+
 STRICT = "default-src 'self'; script-src 'nonce-abc'; style-src 'self'"
 
 

@@ -34,21 +34,23 @@ export function forget(core: Core, lost: string[], answered: boolean): void {
   if (deaf && core.options.reload !== false) location.reload();
 }
 
+/** In a sandbox each of them throws as soon as it is named. What is blocked holds nothing. */
+function quietly(call: () => unknown): void {
+  try {
+    call();
+  } catch {
+    // The next one may be there.
+  }
+}
+
 function clear(matches: Test): void {
   for (const [name] of cookies()) if (matches(name)) clearCookie(name);
   for (const kind of ["localStorage", "sessionStorage"] as const) {
-    try {
-      for (const name of Object.keys(window[kind])) if (matches(name)) window[kind].removeItem(name);
-    } catch {
-      // Blocked storage holds nothing.
-    }
+    quietly(() => Object.keys(window[kind]).forEach((name) => matches(name) && window[kind].removeItem(name)));
   }
-  window.caches?.keys().then(
-    (found) => found.forEach((name) => matches(name) && caches.delete(name)),
-    () => {},
-  );
-  indexedDB?.databases?.().then(
-    (found) => found.forEach(({ name }) => name && matches(name) && indexedDB.deleteDatabase(name)),
-    () => {},
+  const none = () => {};
+  quietly(() => window.caches?.keys().then((found) => found.forEach((name) => matches(name) && caches.delete(name)), none));
+  quietly(() =>
+    indexedDB?.databases?.().then((found) => found.forEach(({ name }) => name && matches(name) && indexedDB.deleteDatabase(name)), none),
   );
 }
