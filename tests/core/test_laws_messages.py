@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
 from consentry.core.decision import Decision, Question, Reason, decide_message
 from consentry.core.moment import SECOND
-from consentry.core.policy import Category, Policy, Regime, Topic, channel_key, topic_key
+from consentry.core.policy import Category, Policy, Regime, Settings, Topic, channel_key, topic_key
 from consentry.core.preference import FOREVER, Block, Found, Standing, Why, stand
 from consentry.core.record import Fact, FactKind
+from consentry.core.verdict import Ground, Verdict
 from consentry.flow.subjects import nothing_granted
 
 from . import plain, plain_records
@@ -246,3 +248,48 @@ def test_what_is_found_of_a_whole_channel_decides_nothing_by_itself() -> None:
 
     assert policy.bits.get(WHOLE[1]) is None
     assert decide_message(policy, Question(END, END), standing, "*", "sms").allow is False
+
+
+ORDERS = topic_key("orders", "sms")
+REFUSED = {ORDERS: Found(block=Block("no", END, Why.DENIED))}
+
+
+@holds("M2", "M3")
+@pytest.mark.parametrize(
+    ("standing", "decision"),
+    [
+        (Standing(END, suppressed=True), Decision(ORDERS, False, Reason.SUPPRESSED)),
+        (
+            Standing(END, found=REFUSED),
+            Decision(
+                ORDERS,
+                True,
+                Reason.EXEMPT,
+                (Verdict(ORDERS, True, None, Ground("transactional", WHY)),),
+            ),
+        ),
+        (
+            Standing(END, found=REFUSED, whole=False),
+            Decision(
+                ORDERS,
+                False,
+                Reason.FILTERED,
+                (Verdict(ORDERS, False, Why.CONFLICT, Ground("recordId", "no")),),
+            ),
+        ),
+        (
+            Standing(END, whole=False),
+            Decision(
+                ORDERS,
+                False,
+                Reason.FILTERED,
+                (Verdict(ORDERS, False, Why.CONFLICT, Ground("recordId", "")),),
+            ),
+        ),
+    ],
+)
+def test_of_a_transactional_message_the_ground_is_said(
+    standing: Standing, decision: Decision
+) -> None:
+    policy = Policy("shop", Settings(), (Category("ad"),), topics=TOPICS)
+    assert decide_message(policy, Question(END, END), standing, "orders", "sms") == decision

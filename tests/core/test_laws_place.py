@@ -73,6 +73,18 @@ def test_a_workspace_that_states_nothing_leaves_it_to_the_rule(policy: Policy, r
         assert silent.regime(category, None, rule) is rule.regime(category.is_for)
 
 
+@holds("P1")
+@given(rules, st.none() | regimes, st.sampled_from(Purpose))
+def test_silence_is_what_the_rule_of_the_place_makes_of_it(
+    rule: Rule, source: Regime | None, purpose: Purpose
+) -> None:
+    category = Category("ad", purpose=purpose)
+    policy = Policy("shop", Settings(), (category,), (Mapping("hook", "webhook", ("ad",)),))
+    question = Question(accepted_at=END, made_at=END, regime=source, rule=rule)
+    decision = decide(policy, question, Standing(END))
+    assert bool(decision.allowed) is (policy.regime(category, source, rule) is not Regime.OPT_IN)
+
+
 @holds("P2")
 @given(purposeful(), st.none() | regimes)
 def test_where_nobody_looks_what_is_stated_holds(policy: Policy, source: Regime | None) -> None:

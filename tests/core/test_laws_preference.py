@@ -418,3 +418,11 @@ def test_of_two_silences_the_same_one_is_named(order) -> None:
     one, two = (unknown[n] for n in order)
 
     assert narrower(one, two).of("ad").silent is Why.EXPIRED
+
+
+@holds("M2")
+@pytest.mark.parametrize("wholes", [(True, True), (True, False), (False, True), (False, False)])
+def test_of_two_readings_the_narrower_is_whole_if_both_are(wholes) -> None:
+    one, two = (Standing(END, whole=whole) for whole in wholes)
+
+    assert narrower(one, two).whole is all(wholes)

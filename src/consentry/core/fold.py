@@ -234,7 +234,9 @@ class Reader:
         since = category.requires_consent_since
         if since is not None and fact.made_at < since:
             return Why.STALE
-        if category.since is not None and _covers_until(fact) < category.since:
+        # Who imports vouches for what the category means on that day.
+        meant_at = fact.received_at if fact.kind is FactKind.IMPORT else fact.made_at
+        if category.since is not None and meant_at < category.since:
             return Why.STALE
         max_age = self.policy.max_age_us(category)
         if max_age is not None:
@@ -274,11 +276,6 @@ _MERGED = (_CONFLICT, _AGREED)  # how facts that a merge made are marked, in pla
 
 def _later(block: Block, than: Block) -> bool:
     return (block.at, block.record_id) > (than.at, than.record_id)
-
-
-def _covers_until(fact: Fact) -> Moment:
-    """Up to when changes of meaning are covered. Who imports vouches for what holds on that day."""
-    return fact.received_at if fact.kind is FactKind.IMPORT else fact.made_at or 0
 
 
 def _is_choice(fact: Fact) -> bool:
