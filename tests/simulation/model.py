@@ -156,10 +156,11 @@ class Known:
                 return True
         return False
 
-    def erased(self, who: str) -> bool:
-        """Whether they were erased, and nobody has lifted that since."""
+    def erased(self, who: str, by: int | None = None) -> bool:
+        """Whether they were erased, and nobody has lifted that since; by an erasure of a moment."""
         lifted = max((f.at for f in self.of.get(who, ()) if f.kind == "unsuppress"), default=-1)
-        return any(f.kind == "erased" and f.at >= lifted for f in self.of.get(who, ()))
+        erasures = [f.at for f in self.of.get(who, ()) if f.kind == "erased"]
+        return any(at >= lifted and by in (None, at) for at in erasures)
 
     def theirs_alone(self, named: set[str]) -> set[str]:
         """Whom an erasure takes: who is named, the accounts merged with them, and what is linked

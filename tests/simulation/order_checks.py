@@ -170,7 +170,7 @@ def _is_not_forgotten(sim: Simulation, name: str, order: Order, people: list[str
         return
     now = Known(sim.facts, {}, sim.now())
     for who in people:
-        if (name, who) in told and now.erased(who):
+        if (name, who) in told and now.erased(who, told[name, who]):
             sim.violate(f"{name}: was told to {order.verb} {who}, whom it was told to erase")
 
 
