@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import pytest
 
 from consentry.clerk import Clerk
 from consentry.clock import Clock
@@ -19,6 +20,7 @@ from consentry.core.record import Node, NodeKind
 from consentry.destinations.instruction import Found, Instruction, Orders, Reading
 from consentry.destinations.message import Attempted, LastLook, Message
 from consentry.destinations.transport import OutboundClient
+from consentry.flow.propagate import holds, try_again
 from consentry.flow.read_back import MOST_AGAINS, read_back
 from consentry.flow.record_choice import suppress
 from consentry.flow.world import Tellable, World
@@ -342,3 +344,14 @@ async def test_what_failed_for_good_is_terminal_and_keeps_whom_it_was_about() ->
     assert (order.state, order.grade) == (OrderState.TERMINAL, Grade.FAILED_FINAL)
     assert order.named == (ANN,)
     assert order.read_at is None
+
+
+@pytest.mark.parametrize("verb", [Verb.SUPPRESS, Verb.GRANT, Verb.ERASE])
+async def test_an_order_that_names_nobody_any_more_is_told_to_nobody(verb: Verb) -> None:
+    here = await place()
+    await choose(here.world, ANN, analytics=False)
+    (told, *_) = here.world.store.orders.waiting("crm")
+    nameless = msgspec.structs.replace(told, verb=verb, named=())
+    assert not holds(here.world, nameless)
+    failed = msgspec.structs.replace(nameless, state=OrderState.TERMINAL, grade=Grade.FAILED_FINAL)
+    assert await try_again(here.world, [failed]) == []

@@ -57,6 +57,8 @@ class Ended(NamedTuple):
 
 def holds(world: World, order: Order) -> bool:
     """Whether an order still says what is so. Raises StoreError where nobody can say."""
+    if not order.named:
+        return False  # whom it named is forgotten
     if order.verb is Verb.ERASE:
         return True
     now = world.clock.now()
@@ -233,7 +235,7 @@ async def try_again(world: World, orders: Sequence[Order]) -> list[Order]:
     would be named again to who was told to forget them.
     """
     now = world.clock.now()
-    orders = [one for one in orders if one.open or not names_the_erased(world, one)]
+    orders = [one for one in orders if one.open or not is_forgotten(world, one)]
     again = [
         msgspec.structs.replace(
             order, state=OrderState.WAITING, next_at=now, terminal_at=None, read_at=None
@@ -244,9 +246,9 @@ async def try_again(world: World, orders: Sequence[Order]) -> list[Order]:
     return again
 
 
-def names_the_erased(world: World, order: Order) -> bool:
-    """Whether an order names somebody who was erased, and is no part of that."""
-    return not order.erases and is_erased(world, order.named)
+def is_forgotten(world: World, order: Order) -> bool:
+    """Whether an order names nobody any more, or somebody who was erased and is no part of that."""
+    return not order.named or (not order.erases and is_erased(world, order.named))
 
 
 async def give_up(world: World, destination: str) -> int:

@@ -12,7 +12,7 @@ from consentry.core.moment import SECOND
 from consentry.core.order import OrderState
 from consentry.core.record import Node, NodeKind
 from consentry.flow import describe
-from consentry.flow.propagate import give_up, names_the_erased
+from consentry.flow.propagate import give_up, is_forgotten
 from consentry.orders import Order
 from consentry.ports import StoreUnavailable
 from consentry.web import bodies
@@ -201,4 +201,4 @@ def _may_be_tried(site: Site, order: Order, destination: str | None) -> bool:
     if order.state is OrderState.WAITING:
         return True
     failed = order.state is OrderState.TERMINAL and order.grade is Grade.FAILED_FINAL
-    return failed and not names_the_erased(site.world, order)
+    return failed and not is_forgotten(site.world, order)
