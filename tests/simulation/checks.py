@@ -14,7 +14,7 @@ from consentry.flow.explain import explain_stored
 from consentry.ledger.verify import Entry, verify
 from consentry.ports import Attempt
 from tests.simulation import judging
-from tests.simulation.model import FOREVER, Event, Fact, Known
+from tests.simulation.model import FOREVER, Event, Fact, Known, variants
 from tests.simulation.policies import MESSAGES
 from tests.store.makers import KEY
 
@@ -52,9 +52,8 @@ def _may_be_sent(sim: Simulation, name: str, owed: Owed, known: list[Known]) -> 
         sim.violate(f"{name}: {owed.message_id} was sent and is not allowed now")
     policies = [owed.plain] if name in owed.plain["destinations"] else sim.possible
     then = owed.event.at
-    if not any(
-        judging.allows(Known(sim.facts, plain, then), name, owed.event) for plain in policies
-    ):
+    known_then = [Known(f, plain, then) for plain in policies for f in variants(sim.facts, then)]
+    if not any(judging.allows(one, name, owed.event) for one in known_then):
         sim.violate(f"{name}: {owed.message_id} was sent and was not allowed when accepted")
 
 
@@ -105,7 +104,8 @@ def _order_key(event: Event) -> str | None:
 # -- when something is durable ----------------------------------------------------------------
 def stored(sim: Simulation, one: Told) -> None:
     """D1: what is about somebody on the suppression list is not stored."""
-    if all(Known(sim.facts, plain, one.event.at).suppressed(one.event) for plain in sim.possible):
+    at, event = one.event.at, one.event
+    if all(Known(facts, {}, at).suppressed(event) for facts in variants(sim.facts, at)):
         sim.violate(f"{one.message_id} was stored although its subject is suppressed")
 
 
@@ -227,7 +227,11 @@ def _surely(sim: Simulation, name: str, owed: Owed, at: int) -> bool:
     if _grey(sim, at):
         return False
     # A yes on its way grants nothing yet, but an old one may already make a stamp fade (R4).
-    readings = [[*_in_force(sim, at, waits=waits), *sim.doubts] for waits in {True, at == event.at}]
+    readings = [
+        left
+        for waits in {True, at == event.at}
+        for left in variants([*_in_force(sim, at, waits=waits), *sim.doubts], at)
+    ]
     if at == event.at:
         policies = [owed.plain]
     else:

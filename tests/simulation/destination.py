@@ -138,7 +138,7 @@ class Hostile:
         """Do it, and say so to whoever told it, if that is its way."""
         for who in people_of(instruction.person):
             self.held[who, scope_of(instruction)] = instruction.verb.value
-        if self.echoes:
+        if self.echoes and people_of(instruction.person):
             self.witness.reports(self.name, instruction)
 
 

@@ -6,7 +6,7 @@ from consentry.flow.erase import NobodyAlone
 from consentry.flow.records import Origin
 from tests.simulation import messages
 from tests.simulation.asking import answered, asked, nodes_of, world_of
-from tests.simulation.model import Fact, Known
+from tests.simulation.model import Fact, Known, variants
 from tests.simulation.obligations import TYING, proven
 from tests.simulation.world import Request, Simulation
 
@@ -14,15 +14,19 @@ ADMIN = Origin("", "admin")
 
 
 async def erase(sim: Simulation, *, device: str | None, account: str | None) -> None:
-    """POST /v1/subjects/erase. While a link is on its way nobody can say whom it takes."""
+    """POST /v1/subjects/erase. While a link is on its way, or is being forgotten, nobody can say
+    whom it takes."""
     if any(fact.kind in TYING for request in sim.open for fact in request.facts):
         return
     world, named = world_of(sim), set(messages.whom(device, account))
     at = world.clock.now()
-    theirs = Known(sim.facts, {}, at).theirs_alone(named)
+    several = variants(sim.facts, at)
+    theirs, *others = [Known(facts, {}, at).theirs_alone(named) for facts in several]
+    if any(other != theirs for other in others):
+        return
     if theirs.isdisjoint(named):
         theirs = set()
-    told = proven(named, theirs, sim.facts)
+    told = proven(named, theirs, several[-1])
     # The flow reads the clock itself, one tick later: nothing else does in between.
     facts = [
         Fact("erased", who, "", at, entitled=who in told, trusted=True, whom=_alone(who))

@@ -52,6 +52,11 @@ class Fact:
     whom: tuple[str | None, str | None] = (None, None)
     by: str | None = None
 
+    @property
+    def of(self) -> tuple[str, ...]:
+        """Whom it names."""
+        return (self.who, self.what) if self.kind in ("link", "merge") else (self.who,)
+
     def about(self, c: str) -> bool:
         """M4, M5: a channel as a whole is refused, and never granted."""
         whole = self.kind == "no" and self.what.startswith(EVERY_TOPIC)
@@ -77,6 +82,21 @@ class Event:
     update: bool = False
     strict: bool = False
     gone: bool = False
+
+
+def variants(facts: list[Fact], now: int) -> list[list[Fact]]:
+    """What may be known of these: of whom was erased everything said before it goes, at some time
+    after it; but for the erasure itself."""
+    gone: dict[str, int] = {}
+    for fact in facts:
+        if fact.kind == "erased" and fact.at <= now:
+            gone[fact.who] = max(fact.at, gone.get(fact.who, -1))
+    if not gone:
+        return [facts]
+    left = [
+        f for f in facts if f.kind == "erased" or not any(f.at <= gone.get(w, -1) for w in f.of)
+    ]
+    return [facts, left]
 
 
 class Said(NamedTuple):

@@ -133,6 +133,8 @@ def told(sim: Simulation, name: str, instructions: Sequence[Instruction]) -> Non
             continue
         people = people_of(one.person)
         scope = scope_of(one)
+        if not people:
+            sim.violate(f"{name}: was told {order.order_id}, and of nobody")
         sim.say(f"{name} <= {one.verb} {scope or ''} {' '.join(people)} ({one.order_id})")
         if scope != scope_of(order) or one.verb is not order.verb:
             sim.violate(f"{name}: {order.order_id} was told as {one.verb} of {scope}")
@@ -168,9 +170,9 @@ def _is_not_forgotten(sim: Simulation, name: str, order: Order, people: list[str
         if order.verb is Verb.ERASE or "erase" not in TELLS[name].verbs:
             told.update(((name, who), max(request.at, told.get((name, who), 0))) for who in people)
         return
-    now = Known(sim.facts, {}, sim.now())
-    for who in people:
-        if (name, who) in told and now.erased(who, told[name, who]):
+    forgotten = [who for who in people if (name, who) in told]
+    for who in forgotten:
+        if Known(sim.facts, {}, sim.now()).erased(who, told[name, who]):
             sim.violate(f"{name}: was told to {order.verb} {who}, whom it was told to erase")
 
 

@@ -9,7 +9,7 @@ from consentry.core.order import OrderState, Verb
 from consentry.ledger.entry import RecordType
 from consentry.orders import Order
 from tests.simulation.destination import TELLS, scope_of
-from tests.simulation.model import FOREVER, Event, Fact, Known
+from tests.simulation.model import FOREVER, Event, Fact, Known, variants
 from tests.simulation.obligations import (
     CHANGING,
     REFUSALS,
@@ -74,7 +74,8 @@ def _heard(sim: Simulation) -> list[Said]:
     """Each refusal with all whom others had to be told of for its sake, the last one first."""
     found = [f for f in sim.facts if f.kind in REFUSALS and f.seen < FOREVER]
     found.sort(key=lambda f: f.at, reverse=True)
-    return [(f, reach(f, [other for other in sim.facts if other.seen <= f.at])) for f in found]
+    left = variants(sim.facts, sim.now())[-1]  # whom one was tied to may be forgotten
+    return [(f, reach(f, [other for other in left if other.seen <= f.at])) for f in found]
 
 
 def _came_to_its_end(sim: Simulation, order: Order, ends: dict[str, str]) -> None:
@@ -180,7 +181,8 @@ def _was_let_in(sim: Simulation, name: str, who: str, scope: Scope) -> bool:
         if scope is not WHOLE and not all(scope in carried(p, name) for p in policies):
             continue
         lenient = Event(*word.whom, 0, 0)
-        if any(may_have(Known(before, p, word.at), name, scope, lenient) for p in policies):
+        had = [Known(f, p, word.at) for p in policies for f in variants(before, word.at)]
+        if any(may_have(one, name, scope, lenient) for one in had):
             continue
         moments = moments_of_change(sim, word.at)
         if all(_surely(sim, name, scope, person, at, word) for at in moments):
@@ -199,6 +201,7 @@ def _surely(sim: Simulation, name: str, scope: Scope, person: Event, at: int, wo
         and (f.kind in CHANGING or f.seen <= at or (f.at, f.whom) == (word.at, word.whom))
     ]
     return all(
-        may_have(Known([*facts, *sim.doubts], p, at), name, scope, person)
+        may_have(Known(left, p, at), name, scope, person)
         for p in policies_between(sim, at, at)
+        for left in variants([*facts, *sim.doubts], at)
     )

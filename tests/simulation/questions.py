@@ -11,6 +11,8 @@ from tests.simulation import judging, messages
 from tests.simulation.asking import origin_of, world_of
 from tests.simulation.world import Simulation
 
+NEVER_SENT = 99
+
 
 async def ask(
     sim: Simulation,
@@ -28,5 +30,6 @@ async def ask(
         origin = msgspec.structs.replace(origin, place=place_of_code(place))
     at, known = world.clock.now(), messages.known_to(world)
     gone, lifted = sim.gone(), sim.lifted()
-    (raw,), request, _ = messages.read({}, [item], origin, None, at, known, gone, lifted)
+    new = item | {"id": NEVER_SENT}  # of one that came before, only the denials would count
+    (raw,), request, _ = messages.read({}, [new], origin, None, at, known, gone, lifted)
     judging.event(sim, origin, raw, request)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from consentry.core.record import Node
 from consentry.orders import Order
-from tests.simulation.model import FOREVER, Event, Fact, Known
+from tests.simulation.model import FOREVER, Event, Fact, Known, variants
 from tests.simulation.obligations import CHANGING, persons
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def readings(sim: Simulation, at: int, policies: list[dict[str, Any]]) -> Iterat
         several.append(firm)
     for policy in policies:
         for facts in several:
-            yield Known(facts, policy, at)
+            for left in variants(facts, at):
+                yield Known(left, policy, at)
 
 
 def moments_of_change(sim: Simulation, since: int) -> list[int]:

@@ -21,7 +21,7 @@ from consentry.store.memory import MemoryStore
 from tests.simulation import checks, order_checks
 from tests.simulation.destination import BATCHES, Broken, Hostile, people_of, scope_of
 from tests.simulation.loop import VirtualLoop
-from tests.simulation.model import FOREVER, Event, Fact, Known
+from tests.simulation.model import FOREVER, Event, Fact, Known, variants
 from tests.simulation.policies import (
     Plain,
     changed,
@@ -267,13 +267,16 @@ class Simulation:
         readings = [[*self.facts, *more]]
         if late:
             readings.append([f for f in readings[0] if f not in late])
-        return [Known(facts, plain, now) for facts in readings for plain in self.possible]
+        known = [one for facts in readings for one in variants(facts, now)]
+        return [Known(facts, plain, now) for facts in known for plain in self.possible]
 
     def gone(self) -> frozenset[str]:
         """Who has been erased, or is about to be: nothing may be put on record of them."""
         going = [f for request in self.open for f in request.facts if f.kind == "erased"]
-        now = Known(self.facts, {}, self.now())
-        erased = {f.who for f in self.facts if f.kind == "erased" and now.erased(f.who)}
+        erased = {fact.who for fact in self.facts if fact.kind == "erased"}
+        if erased:
+            now = Known(self.facts, {}, self.now())
+            erased = {who for who in erased if now.erased(who)}
         return frozenset({*erased, *(fact.who for fact in going)})
 
     def lifted(self) -> frozenset[str]:
