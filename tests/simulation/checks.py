@@ -157,6 +157,10 @@ def _came_to_something(sim: Simulation, position: int) -> None:
     if owed is None:
         sim.violate(f"position {position} holds an event that nobody sent")
         return
+    if getattr(stored, "erased", False):  # nothing is left of it, nor of its attempts
+        if not {owed.event.device, owed.event.account} & _ever_erased(sim):
+            sim.violate(f"{owed.message_id} was forgotten, and nobody whom it names was erased")
+        return
     attempts: dict[str, list[Attempt]] = {}
     for name, attempt in sim.kept.attempts_at(position):
         attempts.setdefault(name, []).append(attempt)
@@ -169,6 +173,10 @@ def _came_to_something(sim: Simulation, position: int) -> None:
         if position in sim.sent[name] and not made and _manned(sim, name):
             sim.violate(f"{name}: {owed.message_id} was sent and no attempt is on record")
         _settled(sim, name, position, owed, made, explained.get(name))
+
+
+def _ever_erased(sim: Simulation) -> set[str | None]:
+    return {fact.who for fact in sim.facts if fact.kind == "erased"}
 
 
 def _settled(
