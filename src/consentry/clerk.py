@@ -1,5 +1,6 @@
 """The loop that looks after orders: what is open for long is said aloud, systems that can be asked
-are asked again, and those of whom nobody spoke are told that a yes has grown too old. One for a serving process; it sends no orders itself."""
+are asked again, and those of whom nobody spoke are told that a yes has grown too old. What is left
+here of people who were erased goes too: no order of theirs may be written meanwhile. One for a serving process; it sends no orders itself."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from consentry.destinations.transport import OutboundClient
 from consentry.destinations.webhook import signed_headers
 from consentry.flow import describe
 from consentry.flow.lapsed import Walk
-from consentry.flow.read_back import Read, read_back
+from consentry.flow.read_back import Read, let_be, read_back
+from consentry.flow.shred import Shredder
 from consentry.flow.world import World
 from consentry.orderer import Orderer
 from consentry.orders import Order, Tried
@@ -34,6 +36,7 @@ ALARM_PAUSE_S = 30.0
 ALARM_TIMEOUT_S = 15.0
 MOST_ALARMS = 10_000
 AT_ONCE = 8
+SHRED_FOR_S = 0.5
 
 
 class _Said(NamedTuple):
@@ -64,6 +67,7 @@ class Clerk:
         self._alarms: deque[_Said] = deque(maxlen=MOST_ALARMS)
         self._alarm_at = 0.0
         self._walk = Walk(world)
+        self._shredder = Shredder(world)
 
     async def run(self) -> None:
         """Until it is cancelled. Whatever fails is said and tried again."""
@@ -80,6 +84,25 @@ class Clerk:
         await self._read_back()
         await self._tell_alarms()
         await self._look_for_lapses()
+        await self._shred()
+
+    async def _shred(self) -> None:
+        """What is left here of people who were erased: for a while, then others have their turn."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + SHRED_FOR_S
+        while loop.time() < until:
+            try:
+                done = await self._shredder.step()
+            except StoreError as fault:
+                log.error("erasure_waits", error=type(fault).__name__)
+                return
+            if done is None:
+                return
+            self._meters.shredded(done.part)
+            if done.finished:
+                log.info("erasure_finished", erasure=done.erasure_id)
+            if done.part.waits:
+                log.info("erasure_waits", erasure=done.erasure_id, orders=done.part.waits)
 
     async def _look_for_lapses(self) -> None:
         try:
@@ -192,6 +215,7 @@ class Clerk:
         if orderer is None or not orderer.orders.reads_back:
             # It is not configured now; it may be again.
             later = msgspec.structs.replace(order, read_at=self._world.clock.now() + DAY)
+            later = let_be(order) if order.erases else later
             await self._world.store.commit(Commit(tried=(Tried(later),)))
             return
         read = await read_back(self._world, orderer.connected, order)

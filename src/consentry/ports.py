@@ -17,6 +17,7 @@ from consentry.core.delivery import Attempt as Attempt
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy
 from consentry.core.record import Facts, Merge, Node
+from consentry.erasures import Erasures
 from consentry.leaks import Leaks
 from consentry.ledger.entry import LedgerRecord, Record
 from consentry.orders import Order, OrderBook, Tried
@@ -57,7 +58,7 @@ class StoredEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     as JSON. It is told by the time ``corrected_at``; its sender says it left at ``sent_at``.
     ``place`` is the code of the place it was accepted in (``core.rule``), None where nobody
     looked; ``age`` and ``data`` are what it says of its person's age in years and the kinds of
-    data it holds, as far as a rule may ask.
+    data it holds, as far as a rule may ask. ``erased``: its person was, and nobody may have it.
     """
 
     message_id: str
@@ -79,6 +80,7 @@ class StoredEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     place: str | None = None
     age: int | None = None
     data: tuple[str, ...] = ()
+    erased: bool = False
 
     @property
     def subject_key(self) -> str:
@@ -186,9 +188,9 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 class Suppression(NamedTuple):
-    """One identifier on the suppression list."""
+    """One identifier on the suppression list; None for one that was erased."""
 
-    node: Node
+    node: Node | None
     since: Moment
     record_id: str
 
@@ -227,6 +229,10 @@ class Store(Protocol):
     @property
     def leaks(self) -> Leaks:
         """What pages tried to send without consent, counted."""
+
+    @property
+    def erasures(self) -> Erasures:
+        """What is still to be erased of people."""
 
     # -- what a decision reads ------------------------------------------------------------
     def knows(self, node: Node) -> bool:

@@ -190,6 +190,43 @@ def test_one_call_erases_a_person_everywhere_and_says_what_came_of_it(
     assert lookup(shop, {"anonymousId": device})["suppressed"] is True
 
 
+def test_nothing_is_left_here_and_the_ledger_still_proves_itself(shop: Server) -> None:
+    device, user, _ = somebody(shop, bought=True)
+    withdraw(shop, {"userId": user})
+    erased = erase(shop, {"userId": user}).json["erasureId"]
+    ended(shop, erased)
+
+    def gone() -> bool:
+        """Orders that are read back in a minute name them until then."""
+        return erasure(shop, erased)["ours"] in ("owed", "erased")
+
+    wait_for(gone, what="what is ours")
+    exported = call(
+        shop.base, "POST", "/v1/subjects/export", {"subject": {"userId": user}}, key=BACKEND_KEY
+    )
+    lines = [json.loads(line) for line in exported.body.splitlines()]
+    assert [line["kind"] for line in lines if line["kind"] != "order"] == [
+        "subject",
+        "record",
+        "end",
+    ]
+    assert {one["recordId"] for one in lines if one["kind"] == "order"} <= {erased}
+    assert lines[0]["suppressed"] is True
+    assert lines[0]["identifiers"]["anonymousIds"] == lines[0]["identifiers"]["emails"] == []
+    record = lines[1]
+    assert (record["recordId"], record["type"], record["erasedBy"]) == (erased, "erase", erased)
+    assert lookup(shop, {"anonymousId": device})["suppressed"] is True
+    listed = shop.admin("GET", "/v1/suppressions").json["suppressions"]
+    assert {"recordId": erased, "subject": {}} in [
+        {"recordId": one["recordId"], "subject": one["subject"]} for one in listed
+    ]
+    proven = consentry(shop, "ledger", "verify", "--config", "consentry.toml", "--json")
+    assert proven.returncode == 0, proven.stdout
+    assert json.loads(proven.stdout)["marks"] >= 4
+    said = consentry(shop, "ledger", "verify", "--config", "consentry.toml").stdout
+    assert "records are marks" in said
+
+
 def test_an_import_does_not_bring_them_back(shop: Server) -> None:
     _, user, email = somebody(shop)
     erase(shop, {"userId": user})

@@ -23,6 +23,7 @@ from consentry.flow.person import is_erased
 from consentry.flow.propagate import holds, instruction_of, try_again
 from consentry.flow.read_back import read_back
 from consentry.flow.record_choice import suppress
+from consentry.flow.shred import Shredder
 from consentry.flow.world import Tellable, World
 from consentry.ledger.entry import RecordType
 from consentry.orders import Order, Tried
@@ -354,3 +355,36 @@ async def test_what_was_on_its_way_as_they_were_erased_is_not_told_of_them(*, sh
         assert instruction_of(made, late).person.anonymous_ids == (SHARED.value,)
     assert holds(made, before), "what came before it goes before it"
     assert instruction_of(made, before).person.user_ids == (ADA.value,)
+
+
+# -- what is ours goes ------------------------------------------------------------------------------
+async def test_it_waits_for_orders_on_their_way_and_ends_those_that_nobody_sends() -> None:
+    made = await shop()
+    await ada(made)
+    await choose(made, ADA, analytics=False)
+    waiting = {name: made.store.orders.waiting(name) for name in ("both", "suppresser")}
+    assert all(waiting.values())
+    await erase(made, (ADA,), SERVER)
+    made.told = {name: told for name, told in TOLD.items() if name != "suppresser"}
+    shredder = Shredder(made, pause=0)
+    first = await shredder.step()
+    assert first is not None
+    gone = [made.store.orders.order(one.order_id) for one in waiting["suppresser"]]
+    assert {one.state for one in gone if one is not None} == {OrderState.SUPERSEDED}
+    (job,) = made.store.erasures.unfinished()
+    assert not job.erased, "one destination may still be on the wire with an order of theirs"
+    for one in waiting["both"]:
+        ended = msgspec.structs.replace(one, state=OrderState.SUPERSEDED)
+        await made.store.commit(Commit(tried=(Tried(ended),)))
+    await shredder.step()
+    (job,) = made.store.erasures.unfinished()
+    assert job.erased
+    assert await shredder.step() is None, "what it owes still has to be told"
+    assert made.store.erasures.unfinished()
+
+
+async def test_a_job_begins_when_what_was_being_decided_is_in_the_log() -> None:
+    made = await shop()
+    await ada(made)
+    await erase(made, (ADA,), SERVER)
+    assert await Shredder(made).step() is None

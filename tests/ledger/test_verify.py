@@ -266,6 +266,71 @@ def test_what_stands_beside_a_leaf_must_be_what_stands_in_it() -> None:
     ]
 
 
+# -- marks ------------------------------------------------------------------------------------------
+def erased(*numbers: int, by: str = "rec_4", kind: str = "erase") -> tuple[list[Entry], list[str]]:
+    """A ledger of six of which the fifth erases, and some are marks of it."""
+    notary, frontier = Notary("Acme", KEY), Frontier()
+    made = [record(n) for n in range(6)]
+    made[4] = record(4, type=RecordType(kind))
+    sealed = notary.seal(made, frontier)
+    kept = [_mark(one, by) if n in numbers else one for n, one in enumerate(made)]
+    entries = [
+        Entry(n, leaf, one, one.record_id, one.type)
+        for n, (one, leaf) in enumerate(zip(kept, sealed.leaves, strict=True))
+    ]
+    return entries, [sealed.checkpoint]
+
+
+def _mark(made: Record, by: str) -> Record:
+    return Record(
+        record_id=made.record_id,
+        type=made.type,
+        received_at=made.received_at,
+        salt=b"",
+        erased_by=by,
+    )
+
+
+def test_marks_are_counted_and_the_rest_still_proves_itself() -> None:
+    report = check(*erased(0, 2, 4))
+    assert (report.sound, report.marks, report.leaves) == (True, 3, 6)
+    assert check(*ledger(6)).marks == 0
+
+
+def test_what_is_left_of_a_record_about_somebody_else_is_not_compared() -> None:
+    entries, notes = erased(4)
+    left = msgspec.structs.replace(record(1), subject=(), salt=b"", erased_by="rec_4")
+    entries[1] = entries[1]._replace(record=left)
+    assert (check(entries, notes).sound, check(entries, notes).marks) == (True, 2)
+
+
+NO_MARKS = {
+    "of an erasure that is not there": (erased(0, by="rec_9"), "which is no erasure here"),
+    "of a record that is no erasure": (erased(0, kind="suppress"), "which is no erasure here"),
+    "of what came after the erasure": (erased(5), "older than it"),
+}
+
+
+@pytest.mark.parametrize("case", NO_MARKS)
+def test_no_record_can_be_called_erased_by_whoever_writes_to_the_file(case: str) -> None:
+    (entries, notes), said = NO_MARKS[case]
+    report = check(entries, notes)
+    assert not report.sound
+    assert said in texts(report)[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"record_id": "rec_0"}, {"type": RecordType.IMPORT}, {"received_at": 5}, {"salt": b"kept"}],
+)
+def test_a_mark_fits_its_leaf(change: dict[str, object]) -> None:
+    entries, notes = erased(1)
+    made = entries[1].record
+    assert made is not None
+    entries[1] = Entry(1, entries[1].leaf, msgspec.structs.replace(made, **change))
+    assert any("does not fit its leaf" in text for text in texts(check(entries, notes)))
+
+
 def test_faults_beyond_the_limit_are_counted() -> None:
     entries, notes = ledger(MOST_FAULTS + 10)
     broken = [entry._replace(record_id="rec_x") for entry in entries]

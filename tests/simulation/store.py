@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy
 from consentry.core.record import Facts, Merge, Node
+from consentry.erasures import Erasures
 from consentry.leaks import Leaks
 from consentry.ledger.entry import LedgerRecord
 from consentry.orders import OrderBook
@@ -316,6 +317,10 @@ class Disk:
     @property
     def leaks(self) -> Leaks:
         return self.kept.leaks
+
+    @property
+    def erasures(self) -> Erasures:
+        return self.kept.erasures
 
     def reply_to(self, key: str) -> Reply | None:
         self._read()

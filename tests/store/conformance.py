@@ -31,6 +31,7 @@ from consentry.ports import (
     StoreUnavailable,
     Tally,
 )
+from tests.store.conformance_erasures import ErasuresConformance
 from tests.store.conformance_leaks import LeaksConformance
 from tests.store.conformance_orders import OrdersConformance
 from tests.store.conformance_outbox import OutboxConformance
@@ -87,7 +88,7 @@ def assert_ledger_is_proven(store: Store) -> None:
     assert head.root == merkle.root([merkle.leaf_hash(entry.leaf) for entry in entries])
 
 
-class StoreConformance(OrdersConformance, OutboxConformance, LeaksConformance):
+class StoreConformance(OrdersConformance, OutboxConformance, LeaksConformance, ErasuresConformance):
     """Derive from it, and every test below runs against the adapter's ``store``."""
 
     # -- an empty store -------------------------------------------------------------------

@@ -11,6 +11,11 @@ from consentry.cli.options import filled, json_option, with_server, with_subject
 from consentry.cli.output import emit, note, progress, say, table
 
 LOOK_EVERY_S = 0.2
+_OURS = {
+    "erasing": "still being erased",
+    "owed": "nothing is left, but for whom the orders below have to name until they have ended",
+    "erased": "nothing is left",
+}
 _COLUMNS = ("destination", "kind", "asked", "state", "grade", "detail", "what it cannot do")
 
 
@@ -97,14 +102,15 @@ def _wait_for(server: Any, erasure_id: str, wait_s: float) -> dict[str, Any]:
     ends_at = time.monotonic() + wait_s
     bar, task = progress("telling destinations", len(systems))
     with bar:
-        while found.get("open") and time.monotonic() < ends_at:
-            bar.update(task, completed=len(systems) - int(found["open"]))
+        while (found.get("open") or found.get("ours") == "erasing") and time.monotonic() < ends_at:
+            bar.update(task, completed=len(systems) - int(found.get("open") or 0))
             time.sleep(LOOK_EVERY_S)
             found = server.get(_path(erasure_id))
     return found
 
 
 def _print(found: dict[str, Any]) -> None:
+    say(f"here: {_OURS.get(str(found.get('ours')), found.get('ours'))}")
     systems = found.get("systems") or ()
     if not systems:
         say("no destination is owed anything")

@@ -183,6 +183,7 @@ def _print_report(report: Report, extra: list[Fault], *, as_json: bool, with_sav
                 "leaves": report.leaves,
                 "checkpoints": report.heads,
                 "savedCheckpoints": report.saved,
+                "marks": report.marks,
                 "root": root,
                 "faultCount": count,
                 "faults": [{"seq": f.seq, "message": f.message} for f in faults],
@@ -194,6 +195,11 @@ def _print_report(report: Report, extra: list[Fault], *, as_json: bool, with_sav
     if count > len(faults):
         say(f"and {count - len(faults)} more")
     kept = f"{report.leaves} records, {report.heads} signed checkpoints"
+    if report.marks:
+        say(
+            f"{report.marks} records are marks: an erasure took identifiers out of them, so that what"
+        )
+        say("they said cannot be compared; their leaves, and the erasures they name, were")
     if count:
         say(f"NOT SOUND: {count} faults in {kept}")
         say("keep what you have as it is, and compare it with a backup")

@@ -8,12 +8,13 @@ every leaf as it was. So those rows are compared too.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from typing import Any
 
 from consentry.cli.ledger_file import LedgerFile
 from consentry.core.record import Fact, Node
-from consentry.ledger.entry import Record
+from consentry.ledger.entry import Record, RecordType
 from consentry.ledger.verify import Fault
 from consentry.store import codec, suppression
 from consentry.store.naming import account, is_trusted, nodes_named
@@ -47,6 +48,11 @@ SELECT (SELECT count(*) FROM fact WHERE seq > last),
        (SELECT count(*) FROM suppression WHERE seq > last)
 FROM ends
 """
+_TOMBSTONES = """
+SELECT (SELECT count(*) FROM record_node WHERE seq IN (SELECT value FROM json_each(?1))),
+       (SELECT count(*) FROM fact WHERE seq IN (SELECT value FROM json_each(?1))),
+       (SELECT count(*) FROM suppression WHERE seq IN (SELECT value FROM json_each(?1)))
+"""
 _NAMES = ("fact", "link", "merge", "history", "suppression")
 
 
@@ -61,6 +67,7 @@ class IndexCheck:
         self.faults: list[Fault] = []
         self._trusts = file.row(_KNOWS_TRUST) is not None  # not in a store of an earlier version
         self._trusted = 0
+        self._erasures: list[int] = []  # whose suppressions stay, though their records name nobody
 
     def take(self, seq: int, record: Record) -> None:
         """The next record."""
@@ -68,6 +75,8 @@ class IndexCheck:
         by_id = self._one(_BY_ID, (record.record_id,))
         if self._file.row(_RECORD, (seq,)) != columns or by_id != seq:
             self.faults.append(Fault("what stands beside the record is not what it says", seq))
+        if record.erased_by is not None and record.type is RecordType.ERASE:
+            self._erasures.append(seq)
         for node in nodes_named(record):
             self._made["history"] += 1
             if self._one(_NAMED, (self._keys.node(node), seq)) is None:
@@ -113,6 +122,7 @@ class IndexCheck:
         if self._trusts and self._one(_COUNT_TRUSTED, (end,)) > self._trusted:
             text = "links that are taken for trusted belong to no record of a trusted door"
             self.faults.append(Fault(text))
+        self._count_tombstones()
         counts = self._file.row(_COUNTS, (end,))
         beyond = self._file.row(_BEYOND)
         for name, there, more in zip(_NAMES, counts, beyond, strict=True):
@@ -121,6 +131,19 @@ class IndexCheck:
                 text = f"{there + more - made} {name} rows that decisions read belong to no record"
                 self.faults.append(Fault(text))
         return self.faults
+
+    def _count_tombstones(self) -> None:
+        """Nobody can say of whom they are; each must be whole: in the history, a fact, and listed
+        unless it was lifted or another one is older."""
+        if not self._erasures:
+            return
+        seqs = json.dumps(self._erasures)
+        named, facts, listed = self._file.row(_TOMBSTONES, (seqs,))
+        if named != facts:
+            self.faults.append(Fault("an erasure's suppression is not whole: rows are missing"))
+        self._made["history"] += named
+        self._made["fact"] += facts
+        self._made["suppression"] += listed
 
     def _check_suppressions(self, end: int) -> None:
         """Who is on the list now; what a record that came meanwhile changed is not judged."""
@@ -131,7 +154,11 @@ class IndexCheck:
                 seq, fact = stands
                 expected = (seq, fact.received_at, fact.record_id)
                 self._made["suppression"] += 1
-            differs = self._file.row(_LISTED, (key,)) != expected
+            listed = self._file.row(_LISTED, (key,))
+            if listed is not None and listed[0] in self._erasures:
+                self._made["suppression"] -= expected is not None
+                continue  # it was erased, and that is the older word
+            differs = listed != expected
             if differs and self._one(_LATER, (key, end)) is None:
                 self._fault("suppression", words[-1][0])
 

@@ -156,6 +156,8 @@ class Owed:
 
 def decide_now(world: World, event: StoredEvent, destination: str) -> Decision | None:
     """The decision that holds at this instant; None when the destination is no longer there."""
+    if event.erased:
+        return _erased(world.policy, destination)
     now = world.clock.now()
     standing = world.subjects.standing(event.nodes, world.policy, now)
     question = _question_now(world, world.policy, event, destination)
@@ -169,6 +171,12 @@ def decide_now(world: World, event: StoredEvent, destination: str) -> Decision |
     return decided
 
 
+def _erased(policy: Policy, destination: str) -> Decision | None:
+    """Nobody may have what is left of somebody's event."""
+    known = destination in policy.mapping
+    return Decision(destination, False, Reason.SUPPRESSED) if known else None
+
+
 def withheld_then(destination: str) -> Decision:
     """It was withheld at acceptance, and what stands on record does not say why: a refusal that
     was never written, or a link that was on its way to the disk, counted at that moment."""
@@ -177,6 +185,8 @@ def withheld_then(destination: str) -> Decision:
 
 def allowed_at_acceptance(world: World, event: StoredEvent, destination: str) -> bool:
     """What was decided then; for a destination that came later, what would have been."""
+    if event.erased:
+        return False  # nobody is left whom it could be decided for
     policy = world.store.policy(event.policy_id)
     bit = None if policy is None else policy.places.get(destination)
     if bit is not None:
@@ -190,6 +200,8 @@ def decide_then(world: World, event: StoredEvent, destination: str) -> Decision 
     policy = world.store.policy(event.policy_id)
     if policy is None or destination not in policy.places:
         policy = world.policy
+    if event.erased:
+        return _erased(policy, destination)
     standing = world.subjects.standing_as_of(event.nodes, policy, event.received_at)
     question = question_of_stored(world, policy, event, event.received_at)
     return decide(policy, question, standing).of(destination)

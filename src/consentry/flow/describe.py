@@ -183,4 +183,5 @@ def record(entry: LedgerRecord) -> dict[str, Any]:
         "evidence": made.evidence,
         "place": made.place,
         "leafIndex": entry.seq,
+        **({} if made.erased_by is None else {"erasedBy": made.erased_by}),
     }

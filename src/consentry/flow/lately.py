@@ -21,6 +21,11 @@ class Lately(Generic[T]):
         found = self._known.get(position)
         return None if found is None else found[0]
 
+    def clear(self) -> None:
+        """Know nothing."""
+        self._known.clear()
+        self._bytes = 0
+
     def put(self, position: int, value: T, size: int) -> None:
         """Keep a value that stands for an event of ``size`` bytes."""
         self._bytes += size - self._known.pop(position, (None, 0))[1]

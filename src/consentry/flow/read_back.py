@@ -66,7 +66,15 @@ async def read_back(world: World, connected: Connected, order: Order) -> Read:
         wait_s = min(max(age_s // 2, SOONEST_S), LATEST_S)
         waits = msgspec.structs.replace(order, read_at=now + wait_s * SECOND)
         return Read(waits, found=reading.found)
-    return Read(_later(order, now), found=reading.found)
+    later = _later(order, now)
+    if order.erases and later.reads >= DAILY:
+        return Read(let_be(later), found=reading.found)
+    return Read(later, found=reading.found)
+
+
+def let_be(order: Order) -> Order:
+    """Not asked about any more: whom an erasure names is kept for no question without an answer."""
+    return without_person(msgspec.structs.replace(order, read_at=None, drift=False))
 
 
 def _overtaken(world: World, order: Order) -> bool:

@@ -246,6 +246,15 @@ class Subjects:
                 continue  # nothing is granted to such a subject, landed or not
         return touched
 
+    def forget(self, nodes: Iterable[Node]) -> None:
+        """Read these identifiers afresh, and whoever was read with them: somebody was erased."""
+        self._changes += 1
+        for node in nodes:
+            self._unknown.discard(node)
+            for key in self._depends.pop(node, ()):
+                self._standing.pop(key, None)
+        self._present.clear()
+
     def _forget(self, records: Iterable[Record]) -> None:
         self._changes += 1
         for record in records:

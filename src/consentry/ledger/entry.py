@@ -46,7 +46,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     server, admin), ``evidence`` (action, surface, noticeId, noticeVersion, noticeHash,
     language, page, sdkVersion ...). where: ``place`` (jurisdiction, regime).
     ``facts``, ``links`` and ``merge`` are what preferences are folded from.
-    ``salt`` is random; without it the leaf's commitments say nothing.
+    ``salt`` is random; without it the leaf's commitments say nothing. ``erased_by`` is the id of
+    an erasure that took identifiers out of it: then it is a mark, which no longer gives its leaf.
     """
 
     record_id: str
@@ -66,6 +67,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     facts: tuple[tuple[Node, Fact], ...] = ()
     links: tuple[tuple[Node, Node], ...] = ()
     merge: Merge | None = None
+    erased_by: str | None = None
 
 
 class LedgerRecord(msgspec.Struct, frozen=True):

@@ -5,7 +5,8 @@ are at hand; the signed tree heads that lie beside them; and heads that the chec
 earlier. It asks five questions.
 
 1. Do the leaves stand at 0, 1, 2, ... without a gap, each record id once?
-2. Does every record still give the leaf that was sealed for it?
+2. Does every record still give the leaf that was sealed for it? Where a person was erased, a mark is
+   left: does it fit its leaf, and is the erasure that it names in the ledger?
 3. Is every tree head signed by a known key?
 4. At every head's size, do the leaves so far have that head's root (RFC 6962)? Each head
    is then a prefix of the next, so this also shows that all of them are consistent.
@@ -27,9 +28,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from consentry.core.merkle import Frontier, leaf_hash
+from consentry.core.moment import format_exact
 from consentry.ledger import checkpoint
 from consentry.ledger.checkpoint import Checkpoint
-from consentry.ledger.entry import Record, leaf_of
+from consentry.ledger.entry import Record, RecordType, leaf_of
 from consentry.ledger.note import NoteError, VerifyKey
 
 MOST_FAULTS = 50  # listed; the rest is only counted
@@ -68,7 +70,8 @@ class Report:
 
     ``root`` is that of all leaves, None when a gap made it unknowable. ``latest`` is the
     newest stored head that fits. ``saved`` counts the heads given as saved that fit.
-    ``count`` is the number of all faults, of which ``faults`` lists the first.
+    ``count`` is the number of all faults, of which ``faults`` lists the first. ``marks`` are records
+    that an erasure took identifiers out of: of those only what the leaf shows can be compared.
     """
 
     leaves: int
@@ -78,6 +81,7 @@ class Report:
     latest: Checkpoint | None
     faults: tuple[Fault, ...]
     count: int
+    marks: int = 0
 
     @property
     def sound(self) -> bool:
@@ -134,6 +138,9 @@ class _Walk:
         self._faults: list[Fault] = []
         self._count = 0
         self._ids: set[bytes] = set()
+        self._marks = 0
+        self._erased_by: dict[str, Entry] = {}  # the last record that each erasure took
+        self._erasures: dict[str, str] = {}  # when each was received
         self._frontier = Frontier()
         self._pending: list[bytes] = []
         self._tree = True  # False after a gap or a first wrong root: nothing above can fit
@@ -185,7 +192,11 @@ class _Walk:
             if beside is not None and said.get(name) != beside:
                 self._fault(f"the {name} beside the leaf is not the one in it", entry.seq)
         self._check_id(entry.seq, said.get("recordId"))
-        if entry.record is not None:
+        if said.get("type") == RecordType.ERASE:
+            self._erasures[str(said.get("recordId"))] = str(said.get("receivedAt"))
+        if entry.record is not None and entry.record.erased_by is not None:
+            self._check_mark(entry, entry.record, said)
+        elif entry.record is not None:
             self._check_record(entry, entry.record, said)
 
     def _check_id(self, seq: int, record_id: object) -> None:
@@ -203,6 +214,35 @@ class _Walk:
         names = sorted(n for n in said.keys() | now.keys() if said.get(n) != now.get(n))
         where = ", ".join(names) or "its spelling"
         self._fault(f"the record does not give its leaf; they differ in {where}", entry.seq)
+
+    def _check_mark(self, entry: Entry, record: Record, said: dict[str, Any]) -> None:
+        """A record that somebody was taken out of: what the leaf shows of it must still be so.
+
+        Whoever can write to the file could call any record erased. So the erasure that a mark
+        names is looked for, and must be the later one.
+        """
+        self._marks += 1
+        shown = {"recordId": record.record_id, "type": record.type.value}
+        shown["receivedAt"] = format_exact(record.received_at)
+        names = sorted(name for name, value in shown.items() if said.get(name) != value)
+        if names or record.salt:
+            where = ", ".join(names) or "its salt, which should be gone"
+            self._fault(f"the mark of an erased record does not fit its leaf: {where}", entry.seq)
+        known = self._erased_by.get(record.erased_by or "")
+        if known is None or known.record is None or known.record.received_at < record.received_at:
+            self._erased_by[record.erased_by or ""] = entry
+
+    def _check_marks(self) -> None:
+        for erasure_id, entry in self._erased_by.items():
+            received = self._erasures.get(erasure_id)
+            if received is None:
+                what = (
+                    f"the record is said to be erased by {erasure_id!r}, which is no erasure here"
+                )
+                self._fault(what, entry.seq)
+            elif entry.record is None or format_exact(entry.record.received_at) > received:
+                what = f"the record is said to be erased by {erasure_id!r}, which is older than it"
+                self._fault(what, entry.seq)
 
     # -- the tree -----------------------------------------------------------------------------
     def _grow(self) -> None:
@@ -244,6 +284,7 @@ class _Walk:
             self._grow()
         root = self._frontier.root() if self._tree else None
         self._check_heads_above()
+        self._check_marks()
         if self._tree and self._covered < self.seen:
             self._fault("no signed checkpoint covers the leaves from here on", self._covered)
         return Report(
@@ -254,6 +295,7 @@ class _Walk:
             latest=self._latest,
             faults=tuple(self._faults),
             count=self._count,
+            marks=self._marks,
         )
 
     def _check_heads_above(self) -> None:

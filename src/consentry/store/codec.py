@@ -50,9 +50,10 @@ class Linking(msgspec.Struct):
 
 
 class Said(msgspec.Struct):
-    """The part of a record that names the identifiers of its facts."""
+    """The part of a record that names the identifiers of its facts, if they were not erased."""
 
     facts: tuple[tuple[Node, msgspec.Raw], ...] = ()
+    erased_by: str | None = None
 
 
 decode_joined = msgspec.msgpack.Decoder(Joined).decode

@@ -87,7 +87,7 @@ class RememberedRecords(KnownRecords):
     """As ``KnownRecords``, but what was read is kept for as long as the ledger does not grow.
 
     ``size`` is how many records are durable now; ``rows`` must show all of them. Nothing here
-    can change without a new record.
+    can change without a new record, but for an erasure, after which ``forget`` is called.
     """
 
     def __init__(self, rows: Rows, keys: RowKeys, size: Callable[[], int]) -> None:
@@ -95,6 +95,10 @@ class RememberedRecords(KnownRecords):
         self._size = size
         self._read_at = -1
         self._read: dict[tuple[str, Node], Any] = {}
+
+    def forget(self) -> None:
+        """What was read is no longer so."""
+        self._read_at = -1
 
     def knows(self, node: Node) -> bool:
         return self._once("knows", super().knows, node)

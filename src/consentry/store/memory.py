@@ -6,16 +6,19 @@ by construction: it is checked first and then cannot fail.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import islice
 
 from consentry.core import moment
+from consentry.core.delivery import State
 from consentry.core.merkle import Frontier
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy, policy_from_canonical
-from consentry.core.record import Fact, Facts, Merge, Node
-from consentry.ledger.entry import LedgerRecord, Record
+from consentry.core.record import Facts, Merge, Node
+from consentry.erasures import Erasure
+from consentry.ledger.entry import LedgerRecord, RecordType
 from consentry.ledger.notary import Notary
 from consentry.ports import (
     Attempt,
@@ -33,11 +36,13 @@ from consentry.ports import (
     Suppression,
     Tally,
 )
-from consentry.store import suppression
+from consentry.store import blank
+from consentry.store.memory_erasures import MemoryErasures, record_of
 from consentry.store.memory_leaks import MemoryLeaks
 from consentry.store.memory_orders import MemoryOrders
 from consentry.store.memory_outbox import MemoryOutbox
-from consentry.store.naming import is_trusted, nodes_named
+from consentry.store.memory_records import MemoryRecords
+from consentry.store.naming import nodes_named
 
 
 class MemoryStore:
@@ -54,15 +59,9 @@ class MemoryStore:
         self._clock = clock
         self._failed_at: Moment | None = None
         self._closed = False
-        self._records: list[LedgerRecord] = []
-        self._by_id: dict[str, int] = {}
+        self._records = MemoryRecords()
         self._frontier = Frontier()
         self._checkpoint: str | None = None
-        self._facts: dict[Node, list[tuple[int, Fact]]] = defaultdict(list)
-        self._links: dict[Node, dict[Node, bool]] = defaultdict(dict)  # and who is trusted
-        self._merges: dict[str, dict[Merge, None]] = defaultdict(dict)
-        self._naming: dict[Node, list[int]] = defaultdict(list)
-        self._suppressed: dict[Node, tuple[int, Fact]] = {}
         self._replies: dict[str, Reply] = {}
         self._notices: dict[str, str] = {}
         self._tallies: Counter[tuple[str, str, str, str, str]] = Counter()
@@ -78,6 +77,9 @@ class MemoryStore:
         self.outbox = MemoryOutbox(self._begin)
         self.orders = MemoryOrders()
         self.leaks = MemoryLeaks(self._begin)
+        self.erasures = MemoryErasures(
+            self._begin, self._records, self.orders, self.outbox, self._shred_rest
+        )
         self._policy_ids: dict[str, int] = {}
 
     def close(self) -> None:
@@ -95,22 +97,24 @@ class MemoryStore:
 
     # -- what a decision reads ------------------------------------------------------------
     def knows(self, node: Node) -> bool:
-        return node in self._naming
+        return node in self._records.naming
 
     def facts_of(self, node: Node) -> Facts:
-        return tuple(fact for _, fact in self._facts.get(node, ()))
+        return tuple(fact for _, fact in self._records.facts.get(node, ()))
 
     def links_of(self, node: Node) -> tuple[Node, ...]:
-        return tuple(self._links.get(node, ()))
+        return tuple(self._records.links.get(node, ()))
 
     def trusted_links_of(self, node: Node) -> tuple[Node, ...]:
-        return tuple(other for other, trusted in self._links.get(node, {}).items() if trusted)
+        return tuple(
+            other for other, trusted in self._records.links.get(node, {}).items() if trusted
+        )
 
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
         found: dict[Merge, None] = {}
         seen, todo = {user_id}, [user_id]
         while todo:
-            for merge in self._merges.get(todo.pop(), ()):
+            for merge in self._records.merges.get(todo.pop(), ()):
                 found[merge] = None
                 for other in (merge.left, merge.right):
                     if other not in seen:
@@ -123,11 +127,14 @@ class MemoryStore:
         self._refuse_repeats(commit)
         self._begin()
         sealed = self._notary.seal(commit.records, self._frontier) if commit.records else None
-        first = len(self._records)
+        first = len(self._records.all)
         if sealed is not None:
             self._frontier, self._checkpoint = sealed.frontier, sealed.checkpoint
             for record, leaf in zip(commit.records, sealed.leaves, strict=True):
-                self._add_record(record, leaf)
+                seq = self._records.add(record, leaf)
+                self._newest = max(self._newest, record.received_at)
+                if record.type is RecordType.ERASE:
+                    self.erasures.add(record.record_id, seq, record.received_at)
         positions = tuple(self._add_event(event) for event in commit.events)
         self._replies.update((reply.key, reply) for reply in commit.replies)
         for digest, text in commit.notices:
@@ -137,7 +144,7 @@ class MemoryStore:
         self.outbox.add(commit.mails, commit.opt_ins)
         placed = {record.record_id: n for n, record in enumerate(commit.records, first)}
         self.orders.add(commit.orders, commit.tried, placed)
-        return Committed(tuple(range(first, len(self._records))), positions)
+        return Committed(tuple(range(first, len(self._records.all))), positions)
 
     async def record_progress(self, progress: Progress) -> None:
         self._begin()
@@ -169,38 +176,12 @@ class MemoryStore:
     def _refuse_repeats(self, commit: Commit) -> None:
         ids = [record.record_id for record in commit.records]
         keys = [reply.key for reply in commit.replies]
-        if len(set(ids)) < len(ids) or not self._by_id.keys().isdisjoint(ids):
+        if len(set(ids)) < len(ids) or not self._records.by_id.keys().isdisjoint(ids):
             raise StoreConflict("a record with this id is in the ledger already")
         if len(set(keys)) < len(keys) or not self._replies.keys().isdisjoint(keys):
             raise StoreConflict("this idempotency key was answered already")
         self.outbox.refuse_repeats(commit.mails, commit.opt_ins)
         self.orders.refuse_repeats(commit.orders)
-
-    def _add_record(self, record: Record, leaf: bytes) -> None:
-        seq = len(self._records)
-        self._records.append(LedgerRecord(seq, record, leaf))
-        self._newest = max(self._newest, record.received_at)
-        self._by_id[record.record_id] = seq
-        for node in nodes_named(record):
-            self._naming[node].append(seq)
-        for node, fact in record.facts:
-            self._facts[node].append((seq, fact))
-            if fact.kind in suppression.WORDS:
-                self._list_or_unlist(node)
-        trusted = is_trusted(record.trust)
-        for left, right in record.links:
-            self._links[left][right] = trusted or self._links[left].get(right, False)
-            self._links[right][left] = self._links[left][right]
-        if record.merge is not None:
-            self._merges[record.merge.left][record.merge] = None
-            self._merges[record.merge.right][record.merge] = None
-
-    def _list_or_unlist(self, node: Node) -> None:
-        stands = suppression.standing(self._facts[node])
-        if stands is None:
-            self._suppressed.pop(node, None)
-        else:
-            self._suppressed[node] = stands
 
     def _add_event(self, event: StoredEvent) -> int | None:
         key = (event.source, event.message_id)
@@ -211,6 +192,27 @@ class MemoryStore:
         self._end += 1
         self._newest = max(self._newest, event.received_at)
         return position
+
+    # -- erasing --------------------------------------------------------------------------
+    def _shred_rest(self, job: Erasure, gone: AbstractSet[Node], at: Moment) -> tuple[int, int]:
+        """Kept replies to what is gone, and events; how many of each."""
+        replies = [
+            key
+            for key, reply in self._replies.items()
+            if self._records.is_gone(record_of(reply.body), job.record_id)
+        ]
+        for key in replies:
+            del self._replies[key]
+        theirs = [p for p, e in self._events.items() if blank.is_theirs(e, gone, job.asked_at)]
+        for position in theirs:
+            event = self._events[position]
+            del self._position_of[event.source, event.message_id]
+            self._events[position] = blank.blank(event)
+            attempt = Attempt(position, at, at, State.WITHHELD.value, detail=blank.WITHHELD)
+            for name, row_at in [key for key in self._deliveries if key[1] == position]:
+                del self._deliveries[name, row_at]
+                self._attempts.append((name, attempt))
+        return len(replies), len(theirs)
 
     # -- events ---------------------------------------------------------------------------
     def position_of(self, source: str, message_id: str) -> int | None:
@@ -291,16 +293,16 @@ class MemoryStore:
     def records_of(
         self, nodes: Iterable[Node], before: int | None = None, limit: int = 100
     ) -> Sequence[LedgerRecord]:
-        seqs = {seq for node in nodes for seq in self._naming.get(node, ())}
+        seqs = {seq for node in nodes for seq in self._records.naming.get(node, ())}
         wanted = sorted((s for s in seqs if before is None or s < before), reverse=True)
-        return [self._records[seq] for seq in wanted[:limit]]
+        return [self._records.all[seq] for seq in wanted[:limit]]
 
     def ledger(self, first: int = 0) -> Iterator[LedgerRecord]:
-        return islice(iter(self._records), max(first, 0), None)
+        return islice(iter(self._records.all), max(first, 0), None)
 
     def record(self, record_id: str) -> LedgerRecord | None:
-        seq = self._by_id.get(record_id)
-        return None if seq is None else self._records[seq]
+        seq = self._records.by_id.get(record_id)
+        return None if seq is None else self._records.all[seq]
 
     def checkpoint(self) -> str | None:
         return self._checkpoint
@@ -310,16 +312,22 @@ class MemoryStore:
     ) -> Sequence[tuple[int, Suppression]]:
         listed = sorted(
             (
-                (seq, Suppression(node, fact.received_at, fact.record_id))
-                for node, (seq, fact) in self._suppressed.items()
+                (seq, Suppression(self._shown(seq, node), fact.received_at, fact.record_id))
+                for node, (seq, fact) in self._records.suppressed.items()
                 if after is None or seq > after
             ),
-            key=lambda entry: (entry[0], entry[1].node),
+            key=lambda entry: (entry[0], entry[1].node or ()),
         )
         if len(listed) <= limit:
             return listed
         last = listed[limit - 1][0] if limit > 0 else -1
         return [entry for entry in listed if entry[0] <= last]
+
+    def _shown(self, seq: int, node: Node) -> Node | None:
+        """Nobody can say any more who an erased identifier was."""
+        record = self._records.all[seq].record
+        erased = record.erased_by is not None and node not in nodes_named(record)
+        return None if erased else node
 
     # -- upkeep ---------------------------------------------------------------------------
     async def prune(
@@ -356,7 +364,7 @@ class MemoryStore:
         ]
         for position in gone:
             event = self._events.pop(position)
-            del self._position_of[event.source, event.message_id]
+            self._position_of.pop((event.source, event.message_id), None)
         left = set(gone)
         for key in [key for key in self._deliveries if key[1] in left]:
             del self._deliveries[key]

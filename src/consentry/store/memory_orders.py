@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -11,6 +12,7 @@ from consentry.core.order import OrderState
 from consentry.core.record import Node
 from consentry.orders import Open, Order, Tried
 from consentry.ports import Attempt, StoreRefused
+from consentry.store import blank
 
 
 class MemoryOrders:
@@ -47,6 +49,28 @@ class MemoryOrders:
         """Forget attempts that ended before a moment."""
         for order_id, attempts in self._attempts.items():
             self._attempts[order_id] = [a for a in attempts if a.ended_at >= attempts_before]
+
+    # -- erasing ------------------------------------------------------------------------------
+    def shred(self, erasure_id: str, gone: AbstractSet[Node]) -> tuple[int, int]:
+        """Take identifiers out of orders that have ended; how many, and how many are open."""
+        shredded = waits = 0
+        for order_id, order in list(self._orders.items()):
+            about = self._about[order_id]
+            if order.erases or order.record_id == erasure_id or gone.isdisjoint(about):
+                continue
+            if order.open:
+                waits += 1
+                continue
+            self._orders[order_id] = blank.order_without(order, gone)
+            self._about[order_id] = about - gone
+            shredded += 1
+        return shredded, waits
+
+    def shred_owed(self, erasure_id: str, gone: AbstractSet[Node]) -> None:
+        """The same of those that the erasure owes, which are still found by the identifiers."""
+        for order in self.of_record(erasure_id):
+            if blank.has_ended(order):
+                self._orders[order.order_id] = blank.order_without(order, gone)
 
     def order(self, order_id: str) -> Order | None:
         return self._orders.get(order_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 
 from consentry.core.moment import Moment
 from consentry.core.record import Node
@@ -60,6 +61,14 @@ class MemoryOutbox:
 
     def mails_to(self, node: Node, since: Moment) -> int:
         return sum(to == node and at >= since for to, at, _ in self._queued)
+
+    def forget_people(self, gone: AbstractSet[Node]) -> None:
+        """Owe them nothing, and recognise no link of theirs."""
+        self._mails = {i: mail for i, mail in self._mails.items() if mail.node not in gone}
+        self._queued = {kept for kept in self._queued if kept[0] not in gone}
+        ended = {i for i, opt_in in self._opt_ins.items() if opt_in.node in gone}
+        self._opt_ins = {i: one for i, one in self._opt_ins.items() if i not in ended}
+        self._tokens = {d: t for d, t in self._tokens.items() if t.opt_in_id not in ended}
 
     async def put_mail(self, mail: Mail, token: Token | None = None) -> None:
         self._begin()

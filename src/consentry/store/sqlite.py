@@ -41,6 +41,7 @@ from consentry.store.known import RememberedRecords, records_naming
 from consentry.store.lock import StoreLock
 from consentry.store.messages import MOST_KEYS
 from consentry.store.recent import Group, RecentGroups
+from consentry.store.sqlite_erasures import SqliteErasures
 from consentry.store.sqlite_leaks import SqliteLeaks
 from consentry.store.sqlite_orders import SqliteOrders
 from consentry.store.sqlite_outbox import SqliteOutbox
@@ -98,6 +99,7 @@ class SqliteStore:
         self.outbox = SqliteOutbox(self._read, self._keys, self._submit)
         self.orders = SqliteOrders(self._read, self._keys)
         self.leaks = SqliteLeaks(self._read, self._submit)
+        self.erasures = SqliteErasures(path, self._read, self._keys, self._submit, self._forget)
 
     def _can_write(self) -> bool:
         """Asked once, before anything is sent: withdrawals that could not be recorded stop it."""
@@ -174,6 +176,16 @@ class SqliteStore:
         if not self._closed:
             self._facts.let_go(LONGEST_SNAPSHOT_S)
         return result
+
+    def _forget(self, firsts: Sequence[int]) -> None:
+        """What was read is no longer so, though the ledger did not grow: somebody was erased.
+
+        Once more after the writer: a group may have been read just before it was changed.
+        """
+        for first in firsts:
+            self._recent.forget(first)
+        self._known.forget()
+        self._facts.let_go()
 
     @reading
     def knows(self, node: Node) -> bool:
@@ -395,12 +407,15 @@ class SqliteStore:
             (seq, Suppression(self._suppressed(key, body), since, record_id))
             for seq, key, since, record_id, body in rows
         ]
-        return sorted(listed, key=lambda entry: (entry[0], entry[1].node))
+        return sorted(listed, key=lambda entry: (entry[0], entry[1].node or ()))
 
-    def _suppressed(self, key: bytes, body: bytes) -> Node:
-        for node, _ in codec.decode_said(body).facts:
+    def _suppressed(self, key: bytes, body: bytes) -> Node | None:
+        said = codec.decode_said(body)
+        for node, _ in said.facts:
             if self._keys.node(node) == key:
                 return node
+        if said.erased_by is not None:
+            return None
         raise StoreError("the store is damaged: a record does not suppress what it is listed for")
 
     # -- upkeep ---------------------------------------------------------------------------

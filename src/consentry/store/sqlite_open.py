@@ -29,7 +29,8 @@ def connect_writer(path: str) -> apsw.Connection:
     """The one connection that writes; makes the file when there is none.
 
     ``synchronous=FULL`` makes a commit wait until the disk has it (sqlite.org/pragma.html):
-    in WAL mode with less, a power cut takes acknowledged commits back.
+    in WAL mode with less, a power cut takes acknowledged commits back. ``secure_delete``: what was
+    deleted or written anew is overwritten, so that whoever is erased is in no free page either.
     """
     try:
         _make_file(path)
@@ -38,6 +39,7 @@ def connect_writer(path: str) -> apsw.Connection:
         db.execute(f"PRAGMA page_size={PAGE_BYTES}")
         mode = db.execute("PRAGMA journal_mode=WAL").get
         db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA secure_delete=ON")
         db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         db.execute("PRAGMA temp_store=MEMORY")
         db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")

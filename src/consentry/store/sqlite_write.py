@@ -18,7 +18,7 @@ import apsw
 from consentry.core.merkle import Frontier
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy
-from consentry.ledger.entry import Record
+from consentry.ledger.entry import Record, RecordType
 from consentry.ledger.notary import Notary
 from consentry.ports import (
     Attempt,
@@ -30,7 +30,7 @@ from consentry.ports import (
     StoredEvent,
     StoreUnavailable,
 )
-from consentry.store import codec, naming, sqlite_mails, sqlite_owed, suppression
+from consentry.store import codec, naming, sqlite_mails, sqlite_owed, sqlite_shred, suppression
 from consentry.store.codec import RowKeys
 from consentry.store.messages import Due, NewestMessages
 from consentry.store.naming import account, nodes_named
@@ -102,7 +102,7 @@ class SqliteWriter:
             self._recent.add(Group(self.head.end, tuple(writing.events), writing.size))
             self._messages.committed(writing.due, writing.places.items())
         for result in results:
-            if isinstance(result, Pruned):
+            if isinstance(result, Pruned | sqlite_shred.Part):
                 self._messages.forget(result.messages)
                 for first in result.firsts:
                     self._recent.forget(first)
@@ -194,6 +194,9 @@ class _CommitGroup:
         ]
         self._db.executemany(SQL["add_record"], rows)
         self._index(first, records)
+        for seq, record in enumerate(records, first):
+            if record.type is RecordType.ERASE:
+                sqlite_shred.begin(self._db, seq, record.record_id, record.received_at)
         root = sealed.frontier.root()
         self._db.execute(SQL["add_checkpoint"], (sealed.frontier.size, root, sealed.checkpoint))
         self._db.execute(SQL["put_meta"], ("frontier", sealed.frontier.to_bytes()))

@@ -65,6 +65,7 @@ async def get_erasure(site: Site, request: Request) -> Answer:
         {
             "erasureId": erasure_id,
             "receivedAt": describe.time(entry.record.received_at),
+            "ours": _ours(site, erasure_id),
             "open": sum(
                 one["state"] in (OrderState.WAITING, OrderState.SENDING) for one in systems
             ),
@@ -72,6 +73,14 @@ async def get_erasure(site: Site, request: Request) -> Answer:
             "systems": systems,
         }
     )
+
+
+def _ours(site: Site, erasure_id: str) -> str:
+    """How far we have come ourselves: ``owed`` is erased but for what others are still to be told."""
+    job = next(
+        (j for j in site.world.store.erasures.unfinished() if j.record_id == erasure_id), None
+    )
+    return "erased" if job is None else "owed" if job.erased else "erasing"
 
 
 def _system(site: Site, told: Told) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from consentry.flow import describe
 from consentry.flow.person import Person, whole_person
 from consentry.flow.reading import TooManyIdentifiers
 from consentry.flow.subjects import touched_by
-from consentry.ledger.entry import LedgerRecord
+from consentry.ledger.entry import LedgerRecord, RecordType
 from consentry.orders import Order
 from consentry.ports import Positioned
 from consentry.web import bodies
@@ -143,7 +143,12 @@ def _records(site: Site, export: Export) -> Iterator[LedgerRecord]:
     before: int | None = None
     while page := site.world.store.records_of(export.person.nodes, before, PAGE):
         before = page[-1].seq
-        yield from (entry for entry in page if export.has(_names(entry)))
+        yield from (e for e in page if export.has(_names(e)) or _erased_them(e))
+
+
+def _erased_them(entry: LedgerRecord) -> bool:
+    """An erasure that is done names nobody, but it is found by the identifiers that it took."""
+    return entry.record.type is RecordType.ERASE and not _names(entry)
 
 
 def _orders(site: Site, export: Export) -> Iterator[Order]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from consentry.core.order import OrderState
+from consentry.erasures import Shredded
 from consentry.flow.propagate import SUPERSEDED, Ended
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 900, 86_400, 259_200)
@@ -47,6 +48,12 @@ class OrderMeters:
             ["destination", "after"],
             registry=registry,
         )
+        self.erased = Counter(
+            "consentry_erased",
+            "What went of people who were erased",
+            ["what"],
+            registry=registry,
+        )
         self.open = _gauge(registry, "orders_open", "Open orders")
         self.overdue = _gauge(registry, "orders_overdue", "Orders open for more than 15 minutes")
         self.oldest = _gauge(registry, "order_age_seconds", "Age of the oldest open order")
@@ -55,6 +62,12 @@ class OrderMeters:
             "orders_drift",
             "Orders whose destination holds something else than it was told",
         )
+
+    def shredded(self, part: Shredded) -> None:
+        """What one part of an erasure did."""
+        for what in ("records", "replies", "events", "orders"):
+            if count := getattr(part, what):
+                self.erased.labels(what).inc(count)
 
     def count(self, ended: Ended) -> None:
         """What one attempt came to, or that it was not needed."""

@@ -287,6 +287,7 @@ REPLIES: dict[str, Any] = {
         {
             "erasureId": _TEXT,
             "receivedAt": _TEXT,
+            "ours": {"enum": ["erasing", "owed", "erased"]},
             "open": _COUNT,
             "failed": _COUNT,
             "systems": _list(_SYSTEM),

@@ -58,7 +58,7 @@ async def get_suppressions(site: Site, request: Request) -> Reply:
         {
             "suppressions": [
                 {
-                    "subject": describe.subject((one.node,)),
+                    "subject": {} if one.node is None else describe.subject((one.node,)),
                     "since": describe.time(one.since),
                     "recordId": one.record_id,
                 }

@@ -225,3 +225,7 @@ ORDER BY acknowledged_at, number LIMIT ?3;
 -- Orders that a destination no longer follows.
 SELECT number, seq, body FROM orders
 WHERE drift = 1 AND (?1 IS NULL OR destination = ?1) ORDER BY number DESC LIMIT ?2;
+
+-- name: erasures
+-- Jobs that are not done.
+SELECT record_id, seq, asked_at, erased FROM erasure ORDER BY seq;
