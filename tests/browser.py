@@ -146,6 +146,10 @@ class Browser:
         return found
 
 
+NO_THIRD_PARTY_COOKIES = "--test-third-party-cookie-phaseout"
+"""As by a setting that many have turned on, and other browsers have by themselves."""
+
+
 @contextlib.contextmanager
 def chromium(*flags: str) -> Iterator[Browser]:
     """Launch it; stop it at the end."""

@@ -137,7 +137,8 @@ def town() -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def browser(town: Site) -> Iterator[Browser]:
     """Chromium, once for all tests of a worker."""
-    from tests.browser import chromium
+    from tests.browser import NO_THIRD_PARTY_COOKIES, chromium
 
-    with chromium(f"--host-resolver-rules=MAP *.test 127.0.0.1:{town.port}") as running:
+    rules = f"--host-resolver-rules=MAP *.test 127.0.0.1:{town.port}"
+    with chromium(rules, NO_THIRD_PARTY_COOKIES) as running:
         yield running

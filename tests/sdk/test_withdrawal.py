@@ -196,7 +196,8 @@ def test_the_page_is_loaded_anew_where_a_tag_cannot_be_stopped(
             assert page.eval("window.stats.stopped") == 1
     assert page.eval(CATEGORIES)["analytics"] is False
     wait_for(lambda: len(shop.choices()) == 2, what="the withdrawal")
-    assert shop.choices()[1]["evidence"]["action"] == "withdraw"
+    # Loading anew sends what waits for a reply once more: then either may arrive first.
+    assert {said["evidence"]["action"] for said in shop.choices()} == {"save", "withdraw"}
 
 
 def test_a_refusal_at_first_loads_nothing_anew(shop: Site, visitor: Visitor) -> None:
