@@ -13,7 +13,7 @@ from consentry.core.decision import Decision, Question, Reason, decide_message
 from consentry.core.moment import SECOND
 from consentry.core.policy import Category, Policy, Regime, Settings, Topic, channel_key, topic_key
 from consentry.core.preference import FOREVER, Block, Found, Standing, Why, stand
-from consentry.core.record import Fact, FactKind
+from consentry.core.record import Account, Fact, FactKind, History, Merge
 from consentry.core.verdict import Ground, Verdict
 from consentry.flow.subjects import nothing_granted
 
@@ -293,3 +293,23 @@ def test_of_a_transactional_message_the_ground_is_said(
 ) -> None:
     policy = Policy("shop", Settings(), (Category("ad"),), topics=TOPICS)
     assert decide_message(policy, Question(END, END), standing, "orders", "sms") == decision
+
+
+@holds("M5", "R7")
+def test_a_merge_keeps_a_topic_that_both_granted_after_they_had_refused_its_channel() -> None:
+    def of(granted_s: int) -> tuple[Fact, ...]:
+        at = granted_s * SECOND
+        return (
+            Fact(FactKind.CHOICE, "no", SECOND, SECOND, denied=(channel_key("sms"),)),
+            Fact(FactKind.CHOICE, "yes", at, at, (topic_key("news", "sms"),), proven=True),
+        )
+
+    merge = Merge("m", 10 * SECOND, "u2", "u1")
+    account = Account("u1", {"u1": of(5), "u2": of(6)}, (merge,))
+    policy = Policy("shop", Settings(), (Category("ad"),), topics=TOPICS)
+
+    standing = stand(History(account=account), policy, END)
+
+    assert standing.of(topic_key("news", "sms")).block is None
+    assert standing.of(topic_key("news", "sms")).grant is not None
+    assert standing.of(topic_key("offers", "sms")).block is not None
