@@ -19,8 +19,9 @@ from consentry.ports import Attempt, Delivery, StoredEvent
 
 KEY_BYTES = 16
 
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
-"""What is raised by the decoders, and by SQLite's texts, for bytes that were altered."""
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, TypeError)
+"""What is raised by the decoders, and by SQLite's texts, for bytes that were altered; and where an
+altered bit makes of a value one of another type."""
 
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
