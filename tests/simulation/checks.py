@@ -157,7 +157,7 @@ def _came_to_something(sim: Simulation, position: int) -> None:
     if owed is None:
         sim.violate(f"position {position} holds an event that nobody sent")
         return
-    if getattr(stored, "erased", False):  # nothing is left of it, nor of its attempts
+    if stored.erased:  # nothing is left of it, nor of its attempts
         if not {owed.event.device, owed.event.account} & _ever_erased(sim):
             sim.violate(f"{owed.message_id} was forgotten, and nobody whom it names was erased")
         return
