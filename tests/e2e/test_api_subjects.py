@@ -97,12 +97,18 @@ def test_what_names_another_account_of_a_shared_device_is_not_exported(acme: Ser
     for user in (mine, other):
         send(acme, message("identify", anonymousId=device, userId=user))
     theirs = message(anonymousId=device, userId=other, properties={"title": "a secret"})
+    whose = message(anonymousId=device, properties={"title": "nobody was signed in"})
     choose(acme, {"anonymousId": device}, {"analytics": True})
-    send(acme, theirs)
+    for event in (theirs, whose):
+        send(acme, event)
     lines = exported(acme, {"userId": mine})
     assert other not in json.dumps(lines)
     assert "a secret" not in json.dumps(lines)
-    assert lines[-1]["leftOut"] >= 2
+    assert "nobody was signed in" not in json.dumps(lines)
+    assert lines[-1]["leftOut"] >= 3
+    named = json.dumps(exported(acme, {"userId": mine, "anonymousId": device}))
+    assert other not in named
+    assert "nobody was signed in" in named
 
 
 def test_only_servers_may_export(acme: Server) -> None:

@@ -18,7 +18,7 @@ from starlette.responses import StreamingResponse
 
 from consentry.core.record import Node, NodeKind
 from consentry.flow import describe
-from consentry.flow.person import Person, whole_person
+from consentry.flow.person import Person, theirs_alone, whole_person
 from consentry.flow.reading import TooManyIdentifiers
 from consentry.flow.subjects import touched_by
 from consentry.ledger.entry import LedgerRecord, RecordType
@@ -67,9 +67,14 @@ async def post_export(site: Site, request: Request) -> Answer:
 
 @dataclass
 class Export:
-    """One export as it is written: whose it is, what was left out, and how many lines of a kind."""
+    """One export as it is written: whose it is, what was left out, and how many lines of a kind.
+
+    ``sure`` are the identifiers that were named or that nobody else's account has: what names none
+    of them may be another person's, who used the same device (GDPR Art. 15(4)).
+    """
 
     person: Person
+    sure: AbstractSet[Node]
     left_out: int = 0
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -77,7 +82,7 @@ class Export:
         """Whether what names these is about the person. What also names somebody else is left out."""
         if not self.person.is_about(named):
             return False
-        if self.person.is_alone_in(named):
+        if self.person.is_alone_in(named) and not self.sure.isdisjoint(named):
             return True
         self.left_out += 1
         return False
@@ -89,7 +94,7 @@ class Export:
 
 def lines(site: Site, named: tuple[Node, ...], person: Person) -> Iterator[Line]:
     """The export's lines. An empty one says that nothing was found for a while."""
-    export = Export(person)
+    export = Export(person, {*named, *theirs_alone(site.world, person)})
     yield _subject(site, named, person)
     shown: dict[str, None] = {}
     for entry in _records(site, export):
