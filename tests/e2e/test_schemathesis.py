@@ -28,7 +28,7 @@ CHECKS = (
     "allow_header_conformance",
 )
 SEED = "20261122"
-FOLLOWING = "5"  # one with which most links are followed: which are is chance
+FOLLOWING = "6"  # one with which most links are followed: which are is chance
 # One path of each handler: the others are the same code under another name.
 TRACKING = "^/v1/(track|alias|group|batch|m)$"
 ALIKE = "^/v1/(identify|page|screen|[tipsga]|b|import)$"

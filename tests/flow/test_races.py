@@ -186,7 +186,9 @@ async def test_who_waited_is_not_decided_with_what_came_later() -> None:
     await link
 
     assert accepted.decided[0].decisions[0].allow
-    stored = store.event_at(0)
+    position = store.position_of(PUBLIC.source, "m1")
+    assert position is not None
+    stored = store.event_at(position)
     assert stored is not None
     then = decide_then(made, stored, "alpha")
     assert then is not None

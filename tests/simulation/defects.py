@@ -92,9 +92,9 @@ class AltersRecords(Disk):
     async def commit(self, commit: Commit) -> Committed:
         committed = await super().commit(commit)
         for seq in committed.seqs:
-            entry = self.kept._records[seq]
+            entry = self.kept._records.all[seq]
             record = msgspec.structs.replace(entry.record, source="somebody else")
-            self.kept._records[seq] = LedgerRecord(seq, record, entry.leaf)
+            self.kept._records.all[seq] = LedgerRecord(seq, record, entry.leaf)
         return committed
 
 
