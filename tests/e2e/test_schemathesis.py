@@ -101,7 +101,7 @@ def test_what_one_answer_leads_to_is_there(acme: Server, tmp_path: Path) -> None
     """Consent, then its subject; an event, then its deliveries; suppressed, then on the list."""
     only = ("--include-path-regex", LINKED)
     report = schemathesis(
-        acme, tmp_path, ADMIN_KEY, *only, phases="stateful", examples=80, seed=FOLLOWING
+        acme, tmp_path, ADMIN_KEY, *only, phases="stateful", examples=160, seed=FOLLOWING
     )
     followed = re.search(r"API Links: +(\d+) covered / (\d+) selected", report)
     assert followed, report
