@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,9 @@ def test_a_new_destination_is_asked_about_and_new_words_are_not(
 ) -> None:
     page = in_language(shop, visitor, "en")
     page.wait(BANNER)
+    # A cookie dates an answer by the second, rounded down: not by the one in which the server began.
+    began = int(time.time())
+    wait_for(lambda: int(time.time()) > began, what="the next second")
     page.click("[data-consentry=accept]")
     device = kept(visitor)["id"]
     wait_for(lambda: records(acme, device), what="the first answer")
