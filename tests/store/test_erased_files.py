@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -231,3 +232,19 @@ async def test_a_job_that_was_killed_is_ended_by_the_next_process(
 
 if __name__ == "__main__":
     asyncio.run(_work_until_killed(sys.argv[1]))
+
+
+async def test_an_erasure_that_does_not_say_of_whom_is_not_called_done(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    await crowd(store, rounds=1)
+    await erase(store, 3)
+    with sqlite3.connect(tmp_path / "store.db") as db:
+        db.execute("UPDATE record SET body = x'00' WHERE record_id = 'gone-3'")
+    db.close()
+
+    with pytest.raises(StoreError, match="who was erased"):
+        await store.erasures.shred("gone-3", NOW)
+
+    assert [job.record_id for job in store.erasures.unfinished()] == ["gone-3"]
+    assert store.available

@@ -210,9 +210,9 @@ def _luminance(text: str) -> float | None:
         return None
     try:
         parts = [part or 0.0 for part in colour.to("srgb").coordinates]
+    # tinycss2 reads colours that it cannot convert. None is no pass: nobody knows how far apart such a
+    # colour is, and whoever asks refuses the theme for that.
     except (NotImplementedError, ValueError):
-        # What tinycss2 raises for a colour that it reads and cannot convert. Nobody knows how far
-        # apart it is, and whoever asks refuses the theme for that.
         return None
     if not all(0 <= part <= 1 for part in parts):
         return None

@@ -20,7 +20,7 @@ from consentry.core.record import Node
 from consentry.erasures import Shredded
 from consentry.ledger.entry import Record, RecordType
 from consentry.orders import Order
-from consentry.ports import Attempt, StoredEvent
+from consentry.ports import Attempt, StoredEvent, StoreError
 from consentry.store import blank, codec, suppression
 from consentry.store.codec import RowKeys
 from consentry.store.naming import is_trusted, nodes_named
@@ -81,6 +81,8 @@ def step(db: apsw.Connection, keys: RowKeys, erasure_id: str, at: Moment) -> Par
         return Part(Shredded(done=True))
     seq, asked_at, position, end, reply, _ = row
     gone = frozenset(nodes_named(_record_at(db, seq)))
+    if not gone:  # damaged: to go on would find nothing, and call that erased
+        raise StoreError("the record of an erasure does not say who was erased")
     job = _Job(db, keys, erasure_id, seq, asked_at, gone)
     return (
         job.records()
