@@ -100,6 +100,7 @@ async def exchange(
 def sender(
     request_for: Callable[[Sequence[Message], OptionsT, datetime], Request],
     outcomes_of: Callable[[Response, Sequence[Message]], tuple[Outcome, ...]],
+    timeout_of: Callable[[OptionsT], float | None] = lambda options: None,
 ) -> Callable[
     [OutboundClient, Sequence[Message], OptionsT, LastLook | None], Coroutine[Any, Any, Attempted]
 ]:
@@ -117,6 +118,7 @@ def sender(
             messages,
             outcomes_of,
             last_look,
+            timeout_s=timeout_of(options),
         )
 
     return send

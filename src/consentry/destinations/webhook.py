@@ -29,6 +29,7 @@ from consentry.destinations.http import (
     exchange,
     json_body,
     outcome_of_status,
+    sender,
 )
 from consentry.destinations.instruction import Instruction, Orders
 from consentry.destinations.message import Attempted, LastLook, Message, Request, Response
@@ -208,21 +209,7 @@ def _receipt_status(body: bytes) -> str:
         return ""
 
 
-async def send(
-    client: OutboundClient,
-    messages: Sequence[Message],
-    options: Options,
-    last_look: LastLook | None,
-) -> Attempted:
-    """One attempt for one message."""
-    return await exchange(
-        client,
-        lambda: request_for(messages, options, datetime.now(UTC)),
-        messages,
-        outcomes_of,
-        last_look,
-        timeout_s=options.timeout_s,
-    )
+send = sender(request_for, outcomes_of, lambda options: options.timeout_s)
 
 
 _TYPES = {
