@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from consentry.core.delivery import Grade
 from consentry.core.order import OrderState
 from consentry.core.record import Node
 from consentry.erasures import Shredded
+from consentry.flow.shred import Shredder
 from consentry.ports import Commit, Progress, StoreError
 from consentry.store import sqlite_shred
 from consentry.store.sqlite import SqliteStore
+from tests.flow.stage import world
 from tests.store.conformance_erasures import assert_tree_holds, erasure
 from tests.store.makers import (
     NOW,
@@ -239,8 +241,8 @@ async def test_an_erasure_that_does_not_say_of_whom_is_not_called_done(
 ) -> None:
     await crowd(store, rounds=1)
     await erase(store, 3)
-    with sqlite3.connect(tmp_path / "store.db") as db:
-        db.execute("UPDATE record SET body = x'00' WHERE record_id = 'gone-3'")
+    db = apsw.Connection(str(tmp_path / "store.db"))
+    db.execute("UPDATE record SET body = x'00' WHERE record_id = 'gone-3'")
     db.close()
 
     with pytest.raises(StoreError, match="who was erased"):
@@ -248,3 +250,13 @@ async def test_an_erasure_that_does_not_say_of_whom_is_not_called_done(
 
     assert [job.record_id for job in store.erasures.unfinished()] == ["gone-3"]
     assert store.available
+    await erase(store, 4)
+    shredder = Shredder(await world(store=store), pause=0)  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match="cannot be read"):
+        await to_its_end(shredder)
+    assert [job.record_id for job in store.erasures.unfinished() if not job.erased] == ["gone-3"]
+
+
+async def to_its_end(shredder: Shredder) -> None:
+    while await shredder.step():
+        pass

@@ -18,7 +18,7 @@ from consentry.flow.order_lane import Left
 from consentry.flow.propagate import left_out
 from consentry.flow.subjects import touched_by
 from consentry.flow.world import World
-from consentry.ports import Commit
+from consentry.ports import Commit, StoreError
 
 PAUSE = 2 * SECOND
 """How long a job is left alone that waits for orders, or for somebody who reads the file."""
@@ -51,14 +51,22 @@ class Shredder:
             job.record_id: self._not_before.get(job.record_id, job.asked_at + self._pause)
             for job in jobs
         }
+        fault: StoreError | None = None
         for job in jobs:
             if self._not_before[job.record_id] > now:
                 continue
-            done = await (self._finish(job) if job.erased else self._shred(job))
+            try:
+                done = await (self._finish(job) if job.erased else self._shred(job))
+            except StoreError as error:  # a damaged one keeps nobody else's waiting
+                self._not_before[job.record_id] = now + self._pause
+                fault = error
+                continue
             if done is None or done.part.waits:
                 self._not_before[job.record_id] = now + self._pause
             if done is not None:
                 return done
+        if fault is not None:
+            raise fault
         return None
 
     async def _shred(self, job: Erasure) -> Done:
