@@ -56,6 +56,7 @@ class Orderers:
         self._clerking: asyncio.Task[None] | None = None
         self._removed: set[str] = set()
         world.owe = self.wake
+        world.takes = {name: kind.orders for name, kind in kinds.items()}
 
     def wake(self) -> None:
         """Orders became durable."""

@@ -266,6 +266,9 @@ class Store(Protocol):
 
     async def end_pause(self, destination: str) -> None: ...
 
+    async def forget_place(self, destination: str) -> None:
+        """A destination has no place in the log any more, as if it had never been seen."""
+
     # -- events ---------------------------------------------------------------------------
     def position_of(self, source: str, message_id: str) -> int | None:
         """Where the event with this id lies; None if it was never accepted, or is pruned."""
@@ -288,6 +291,10 @@ class Store(Protocol):
 
     def position_for(self, destination: str) -> int | None:
         """Where its worker stands; None for a destination that was never seen."""
+
+    def placed(self) -> Sequence[str]:
+        """The destinations that have a place in the log, ordered by name: those that are
+        configured, and those that were."""
 
     def deliveries(
         self,

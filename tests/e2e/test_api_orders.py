@@ -237,6 +237,41 @@ def test_what_is_owed_to_a_destination_that_is_gone_is_kept_until_somebody_ends_
     settled(shop, userId=other)
 
 
+def test_who_is_erased_while_a_destination_is_out_is_told_to_it_as_it_comes_back(
+    shop: Server, well: StandIn
+) -> None:
+    config, user = shop.config.read_text(), fresh("user")
+    choose(shop, {"userId": user}, BOTH)
+    settled(shop, userId=user)
+    first, mailer, last = config.partition('[[destination]]\nname = "mailer"')
+    assert mailer
+    taken = shop.log.count("configuration_taken")
+    shop.config.write_text(first + last[last.index("[[destination]]") :])
+    wait_for(lambda: shop.log.count("configuration_taken") > taken, what="the one without it")
+    erased = shop.admin("POST", "/v1/subjects/erase", {"subject": {"userId": user}})
+    assert erased.status == 202
+    path = f"/v1/erasures/{erased.json['erasureId']}"
+    assert "erasure_waits_for_removed" in shop.log
+
+    def waits() -> Any:
+        found = shop.admin("GET", path).json
+        return found if found["ours"] != "erasing" and found["open"] == 1 else None
+
+    found = wait_for(waits, what="what is ours, and the others")
+    (one,) = (one for one in found["systems"] if one["destination"] == "mailer")
+    assert (one["state"], one["verb"]) == ("waiting", "erase")
+    assert "should it come back" in one["cannot"]
+    assert "is not configured" in consentry(
+        shop, "subject", "erasure", erased.json["erasureId"], "--server", shop.base
+    ).stdout.replace("\n", " ")
+    shop.config.write_text(config)
+    wait_for(lambda: not shop.admin("GET", path).json["open"], what="the mailer")
+    assert [body["type"] for body in told(well, "mailer", user)][-2:] == [
+        "consent.withdrawn",
+        "subject.erase",
+    ]
+
+
 def test_orders_are_listed_in_pages_and_by_what_they_are(shop: Server, well: StandIn) -> None:
     user = fresh("user")
     choose(shop, {"userId": user}, NEITHER)

@@ -48,7 +48,7 @@ class Word(NamedTuple):
 class Orders:
     """What is known of orders in one run. ``last`` is the last word, by destination, person and
     what it was about; ``erased`` when the erasure was asked for of which it was told the most that
-    it can be told."""
+    it can be told. ``taken``: since when each policy was surely in force."""
 
     owed: list[str] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
@@ -56,6 +56,11 @@ class Orders:
     retried: set[str] = field(default_factory=set)
     erased: dict[tuple[str, str], int] = field(default_factory=dict)
     of_record: dict[str, Request] = field(default_factory=dict)
+    taken: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+
+    def taken_before(self, at: int) -> list[dict[str, Any]]:
+        """The policies that were surely in force at some moment before another."""
+        return [policy for since, policy in self.taken if since < at]
 
 
 # -- as they are owed -------------------------------------------------------------------------

@@ -58,16 +58,24 @@ def quiet(sim: Simulation) -> None:
 
 
 def _erased_for_good(sim: Simulation, name: str) -> None:
-    """Who was erased, and was not let back in: it was told so, as far as it can be told."""
+    """Who was erased, and was not let back in: it was told so, as far as it can be told, if it
+    was there then or surely had been: then it hears of it as it comes back."""
     now = Known(sim.facts, {}, sim.now())
     for word in sim.facts:
         if word.kind != "erased" or not word.entitled or not now.erased(word.who):
             continue
         there = all(name in p["destinations"] for p in policies_between(sim, word.at, word.seen))
+        there = there or _was_placed(sim, name, word.at)
         told = sim.orders.erased.get((name, word.who), -1)
         if there and word.who[0] in TELLS[name].knows and word.seen < FOREVER and told < word.at:
             last = sim.orders.last.get((name, word.who, WHOLE))
             sim.violate(f"{name}: {word.who} was erased, and the last it was told is {last}")
+
+
+def _was_placed(sim: Simulation, name: str, at: int) -> bool:
+    """Whether it was to be sent events before: then it may know anybody."""
+    before = (p["destinations"].get(name) for p in sim.orders.taken_before(at))
+    return any(spec is not None and spec["enabled"] for spec in before)
 
 
 def _heard(sim: Simulation) -> list[Said]:

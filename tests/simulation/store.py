@@ -209,6 +209,9 @@ class Disk:
     async def end_pause(self, destination: str) -> None:
         await self._submit(lambda: self.kept.end_pause(destination))
 
+    async def forget_place(self, destination: str) -> None:
+        await self._submit(lambda: self.kept.forget_place(destination))
+
     async def policy_id(self, policy: Policy) -> int:
         return await self._submit(lambda: self.kept.policy_id(policy))
 
@@ -276,6 +279,10 @@ class Disk:
     def position_for(self, destination: str) -> int | None:
         self._read()
         return self.kept.position_for(destination)
+
+    def placed(self) -> Sequence[str]:
+        self._read()
+        return self.kept.placed()
 
     def deliveries(
         self,

@@ -245,6 +245,7 @@ class Simulation:
             self.covered[name] = who
         final = with_meaning(plain, found)
         self.eras.append(Era(final, now))
+        self.orders.taken.append((now, final))
         self.leave_all_but(final)
 
     def leave_all_but(self, plain: Plain) -> None:

@@ -468,6 +468,16 @@ class StoreConformance(OrdersConformance, OutboxConformance, LeaksConformance, E
         assert (store.position_for("ads"), store.position_for("mail")) == (7, 0)
         await store.record_progress(Progress(destination="ads", position=9))
         assert (store.position_for("ads"), store.position_for("other")) == (9, None)
+        assert list(store.placed()) == ["ads", "mail"]
+
+    async def test_a_destination_that_was_given_up_was_never_seen(self, store: Store) -> None:
+        assert list(store.placed()) == []
+        for name in ("mail", "ads"):
+            await store.record_progress(Progress(destination=name, position=7))
+        await store.forget_place("mail")
+        await store.forget_place("never there")
+        assert (store.position_for("ads"), store.position_for("mail")) == (7, None)
+        assert list(store.placed()) == ["ads"]
 
     async def test_rows_are_put_replaced_and_settled(self, store: Store) -> None:
         first = (delivery("ads", 1), delivery("ads", 2), delivery("ads", 3, grade="noop"))

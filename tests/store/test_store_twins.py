@@ -155,6 +155,7 @@ def answers(store: Store) -> dict[str, Any]:
         "checkpoint": store.checkpoint(),
         "listed": list(store.suppressions(limit=2)) + list(store.suppressions(after=3)),
         "ends": (store.end, store.newest, [store.position_for(name) for name in NAMES]),
+        "placed": list(store.placed()),
         "events": [tuple(entry) for entry in store.events_from(0, 1000)],
         "at": [store.event_at(n) for n in PLACES],
         "ids": [store.position_of(s, f"m{n}") for s in ("web", "app") for n in range(41)],

@@ -7,21 +7,26 @@ under a keyed hash of each identifier, so that no import or event brings the per
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
 
-from consentry.core.order import Verb
+from consentry.core.order import OrderState, Verb
 from consentry.core.record import Node
 from consentry.flow.once import Once, answering, kept_reply
 from consentry.flow.owed import orders_of, standings_before
 from consentry.flow.person import theirs_alone, whole_person
 from consentry.flow.records import Origin, erasure_record
-from consentry.flow.world import World
+from consentry.flow.world import Tellable, World
 from consentry.ledger.entry import Record
 from consentry.orders import Order
 from consentry.ports import Commit, Reply
 
+AWAY = (
+    "it is not configured, and is told should it come back; "
+    "if it does not, propagation drop ends what it is owed"
+)
 _STRENGTH = (Verb.GATE, Verb.SUPPRESS, Verb.ERASE)
 
 
@@ -30,10 +35,14 @@ class NobodyAlone(Exception):
 
 
 class Erasing(NamedTuple):
-    """The reply to an erasure; without a record when it had been given before."""
+    """The reply to an erasure; without a record when it had been given before.
+
+    ``away`` are the destinations that are owed something and are not configured.
+    """
 
     body: dict[str, Any]
     record: Record | None = None
+    away: tuple[str, ...] = ()
 
 
 async def erase(
@@ -72,13 +81,14 @@ async def _erase(
         evidence["reason"] = reason
     mine = tuple(node for node in named if node in theirs)
     record = erasure_record(world, nodes, mine, origin, evidence)
-    befores = standings_before(world, [record])
+    missing = away(world, nodes)
+    befores = standings_before(world, [record], missing)
     on_its_way = Counter(nodes)
     world.erasing += on_its_way
     try:
         with world.subjects.in_flight([record]):
             asking = world.subjects.asking(world.policy, [record])
-            orders = orders_of(world, befores, asking)
+            orders = orders_of(world, befores, asking, also=missing)
             body = {
                 "erasureId": record.record_id,
                 "orders": [order.order_id for order in orders],
@@ -92,7 +102,37 @@ async def _erase(
         world.owe()
     world.notify()
     world.followers.tell((record,))
-    return Erasing(body, record)
+    return Erasing(body, record, tuple(missing))
+
+
+def away(world: World, nodes: Iterable[Node]) -> dict[str, Tellable]:
+    """Destinations that may know a person and are not configured, by what their kind takes.
+
+    Whoever has a place in the log was sent events, or would have been; and somebody may have an
+    order of theirs that waits. A refusal is found in the ledger should they come back
+    (``flow/lapsed.py``). Of who was erased it says nothing then, so it is owed now.
+    """
+    names = set(world.store.placed())
+    for node in nodes:
+        names |= {o.destination for o in world.store.orders.find(node, state=OrderState.WAITING)}
+    missing = sorted(names - world.told.keys() - world.policy.mapping.keys())
+    if not missing:
+        return {}
+    kinds = _kinds_of(world, missing)
+    return {name: Tellable(world.takes.get(kinds.get(name, ""))) for name in missing}
+
+
+def _kinds_of(world: World, names: list[str]) -> dict[str, str]:
+    """The kind that each had last, by the policies on record."""
+    store, last, found = world.store, world.policy_id, dict[str, str]()
+    while store.policy(last + 1) is not None:
+        last += 1
+    while last > 0 and len(found) < len(names):
+        policy = store.policy(last)
+        known = {} if policy is None else policy.mapping
+        found.update((n, known[n].kind) for n in names if n in known and n not in found)
+        last -= 1
+    return found
 
 
 def _kept(once: Once | None, body: dict[str, Any]) -> tuple[Reply, ...]:
@@ -105,6 +145,7 @@ class Told(NamedTuple):
     """What an erasure asks of one destination: its strongest order, and all of them.
 
     ``cannot`` says in one sentence what it leaves undone or unproven there, None where nothing.
+    One that is not configured is told should it come back.
     """
 
     destination: str
@@ -132,4 +173,6 @@ def _told(world: World, name: str, orders: list[Order]) -> Told:
         cannot = "it cannot erase: it is told to stop using this person, and keeps what it has"
     elif strongest.verb is Verb.GATE:
         cannot = f"nothing is erased there: {strongest.why or 'our own gate, and no further'}"
+    if told is None and any(order.open for order in orders):
+        cannot = AWAY
     return Told(name, strongest, tuple(orders), erases, cannot)

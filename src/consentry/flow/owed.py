@@ -8,7 +8,7 @@ closes for anybody's no, another system hears only of identifiers that are prove
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ from consentry.ledger.entry import Record, RecordType
 from consentry.orders import Order
 
 Stands = Callable[[Key], Standing]
+Tellables = Mapping[str, Tellable]
 _WORDS = {RecordType.SUPPRESS: Word.SUPPRESSED, RecordType.ERASE: Word.ERASED}
 
 
@@ -44,9 +45,14 @@ class Before(NamedTuple):
     standing: Standing
 
 
-def standings_before(world: World, records: Iterable[Record]) -> list[Before]:
-    """To be asked before the records are on their way: from then on their denials count."""
-    if not world.told:
+def standings_before(
+    world: World, records: Iterable[Record], also: Tellables | None = None
+) -> list[Before]:
+    """To be asked before the records are on their way: from then on their denials count.
+
+    ``also`` are destinations that are owed orders besides those that are configured.
+    """
+    if not (world.told or also):
         return []
     found = []
     for record in records:
@@ -67,21 +73,28 @@ def people_of(record: Record) -> list[Key]:
 
 
 def orders_of(
-    world: World, befores: Sequence[Before], asking: Asking | None, *, but: str | None = None
+    world: World,
+    befores: Sequence[Before],
+    asking: Asking | None,
+    *,
+    but: str | None = None,
+    also: Tellables | None = None,
 ) -> tuple[Order, ...]:
     """The orders that a request's records owe, in the order of its records.
 
-    ``asking`` knows what the request itself records. ``but`` is a destination that told us.
+    ``asking`` knows what the request itself records. ``but`` is a destination that told us,
+    ``also`` those that are owed something and are not configured.
     """
     if asking is None or not befores:
         return ()
+    owing = {n: tellable for n, tellable in {**world.told, **(also or {})}.items() if n != but}
     found: list[Order] = []
     for before in befores:
         after = asking.standing(before.subject, before.record.received_at)
         if _as_it_was(before.standing, after) and not _says_no(before.record):
             continue
         stands = partial(asking.standing, now=before.record.received_at)
-        found += _orders_of_one(world, before, after, stands, but)
+        found += _orders_of_one(world, before, after, stands, owing)
     return tuple(_each_once(found))
 
 
@@ -105,7 +118,7 @@ def _says_no(record: Record) -> bool:
 
 
 def _orders_of_one(
-    world: World, before: Before, after: Standing, stands: Stands, but: str | None
+    world: World, before: Before, after: Standing, stands: Stands, owing: Tellables
 ) -> list[Order]:
     record = before.record
     told = Whom(world, record, before.subject)
@@ -114,9 +127,7 @@ def _orders_of_one(
     said = {category for _, fact in record.facts for category in fact.denied}
     denied = set(world.policy.reached(said))
     made: list[Order] = []
-    for name, tellable in world.told.items():
-        if name == but:
-            continue
+    for name, tellable in owing.items():
         change = Change(
             allowed_before=was.may_have(name),
             allowed_after=now.may_have(name),

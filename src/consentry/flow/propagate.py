@@ -255,25 +255,29 @@ async def give_up(world: World, destination: str) -> int:
     """End what is owed to a destination that is no longer configured; how many orders ended.
 
     Somebody decided so, and the ledger says of each that it was not told. It may still be tried again, should
-    the destination come back. Raises StoreUnavailable; what was ended before stays so.
+    the destination come back, but for those of an erasure: they keep nobody's identifiers. From
+    then on it is unknown: no erasure waits for it, and should it come back it begins with what
+    comes after that. Raises StoreUnavailable; what was ended before stays so.
     """
     count = 0
     while waiting := world.store.orders.waiting(destination, limit=GIVEN_UP_AT_ONCE):
         now = world.clock.now()
-        ended = [
-            msgspec.structs.replace(
-                order,
-                state=OrderState.TERMINAL,
-                grade=Grade.FAILED_FINAL,
-                detail=REMOVED,
-                terminal_at=now,
-            )
-            for order in waiting
-        ]
+        ended = [_given_up(order, now) for order in waiting]
         records = tuple(record_of_end(world, order, None) for order in ended)
         await world.store.commit(Commit(records=records, tried=tuple(map(Tried, ended))))
         count += len(ended)
+    await world.store.forget_place(destination)
     return count
+
+
+def _given_up(order: Order, now: Moment) -> Order:
+    state, grade = OrderState.TERMINAL, Grade.FAILED_FINAL
+    ended = msgspec.structs.replace(
+        order, state=state, grade=grade, detail=REMOVED, terminal_at=now
+    )
+    if not order.erases:
+        return ended
+    return msgspec.structs.replace(ended, subject=(), nodes=(), named=())
 
 
 def without_person(order: Order) -> Order:

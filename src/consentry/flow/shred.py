@@ -7,6 +7,7 @@ erasure's own orders go out before it is done, and forget whom they name as they
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from consentry.core.delivery import Grade
@@ -14,10 +15,11 @@ from consentry.core.moment import SECOND, Moment
 from consentry.core.order import OrderState
 from consentry.core.record import Node
 from consentry.erasures import Erasure, Shredded
-from consentry.flow.order_lane import Left
-from consentry.flow.propagate import left_out
+from consentry.flow.order_lane import Left, covers
+from consentry.flow.propagate import holds, left_out
 from consentry.flow.subjects import touched_by
 from consentry.flow.world import World
+from consentry.orders import Order
 from consentry.ports import Commit, StoreError
 
 PAUSE = 2 * SECOND
@@ -95,18 +97,28 @@ def forget(world: World, nodes: frozenset[Node]) -> None:
 
 
 async def _end_what_nobody_sends(world: World, job: Erasure, nodes: frozenset[Node]) -> None:
-    """Orders to destinations that are not configured wait in no lane, and would wait for ever."""
+    """Orders to destinations that are not configured wait in no lane. As there, what is no longer
+    so is left out, and so is what the erasure says too. Any other is a no that is still to be
+    told: it waits for the destination, and the job for it."""
     idle = {
         order.order_id: order
         for node in sorted(nodes)
         for order in world.store.orders.find(node, state=OrderState.WAITING)
         if not order.erases and order.destination not in world.told
     }
-    if idle:
-        ended = [left_out(world, Left(order, None)) for order in idle.values()]
+    own = [order for order in world.store.orders.of_record(job.record_id) if order.open]
+    left = [Left(order, _says_it_too(own, order)) for order in idle.values()]
+    ended = [left_out(world, one) for one in left if one.by or not holds(world, one.order)]
+    if ended:
         records = tuple(one.record for one in ended if one.record is not None)
         tried = tuple(one.tried for one in ended)
         await world.store.commit(Commit(records=records, tried=tried))
+
+
+def _says_it_too(own: Sequence[Order], order: Order) -> str | None:
+    """The order of an erasure by which another one need not be told."""
+    of_them = (one for one in own if one.destination == order.destination)
+    return next((one.order_id for one in of_them if covers(one, order)), None)
 
 
 def _all_told(world: World, job: Erasure) -> bool:

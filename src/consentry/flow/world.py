@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -86,7 +86,7 @@ class World:
     finds the place of an IP address, None where there is no file of them. ``asked`` holds what
     was found of the events that were asked about last. ``mailing`` counts the mails to an address
     that are on their way to the disk, and ``erasing`` the erasures of an identifier. ``told`` says of each destination what it can be told of a
-    choice, and ``owe`` is called when orders became durable. ``trusted_links`` are some of those
+    choice, ``takes`` of each kind, and ``owe`` is called when orders became durable. ``trusted_links`` are some of those
     that a trusted door has said. ``doors`` holds where the records of orders that were asked about
     lately came from, by record. ``telling`` is what people are told from a configuration on
     that is being put on record.
@@ -105,6 +105,7 @@ class World:
     followers: Followers = field(default_factory=Followers)
     notify: Callable[[], None] = lambda: None
     told: dict[str, Tellable] = field(default_factory=dict)
+    takes: Mapping[str, Orders | None] = field(default_factory=dict)
     owe: Callable[[], None] = lambda: None
     trusted_links: set[tuple[Node, Node]] = field(default_factory=set)
     doors: dict[str, Door] = field(default_factory=dict)

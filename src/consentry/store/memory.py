@@ -164,6 +164,10 @@ class MemoryStore:
         self._begin()
         self._pauses.pop(destination, None)
 
+    async def forget_place(self, destination: str) -> None:
+        self._begin()
+        self._cursors.pop(destination, None)
+
     def _begin(self) -> None:
         if self._closed:
             raise StoreUnavailable("the store is closed")
@@ -236,6 +240,9 @@ class MemoryStore:
 
     def position_for(self, destination: str) -> int | None:
         return self._cursors.get(destination)
+
+    def placed(self) -> Sequence[str]:
+        return sorted(self._cursors)
 
     def deliveries(
         self,

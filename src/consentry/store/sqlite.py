@@ -226,6 +226,9 @@ class SqliteStore:
         task = partial(sqlite_write.write_end_of_pause, destination=destination)
         await self._submit(task)
 
+    async def forget_place(self, destination: str) -> None:
+        await self._submit(partial(sqlite_write.forget_place, destination=destination))
+
     # -- events ---------------------------------------------------------------------------
     @reading
     def position_of(self, source: str, message_id: str) -> int | None:
@@ -287,6 +290,10 @@ class SqliteStore:
     def position_for(self, destination: str) -> int | None:
         position: int | None = self._read.value("position_for", destination)
         return position
+
+    @reading
+    def placed(self) -> Sequence[str]:
+        return [name for (name,) in self._read.rows("placed")]
 
     @reading
     def deliveries(

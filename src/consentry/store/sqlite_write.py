@@ -327,6 +327,11 @@ def write_end_of_pause(db: apsw.Connection, destination: str) -> None:
     db.execute(SQL["end_pause"], (destination,))
 
 
+def forget_place(db: apsw.Connection, destination: str) -> None:
+    """A destination has no place in the log any more."""
+    db.execute(SQL["forget_cursor"], (destination,))
+
+
 def write_policy(db: apsw.Connection, policy: Policy) -> int:
     """The number of a policy, which may have been numbered meanwhile."""
     known = db.execute(SQL["policy_id"], (policy.version,)).get

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from starlette.requests import Request
 
 from consentry.core.delivery import Grade
@@ -20,6 +21,8 @@ from consentry.web.consent import LARGEST_BODY, once_of, trusted_caller, unavail
 from consentry.web.ingest import tell_record
 from consentry.web.problems import Problem, json_response
 from consentry.web.site import Site, read_body
+
+log = structlog.get_logger()
 
 
 async def post_erase(site: Site, request: Request) -> Reply:
@@ -49,6 +52,12 @@ def _tell(site: Site, made: Erasing) -> None:
     if made.record is None:
         return
     site.meters.choices.labels(made.record.type).inc()
+    if made.away:
+        log.warning(
+            "erasure_waits_for_removed", erasure=made.record.record_id, destinations=made.away,
+            message="they may know the person, and are told should they come back; to end that: "
+            "consentry propagation drop --destination NAME",
+        )  # fmt: skip
     if site.world.feed.watched:
         tell_record(site, made.record)
 

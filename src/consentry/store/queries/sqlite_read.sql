@@ -50,6 +50,10 @@ SELECT max(first + count) FROM (SELECT first, count FROM event_group ORDER BY fi
 -- Where a destination's worker stands.
 SELECT position FROM cursor WHERE destination = ?;
 
+-- name: placed
+-- Destinations that are configured, and those that were.
+SELECT destination FROM cursor ORDER BY destination;
+
 -- name: deliveries
 -- Rows of every destination, from just after one row on.
 SELECT body FROM delivery

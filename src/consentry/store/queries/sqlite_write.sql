@@ -100,6 +100,10 @@ INSERT INTO event_group (first, count, received_max, events) VALUES (?, ?, ?, ?)
 -- Where a destination's worker stands now.
 INSERT OR REPLACE INTO cursor (destination, position) VALUES (?, ?);
 
+-- name: forget_cursor
+-- A destination was given up.
+DELETE FROM cursor WHERE destination = ?;
+
 -- name: settle
 -- A delivery needs nothing more.
 DELETE FROM delivery WHERE destination = ? AND position = ?;
