@@ -30,7 +30,6 @@ from bench.server import (
     stop,
 )
 from consentry.clock import Clock
-from consentry.compose import open_store
 from consentry.config import load_config
 from consentry.core.choice import Answer
 from consentry.core.record import Node, NodeKind
@@ -38,6 +37,7 @@ from consentry.flow.records import Origin, Said, choice_record
 from consentry.flow.subjects import Subjects
 from consentry.flow.world import World
 from consentry.ledger.entry import Record
+from consentry.opening import open_store
 from consentry.ports import Commit
 
 GROUP = 5_000

@@ -1,23 +1,19 @@
-"""The composition root: the only place that chooses adapters and starts things."""
+"""The composition root: the one place that puts a workspace together and starts it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import os
 import random
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 import structlog
 
-from consentry import log as log_set_up
 from consentry.clock import Clock
-from consentry.config import Config, ConfigError, DestinationConfig, load_config
+from consentry.config import Config, DestinationConfig
 from consentry.core.delivery import State
 from consentry.core.moment import DAY, SECOND
 from consentry.core.policy import Mapping, Policy, Regime
@@ -31,31 +27,22 @@ from consentry.flow.propagate import try_again
 from consentry.flow.subjects import Subjects
 from consentry.flow.world import World
 from consentry.ledger.entry import RecordType
-from consentry.ledger.notary import Notary
-from consentry.ledger.note import SigningKey
 from consentry.mail import Fate, Sent
+from consentry.opening import open_store
 from consentry.orderers import Orderers
 from consentry.orders import Order
 from consentry.outbox import Mail
-from consentry.ports import Delivery, Progress, Store, StoreError, StoreUnavailable
+from consentry.ports import Delivery, Progress, StoreError, StoreUnavailable
 from consentry.postman import Postman, office_of
-from consentry.web import faults
-from consentry.web.app import create_app
 from consentry.web.meters import Meters
 from consentry.web.site import Site
 from consentry.worker import Pace, Worker
 
 log = structlog.get_logger()
-PRUNE_EVERY_S = 3600.0
 STOP_GRACE_S = 10.0
-STORE_PAUSE_S = 1.0
 CLOCK_MAY_LAG_S = 60
 
 Given = tuple[DestinationConfig, Mapping]
-
-
-class BadStore(Exception):
-    """The store's address is not understood. The message says what to write."""
 
 
 @dataclass
@@ -295,188 +282,6 @@ async def begin(running: Running, ledger_key: str) -> None:
     await running.take_config(config)
     running.begin_post()
     running.orderers.begin()
-
-
-def open_store(config: Config, clock: Clock) -> tuple[Store, SigningKey]:
-    """The store that ``[store].url`` names, with the key that signs its ledger.
-
-    Raises BadStore, StoreLocked.
-    """
-    url = config.store_url
-    if url == "memory://":
-        from consentry.store.memory import MemoryStore
-
-        key = SigningKey.generate(ledger_name(config.workspace))
-        return MemoryStore(Notary(config.workspace, key), clock=clock.now), key
-    path = sqlite_path(url)
-    from consentry.store.sqlite import SqliteStore
-
-    key = signing_key(path, config.workspace)
-    return SqliteStore.open(str(path), Notary(config.workspace, key), clock=clock.now), key
-
-
-def sqlite_path(url: str) -> Path:
-    """The file of ``sqlite:///relative`` or ``sqlite:////absolute``. Raises BadStore."""
-    if not url.startswith("sqlite:///"):
-        raise BadStore("[store].url must be sqlite:///FILE or memory://")
-    return Path(url.removeprefix("sqlite:///"))
-
-
-def signing_key(store: Path, workspace: str) -> SigningKey:
-    """The ledger's key, in a file of its own beside the store that only its owner reads."""
-    path = key_path(store)
-    if path.exists():
-        return SigningKey.from_text(path.read_text().strip())
-    key = SigningKey.generate(ledger_name(workspace))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(key.to_text() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    # Whoever verifies needs the public half alone, and must not have to open the other.
-    store.with_name(store.name + ".vkey").write_text(key.verify_key.to_text() + "\n")
-    return key
-
-
-def key_path(store: Path) -> Path:
-    """Where the signing key of a store lies."""
-    return store.with_name(store.name + ".keys")
-
-
-def ledger_name(workspace: str) -> str:
-    """The origin of the workspace's checkpoints: no spaces, no plus sign (C2SP signed-note)."""
-    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in workspace.lower())
-    return f"consentry.local/{plain.strip('-') or 'workspace'}"
-
-
-def spare_the_collector() -> None:
-    """Let Python look for cycles seldom, and never among what was there at the start.
-
-    An event is some fifty objects that die together and hold no cycle. By default Python would
-    look through the living thousands of times a second, at the cost of half of all it does.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-
-
-async def serve(config_path: str, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; a changed file is taken without a restart.
-
-    Raises ConfigError, StoreLocked, BadStore before it listens.
-    """
-    import uvicorn
-
-    from consentry.web.listener import Limits, Listener
-
-    log_set_up.set_up()
-    faults.quote_nobody(asyncio.get_running_loop())
-    config = load_config(config_path)
-    for warning in config.warnings:
-        log.warning("configuration", message=str(warning))
-    running = await start(config)
-    spare_the_collector()
-    background = [
-        asyncio.create_task(_prune_now_and_then(running)),
-        asyncio.create_task(_follow(running, config_path)),
-    ]
-
-    async def stop() -> None:
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
-        await running.stop()
-
-    limits = Limits.of_process()
-    # Streams stay open: three of four connections are left to those who come and go.
-    running.site.most_streams = min(running.site.most_streams, limits.connections // 4)
-    server = Listener(
-        uvicorn.Config(
-            create_app(running.site, stop),
-            host=host,
-            port=port,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=10,
-        ),
-        running.site.closing.set,
-        limits,
-    )
-    log.info("serving", workspace=config.workspace, port=port, shadow=config.shadow)
-    await server.serve()
-
-
-async def _prune_now_and_then(running: Running) -> None:
-    while True:
-        await asyncio.sleep(PRUNE_EVERY_S)
-        try:
-            gone = await running.prune()
-        except Exception as fault:
-            log.error("prune_failed", error=type(fault).__name__)
-        else:
-            log.info("pruned", count=gone)
-
-
-async def _follow(running: Running, path: str) -> None:
-    """Take a changed configuration; keep the old one where the new one is bad."""
-    from consentry.config.watch import watch
-
-    async def changed(_text: str) -> None:
-        try:
-            config = load_config(path)
-            _refuse_what_needs_a_restart(running.config, config)
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error("configuration_refused", message=str(problem), line=problem.line)
-            return
-        while True:
-            try:
-                await running.take_config(config)
-                return
-            except StoreError as error:
-                log.error("configuration_waits", error=type(error).__name__)
-                await asyncio.sleep(STORE_PAUSE_S)
-            except Exception as fault:
-                log.error("configuration_failed", error=type(fault).__name__)
-                return
-
-    def unreadable(message: str) -> None:
-        log.error("configuration_unreadable", message=message)
-
-    while True:
-        try:
-            await watch(path, changed, on_error=unreadable)
-        except Exception as fault:
-            log.error("configuration_watch_failed", error=type(fault).__name__)
-        await asyncio.sleep(STORE_PAUSE_S)
-
-
-def _refuse_what_needs_a_restart(old: Config, new: Config) -> None:
-    from consentry.config.problem import Problem
-
-    fixed: dict[str, tuple[object, object]] = {
-        "workspace.name": (old.workspace, new.workspace),
-        "store.url": (old.store_url, new.store_url),
-        "server.allow_private_destinations": (
-            old.server.allow_private_destinations,
-            new.server.allow_private_destinations,
-        ),
-    }
-    problems = [
-        Problem("error", "cannot change while serving; restart to take it", field, None)
-        for field, (before, after) in fixed.items()
-        if before != after
-    ]
-    if problems:
-        raise ConfigError(problems)
 
 
 def _regimes(config: Config) -> dict[str, Regime]:

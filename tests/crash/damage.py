@@ -13,9 +13,9 @@ import msgspec
 from click.testing import CliRunner
 
 from consentry.cli import main
-from consentry.compose import signing_key
 from consentry.core.record import Node
 from consentry.ledger.notary import Notary
+from consentry.opening import signing_key
 from consentry.ports import StoreError
 from consentry.store.sqlite import SqliteStore
 

@@ -12,7 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp
 
-from consentry.compose import load_config, start
+from consentry.compose import start
+from consentry.config import load_config
 from consentry.ports import StoreRefused, StoreUnavailable
 from consentry.store.memory import MemoryStore
 from consentry.web.app import create_app

@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from consentry.web.arriving import read_body
 from consentry.web.listener import Limits, Listener
 from consentry.web.problems import Problem
-from consentry.web.site import read_body
 
 SOON_S = 10.0  # for what must happen; a test that meets it has failed
 

@@ -234,7 +234,7 @@ def _key(text: str) -> VerifyKey:
 
 def _key_beside(path: str) -> VerifyKey:
     """The store's own key: whoever altered the store could have altered it too, so it is said."""
-    from consentry.compose import key_path
+    from consentry.opening import key_path
 
     beside = (path + PUBLIC_KEY, str(key_path(Path(path))))
     found = next((name for name in beside if os.path.isfile(name)), None)

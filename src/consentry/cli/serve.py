@@ -32,10 +32,11 @@ def command(config_path: str, host: str, port: int) -> None:
     load(config_path)  # a bad file is worded here, before anything is opened
     import uvloop
 
-    from consentry.compose import BadStore, serve
     from consentry.config import ConfigError
     from consentry.ledger.note import NoteError
+    from consentry.opening import BadStore
     from consentry.ports import StoreError
+    from consentry.serving import serve
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -25,9 +25,10 @@ from consentry.demo.backend import BackEnd
 from consentry.demo.overheard import Overheard
 from consentry.demo.stand_ins import StandIns
 from consentry.web.app import create_app
+from consentry.web.arriving import read_body
 from consentry.web.call import Answer
 from consentry.web.problems import Problem, json_response
-from consentry.web.site import Site, read_body
+from consentry.web.site import Site
 
 LONGEST_BODY = 4096
 LONGEST_ID = 200

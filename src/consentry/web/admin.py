@@ -16,11 +16,12 @@ from consentry.destinations.registry import KINDS
 from consentry.flow import describe
 from consentry.ports import Delivery
 from consentry.web import bodies
+from consentry.web.arriving import read_body
 from consentry.web.call import Answer
 from consentry.web.consent import LARGEST_BODY
 from consentry.web.decisions import find_event
 from consentry.web.problems import Problem, json_response, whole_number
-from consentry.web.site import Site, read_body
+from consentry.web.site import Site
 
 PAGE = 200
 NDJSON = "application/x-ndjson"

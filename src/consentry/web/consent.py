@@ -30,12 +30,13 @@ from consentry.jurisdictions import rule_of
 from consentry.ledger.entry import RecordType
 from consentry.ports import StoreUnavailable
 from consentry.web import bodies
+from consentry.web.arriving import read_body
 from consentry.web.call import Asked, Call, Reply
 from consentry.web.evidence import evidence_of, notice_in
 from consentry.web.ingest import read_gpc, tell_record
 from consentry.web.problems import Problem, json_response, whole_number
 from consentry.web.renewal import renew
-from consentry.web.site import ADMIN, CHOICES, Site, read_body, request_key
+from consentry.web.site import ADMIN, CHOICES, Site, request_key
 
 LARGEST_BODY = 64 * 1024
 HISTORY_PAGE = 100

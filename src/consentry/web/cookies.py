@@ -18,11 +18,12 @@ from consentry.config import Tag
 from consentry.csp import expiry
 from consentry.csp.values import names_cookie, path_of_cookie
 from consentry.web import bodies
+from consentry.web.arriving import read_body
 from consentry.web.call import Answer, Reply
 from consentry.web.consent import LARGEST_BODY, caller
 from consentry.web.problems import json_response
 from consentry.web.renewal import renew
-from consentry.web.site import Site, read_body
+from consentry.web.site import Site
 
 Places = dict[str, list[str]]
 """By name of a cookie, the paths where it may be, the likeliest first."""

@@ -15,10 +15,11 @@ from consentry.flow.explain import explain_event, explain_stored, explain_subjec
 from consentry.flow.records import Origin
 from consentry.ports import StoredEvent, StoreError
 from consentry.web import bodies
+from consentry.web.arriving import read_body
 from consentry.web.call import Call, Reply
 from consentry.web.consent import trusted_caller
 from consentry.web.problems import Problem, json_response
-from consentry.web.site import Site, read_body
+from consentry.web.site import Site
 
 LARGEST_QUESTION = 16 * 1024 * 1024  # 10,000 events of some 1.6 KB, as SDKs write them
 

@@ -16,11 +16,12 @@ from consentry.flow.reading import TooManyIdentifiers
 from consentry.ledger.entry import RecordType
 from consentry.ports import StoreUnavailable
 from consentry.web import bodies
+from consentry.web.arriving import read_body
 from consentry.web.call import Answer, Reply
 from consentry.web.consent import LARGEST_BODY, once_of, trusted_caller, unavailable
 from consentry.web.ingest import tell_record
 from consentry.web.problems import Problem, json_response
-from consentry.web.site import Site, read_body
+from consentry.web.site import Site
 
 log = structlog.get_logger()
 

@@ -26,11 +26,12 @@ from consentry.orders import Order
 from consentry.ports import Positioned
 from consentry.web import bodies
 from consentry.web.admin import NDJSON
+from consentry.web.arriving import read_body
 from consentry.web.call import Answer
 from consentry.web.consent import LARGEST_BODY, trusted_caller
 from consentry.web.problems import Problem
 from consentry.web.propagation import described
-from consentry.web.site import Site, read_body
+from consentry.web.site import Site
 
 PAGE = 500
 """What is read at once; then others are let in."""

@@ -14,11 +14,12 @@ from consentry.flow.records import Said
 from consentry.ledger.entry import RecordType
 from consentry.ports import StoreUnavailable
 from consentry.web import bodies
+from consentry.web.arriving import read_body
 from consentry.web.call import Reply
 from consentry.web.consent import moment_of, tell_choice, unavailable
 from consentry.web.evidence import said_of
 from consentry.web.problems import Problem, json_response
-from consentry.web.site import ADMIN, Site, read_body
+from consentry.web.site import ADMIN, Site
 
 LARGEST_BULK = 4 * 1024 * 1024
 

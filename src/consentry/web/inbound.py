@@ -10,10 +10,11 @@ from consentry.destinations.registry import KINDS, Hear
 from consentry.flow.heard import take
 from consentry.ledger.entry import RecordType
 from consentry.ports import StoreUnavailable
+from consentry.web.arriving import read_body
 from consentry.web.call import Answer
 from consentry.web.consent import tell_choice
 from consentry.web.problems import Problem, json_response
-from consentry.web.site import Site, read_body
+from consentry.web.site import Site
 
 LARGEST = 1024 * 1024
 MOST_HEARD = 10_000

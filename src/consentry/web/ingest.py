@@ -15,9 +15,10 @@ from consentry.core.stamp import Invalid
 from consentry.flow import describe
 from consentry.flow.accept import Accepted, Decided, Incoming, accept
 from consentry.ports import StoreUnavailable
+from consentry.web.arriving import read_body
 from consentry.web.call import Asked, Call, Reply
 from consentry.web.problems import Problem, json_reply, json_response
-from consentry.web.site import Site, read_body
+from consentry.web.site import Site
 from consentry.web.strict_json import flaw, read_messages
 
 LARGEST_EVENT = 32 * 1024

@@ -14,11 +14,12 @@ from consentry.flow.counts import What
 from consentry.flow.note import note
 from consentry.ports import StoreUnavailable, Tally
 from consentry.web import bodies
+from consentry.web.arriving import read_body
 from consentry.web.call import Answer, Call, Reply
 from consentry.web.consent import LARGEST_BODY, caller
 from consentry.web.ingest import SUCCESS, read_gpc, tell_record
 from consentry.web.problems import Problem, json_reply, json_response
-from consentry.web.site import EVENTS, Site, read_body
+from consentry.web.site import EVENTS, Site
 
 BY = ("day", "region", "version", "language")
 _FIRST_DAY = "0001-01-01"

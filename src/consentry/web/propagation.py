@@ -16,10 +16,11 @@ from consentry.flow.propagate import give_up, is_forgotten
 from consentry.orders import Order
 from consentry.ports import StoreUnavailable
 from consentry.web import bodies
+from consentry.web.arriving import read_body
 from consentry.web.call import Answer
 from consentry.web.consent import LARGEST_BODY
 from consentry.web.problems import Problem, json_response, whole_number
-from consentry.web.site import Site, read_body
+from consentry.web.site import Site
 
 PAGE = 100
 MOST_RETRIED = 1_000

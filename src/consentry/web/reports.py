@@ -26,10 +26,11 @@ from consentry.core.leak import (
 )
 from consentry.flow import describe
 from consentry.leaks import MOST_LEAKS, MOST_UNKNOWN, LeakCount
+from consentry.web.arriving import read_body
 from consentry.web.bodies import Body, convert
 from consentry.web.call import Answer
 from consentry.web.problems import Problem, json_response
-from consentry.web.site import REPORTS, Site, read_body
+from consentry.web.site import REPORTS, Site
 from consentry.web.strict_json import read_checked
 
 LARGEST_BODY = 64 * 1024

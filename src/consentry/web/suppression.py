@@ -9,11 +9,12 @@ from consentry.flow.person import is_erased
 from consentry.flow.record_choice import suppress
 from consentry.ports import StoreUnavailable
 from consentry.web import bodies
+from consentry.web.arriving import read_body
 from consentry.web.call import Reply
 from consentry.web.consent import LARGEST_BODY, trusted_caller, unavailable
 from consentry.web.ingest import tell_record
 from consentry.web.problems import Problem, json_response, whole_number
-from consentry.web.site import ADMIN, Site, read_body
+from consentry.web.site import ADMIN, Site
 
 
 async def post_suppress(site: Site, request: Request) -> Reply:

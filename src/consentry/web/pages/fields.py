@@ -8,8 +8,9 @@ from python_multipart.exceptions import FormParserError
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from consentry.web.arriving import read_body
 from consentry.web.problems import Problem
-from consentry.web.site import Site, read_body
+from consentry.web.site import Site
 
 LONGEST_FORM = 64 * 1024
 MOST_FIELDS = 1500

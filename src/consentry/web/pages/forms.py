@@ -21,13 +21,14 @@ from consentry.flow.office import CHANNELS
 from consentry.flow.opt_in import Fate, SignUp
 from consentry.ports import StoreUnavailable
 from consentry.web import bodies
+from consentry.web.arriving import read_body
 from consentry.web.call import Answer, Reply
 from consentry.web.consent import LARGEST_BODY, Caller, caller
 from consentry.web.evidence import evidence_of, notice_in
 from consentry.web.pages import html
 from consentry.web.pages.fields import Fields, is_form, parse_fields
 from consentry.web.problems import Problem, json_response
-from consentry.web.site import Site, read_body
+from consentry.web.site import Site
 
 TRAP = "website"  # a field that people do not see; what fills it in is a program
 EVEN_S = 0.05

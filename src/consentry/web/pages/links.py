@@ -10,10 +10,11 @@ from consentry.core.policy import channel_key, topic_key
 from consentry.flow import describe
 from consentry.flow.links import LinkType
 from consentry.web import bodies
+from consentry.web.arriving import read_body
 from consentry.web.call import Reply
 from consentry.web.consent import LARGEST_BODY, trusted_caller
 from consentry.web.problems import Problem, json_response
-from consentry.web.site import Site, read_body
+from consentry.web.site import Site
 
 
 async def post_links(site: Site, request: Request) -> Reply:
