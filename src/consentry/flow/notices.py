@@ -84,7 +84,7 @@ class Notices:
     ) -> Moment | None:
         """As ``History.covers_until``, of what was shown with a choice."""
         version = evidence.get("noticeVersion")
-        if version == self.edition(now).version and version not in self.history.versions:
+        if version not in self.history.versions and version == self.edition(now).version:
             # A date before which no consent counts made this edition, on the day it came.
             version = _last(self.history)
         return history.covers_until(evidence.get("noticeId"), version, evidence.get("noticeHash"))

@@ -128,8 +128,9 @@ def network_of(address: str | None) -> str | None:
         return None
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
-    bits = IPV4_BITS if ip.version == 4 else IPV6_BITS
-    return str(ipaddress.ip_network(f"{ip}/{bits}", strict=False))
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ipaddress.IPv4Network((int(ip), IPV4_BITS), strict=False))
+    return str(ipaddress.IPv6Network((int(ip), IPV6_BITS), strict=False))
 
 
 def _hash(text: str) -> str:
