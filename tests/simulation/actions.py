@@ -69,7 +69,9 @@ async def send(
     gpc = None if door == "server" else gpc
     known = messages.known_to(world)
     gone, lifted = sim.gone(), sim.lifted()
-    raw, request, gpc = messages.read(sim.messages, items, origin, gpc, at, known, gone, lifted)
+    raw, request, gpc = messages.read(
+        sim.messages, items, origin, gpc, at, known, gone, lifted, sim.updating()
+    )
     incoming = Incoming(origin, raw, Envelope(at), gpc=gpc)
     with asked(sim, request):
         await accept(world, incoming)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from consentry.core.choice import Answer
@@ -22,6 +23,16 @@ def made_at(claimed: int | None, sent: int | None, received: int) -> int | None:
         return received
     made = claimed if sent is None else min(claimed, received - (sent - claimed))
     return made if 0 <= made <= received + FUTURE_TOLERANCE else None
+
+
+def first_made(claimed: int | None, made: int | None, others: Sequence[int]) -> int | None:
+    """A message that comes while copies of it are being written is the same act as they are: made
+    no later than the first came, and never if what it claims could not be true then."""
+    if made is None or not others:
+        return made
+    if claimed is not None and made > min(others) + FUTURE_TOLERANCE:
+        return None
+    return min(made, *others)
 
 
 def whom(device: str | None, account: str | None) -> list[str]:
@@ -102,11 +113,13 @@ def read(
     known: frozenset[str],
     gone: frozenset[str],
     lifted: frozenset[str],
+    updating: Mapping[str, Sequence[int]],
 ) -> tuple[list[dict[str, Any]], Request, bool | None]:
     """The messages of one request, what the request says, and whether it carries a signal.
 
     ``known`` is all that people can say yes to; of who is ``gone`` (erased) nothing is put on
-    record, and ``lifted`` are those of whom that is about to be lifted. An id that comes again is the same message again: ``before`` has those that came. An item
+    record, and ``lifted`` are those of whom that is about to be lifted. ``updating``: when the updates came
+    that are being written, by their id. An id that comes again is the same message again: ``before`` has those that came. An item
     has: kind (track, update, identify, alias), id (a number), device, account, previous, stamp,
     integrations, age (seconds before now, or None), skew (seconds the sender's clock is fast, or
     None for a sender that does not say when it sent).
@@ -137,7 +150,8 @@ def read(
             continue
         _links(request, item, origin, at)
         if item["kind"] == "update":
-            _choice(request, told, counted(item["stamp"], known), origin, at, made)
+            first = first_made(claimed, made, updating.get(message_id, ()))
+            _choice(request, told, counted(item["stamp"], known), origin, at, first)
     devices = dict.fromkeys(one.event.device for one in request.messages)
     if None in devices:
         gpc = None  # signals of accounts are not in the model

@@ -31,5 +31,5 @@ async def ask(
     at, known = world.clock.now(), messages.known_to(world)
     gone, lifted = sim.gone(), sim.lifted()
     new = item | {"id": NEVER_SENT}  # of one that came before, only the denials would count
-    (raw,), request, _ = messages.read({}, [new], origin, None, at, known, gone, lifted)
+    (raw,), request, _ = messages.read({}, [new], origin, None, at, known, gone, lifted, {})
     judging.event(sim, origin, raw, request)

@@ -285,6 +285,16 @@ class Simulation:
         said = [f for request in self.open for f in request.facts if f.kind == "unsuppress"]
         return frozenset(fact.who for fact in said)
 
+    def updating(self) -> dict[str, list[int]]:
+        """When the preference updates came that are being written, by their id."""
+        found: dict[str, list[int]] = {}
+        for request in self.open:
+            if request.facts or any(one.grants for one in request.messages):
+                for one in request.messages:
+                    if one.event.update:
+                        found.setdefault(one.message_id, []).append(request.at)
+        return found
+
     # -- requests ---------------------------------------------------------------------------------
     def begin(self, request: Request) -> Request:
         if request.at <= self.newest:
