@@ -8,12 +8,17 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from consentry.core.delivery import Grade
+from consentry.core.decision import Reason
+from consentry.core.delivery import Grade, State
+from consentry.core.event import Envelope
 from consentry.core.order import OrderState, Verb
 from consentry.core.policy import Category, Mapping, Policy, Settings
 from consentry.core.record import Node, NodeKind
 from consentry.destinations.instruction import Found, Heard, Orders, Reading
+from consentry.flow.accept import Incoming, accept
+from consentry.flow.asked import Owed, decide_now
 from consentry.flow.configure import take_policy
+from consentry.flow.deliver import deliver
 from consentry.flow.erase import NobodyAlone, erase, told_of
 from consentry.flow.heard import take
 from consentry.flow.note import note
@@ -23,12 +28,13 @@ from consentry.flow.person import is_erased
 from consentry.flow.propagate import give_up, holds, instruction_of, try_again
 from consentry.flow.read_back import read_back
 from consentry.flow.record_choice import suppress
+from consentry.flow.records import Origin
 from consentry.flow.shred import Shredder
 from consentry.flow.world import Tellable, World
 from consentry.ledger.entry import RecordType
 from consentry.orders import Order, Tried
 from consentry.ports import Commit
-from tests.flow.stage import PUBLIC, SERVER, choose, send, track, update, world
+from tests.flow.stage import PUBLIC, SERVER, Kept, choose, send, track, update, world
 
 DEVICE, SHARED = Node(NodeKind.DEVICE, "d1"), Node(NodeKind.DEVICE, "family tablet")
 ADA, BOB, OLD = (Node(NodeKind.ACCOUNT, user) for user in ("ada", "bob", "ada-before"))
@@ -266,6 +272,58 @@ async def test_a_yes_of_somebody_erased_is_told_to_nobody() -> None:
         orders = made.store.orders.of_record(body["recordId"])
         assert {order.verb for order in orders} <= {Verb.GATE}
         assert all("erased" in o.why for o in orders if o.destination != "deaf")
+
+
+CLEO, MAILS = "cleo@shop.example", {"email": "cleo@shop.example"}
+BESIDES: dict[str, dict[str, Any]] = {
+    "as the account before": {"type": "alias", "previousId": "ada"},
+    "as the one before, by a name that is escaped": {"type": "alias", "previousId": "ada"},
+    "in another address": {"type": "identify", "traits": MAILS, "context": {"traits": "ada"}},
+    "in what was bought": {
+        "type": "track",
+        "event": "Bought",
+        "traits": MAILS,
+        "properties": "ada",
+    },
+}
+
+
+def _filled(case: str) -> dict[str, Any]:
+    """What Cleo sends, which names Ada; another address of hers where it says so."""
+    message = {"messageId": "m", "userId": "cleo", **BESIDES[case]}
+    if message.get("properties") == "ada":
+        message["properties"] = {"email": f" {MAIL.value.upper()}"}
+    if "context" in message:
+        message["context"] = {"traits": {"email": MAIL.value}}
+    return message
+
+
+@pytest.mark.parametrize("case", BESIDES)
+async def test_what_waits_and_names_somebody_erased_besides_is_not_sent(case: str) -> None:
+    made = await shop()
+    text = msgspec.json.encode(_filled(case))
+    if "escaped" in case:
+        text = text.replace(b"previousId", b"\\u0070reviousId")
+    await send(made, identify("ada", "d1", email=MAIL.value), origin=SERVER)
+    await choose(made, Node(NodeKind.ACCOUNT, "cleo"), analytics=True)
+    incoming = Incoming(
+        PUBLIC, [msgspec.json.decode(text)], Envelope(made.clock.now()), texts=[text]
+    )
+    await accept(made, incoming)
+    (one,) = [each for each in made.store.events_from(0, 9) if each.event.message_id == "m"]
+    before = Owed(made, one, "both")
+    assert before.allowed()
+    await erase(made, (ADA,), SERVER)
+    assert before.allowed() is Owed(made, one, "both").allowed() is False
+    decided = decide_now(made, one.event, "both")
+    assert decided is not None
+    assert (decided.allow, decided.reason) == (False, Reason.SUPPRESSED)
+    assert decide_now(made, one.event, "nobody") is None
+    kept = Kept()
+    assert [one.state for one in await deliver(made, kept, "both", [one])] == [State.WITHHELD]
+    assert not kept.received
+    await suppress(made, (ADA, MAIL), Origin("", "admin"), None, on=False)
+    assert Owed(made, one, "both").allowed(), "the operator has lifted it"
 
 
 async def test_an_operator_may_lift_it_and_what_was_granted_before_stays_void() -> None:

@@ -143,6 +143,7 @@ def read(
             item["kind"] == "update",
             origin.place.code is not None,  # every place that a driver draws is strict
             not (gone - lifted).isdisjoint(before_it),
+            frozenset(before_it - lifted),
         )
         told = Told(message_id, event)
         request.messages.append(told)

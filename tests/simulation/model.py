@@ -70,8 +70,8 @@ class Fact:
 @dataclass(slots=True)
 class Event:
     """What is asked about. ``stamp`` holds the categories granted, None for no stamp. ``strict``:
-    by the law of its place silence is no. ``gone``: it names somebody who was erased, as the one
-    whom its own person was before."""
+    by the law of its place silence is no. ``before``: as whom its own person was known, and none of
+    these may have been erased. ``gone``: one of them was when it came."""
 
     device: str | None
     account: str | None
@@ -82,6 +82,7 @@ class Event:
     update: bool = False
     strict: bool = False
     gone: bool = False
+    before: frozenset[str] = frozenset()
 
 
 def variants(facts: list[Fact], now: int) -> list[list[Fact]]:
@@ -168,7 +169,7 @@ class Known:
 
     def suppressed(self, event: Event) -> bool:
         """D1: the latest word on any identifier is a suppression; an erasure is one too."""
-        if event.gone:
+        if event.gone or any(map(self.erased, event.before)):
             return True
         for who in self._people(event)[2]:
             words = [f.kind for f in self.of.get(who, ()) if f.kind in _LISTING]

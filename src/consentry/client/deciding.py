@@ -27,7 +27,7 @@ from consentry.core.policy import Policy
 from consentry.core.preference import Standing
 from consentry.core.record import Node
 from consentry.flow import describe
-from consentry.flow.accept import Incoming, nodes_of, records_of
+from consentry.flow.accept import Incoming, nodes_of, of_all_named, records_of
 from consentry.flow.explain import explain_event
 from consentry.flow.offline import Held, NoRecords, Records, world_of
 from consentry.flow.records import Origin, Said, choice_record
@@ -110,6 +110,7 @@ class Deciding:
 
     def _decide(self, event: Event, at: Moment) -> Decided:
         standing = self._world.subjects.standing(nodes_of(event), self.policy, at)
+        standing = of_all_named(self._world, event, standing)
         return Decided(
             decide(self.policy, question_of(event, self._regime), standing), standing, at
         )

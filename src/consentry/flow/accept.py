@@ -17,8 +17,9 @@ from consentry.core.event import FUTURE_TOLERANCE, Envelope, Event, Malformed, p
 from consentry.core.moment import Moment
 from consentry.core.policy import Policy, Regime
 from consentry.core.preference import Standing
-from consentry.core.record import Node, NodeKind
+from consentry.core.record import Node
 from consentry.core.rule import NOBODY_LOOKED
+from consentry.flow.named import besides
 from consentry.flow.owed import Before, orders_of, standings_before
 from consentry.flow.person import is_erased
 from consentry.flow.records import (
@@ -294,18 +295,22 @@ def nodes_of(event: Event) -> tuple[Node, ...]:
 
 
 def of_all_named(world: World, event: Event, standing: Standing) -> Standing:
-    """An alias goes nowhere that names as the one before somebody who was erased."""
-    if event.previous_id is None or not is_erased(world, _all_named(event)):
+    """An event goes nowhere that names besides its person somebody who was erased, as an alias
+    names the one before."""
+    others = _besides(event)
+    if not others or not is_erased(world, others):
         return standing
     return replace(standing, suppressed=True)
 
 
+def _besides(event: Event) -> tuple[Node, ...]:
+    if event.previous_id is None and event.email is None and event.phone is None:
+        return ()
+    return besides(event.message, nodes_of(event))
+
+
 def _all_named(event: Event) -> tuple[Node, ...]:
-    """With whom an alias names as the one before, which may be a device or an account."""
-    if event.previous_id is None:
-        return nodes_of(event)
-    before = (Node(kind, event.previous_id) for kind in (NodeKind.DEVICE, NodeKind.ACCOUNT))
-    return (*nodes_of(event), *before)
+    return (*nodes_of(event), *_besides(event))
 
 
 class Terms(NamedTuple):

@@ -18,6 +18,8 @@ from consentry.core.rule import Rule
 from consentry.core.stamp import Stamp, stamp_of_written
 from consentry.destinations.message import Message
 from consentry.flow import describe
+from consentry.flow.named import besides_in, names_erased
+from consentry.flow.person import is_erased
 from consentry.flow.told import holding
 from consentry.flow.where import grant_ages_at, known_of_stored, rule_for, there
 from consentry.flow.world import World
@@ -39,6 +41,7 @@ class Asked:
         "_decisions",
         "_epoch",
         "_known",
+        "_others",
         "_policy",
         "_regimes",
         "_rule",
@@ -60,6 +63,7 @@ class Asked:
         self._regimes: object = None
         self._standing: Standing | None = None
         self._known = known_of_stored(event)
+        self._others = besides_in(event)  # an erasure of theirs came later than the event
         self._rule: Rule | None = None
         self._until: Moment = FOREVER  # when a grant will be too old for the law of the place
         self._allows: dict[str, bool] = {}
@@ -87,6 +91,8 @@ class Asked:
 
     def allows(self, destination: str) -> bool:
         """Whether it may go there now; a choice that is shared is asked about afresh each time."""
+        if self._others and is_erased(self._world, self._others):
+            return False
         policy, standing, now = self.look()
         if self.is_update and shares(policy, destination):
             question = _question_now(self._world, policy, self.event, destination)
@@ -156,7 +162,7 @@ class Owed:
 
 def decide_now(world: World, event: StoredEvent, destination: str) -> Decision | None:
     """The decision that holds at this instant; None when the destination is no longer there."""
-    if event.erased:
+    if event.erased or names_erased(world, event):
         return _erased(world.policy, destination)
     now = world.clock.now()
     standing = world.subjects.standing(event.nodes, world.policy, now)
@@ -172,7 +178,7 @@ def decide_now(world: World, event: StoredEvent, destination: str) -> Decision |
 
 
 def _erased(policy: Policy, destination: str) -> Decision | None:
-    """Nobody may have what is left of somebody's event."""
+    """Nobody may have what is left of somebody's event, nor one that names somebody erased."""
     known = destination in policy.mapping
     return Decision(destination, False, Reason.SUPPRESSED) if known else None
 
