@@ -253,7 +253,7 @@ def test_an_unknown_key_is_an_error_that_the_sdk_reports(
 
 @pytest.mark.parametrize(("send", "options"), EACH[:2])
 def test_a_rate_limit_is_waited_for(here: World, send: Send, options: Any) -> None:
-    """Five events may come at once, then one every two seconds."""
+    """Five events may come at once, then one every five seconds."""
     somebody = person()
     key = SLOW_SECRETS[send.__name__]
     messages = [

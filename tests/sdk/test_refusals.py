@@ -179,7 +179,7 @@ def test_a_refusal_is_made_to_last(shop: Site, visitor: Visitor) -> None:
     page.eval("void (document.cookie = document.cookie.replace(/g=[^&]*/, 'g='))")  # for a session
     page.reload()
     wait_for(lambda: visitor.cookies()[0]["expires"] > time.time() + 364 * 86_400, what="renewal")
-    assert shop.told("/v1/consent/cookies")
+    wait_for(lambda: shop.told("/v1/consent/cookies"), what="the server, asked for a cookie")
     assert kept(visitor)["g"] == ""
 
 
