@@ -24,6 +24,8 @@ LONGEST_QUEUED = 366 * DAY  # what claims to have waited longer has a broken clo
 
 # Members that serve the transport alone: they are never stored and never delivered.
 _NEVER_KEPT = frozenset({"writeKey", "_metadata"})
+_encode = msgspec.json.Encoder().encode
+_read_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,8 @@ class Envelope(msgspec.Struct, frozen=True):
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One parsed message. ``made_at`` is None when its time cannot be true.
 
-    ``message`` is what was sent, less what serves the transport alone, with what its batch says
-    of it. ``text`` is the same as JSON, where the door has it written already. ``corrected_at``
-    is the time by which it is told, ``sent_at`` when its sender says that it left.
+    It has its message as a dictionary, ``kept``, or as JSON, ``text``. ``corrected_at`` is the
+    time by which it is told, ``sent_at`` when its sender says that it left.
     """
 
     message_id: str
@@ -69,8 +70,16 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     sent_at: Moment | None
     stamp: Stamp | None
     integrations: Mapping[str, Any] | None
-    message: dict[str, Any]
+    kept: dict[str, Any] | None = None
     text: bytes | None = None
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """What was sent, less what serves the transport alone, with what its batch says of it.
+
+        It is read anew from JSON: few ask, and meanwhile a dictionary takes memory.
+        """
+        return _read_object(self.text or b"{}") if self.kept is None else self.kept
 
     @property
     def is_preference_update(self) -> bool:
@@ -95,7 +104,7 @@ def parse_event(
 
     ``fallback_id`` becomes the messageId when the sender gave none. ``expected_type`` is the
     type that the path names; a body that names another is refused. ``text`` is the message as
-    JSON, if it is at hand.
+    JSON, if it is at hand; then the event keeps JSON alone.
     """
     message_id: str | None = None
     try:
@@ -175,8 +184,8 @@ def _event(
         sent,
         stamp,
         integrations,
-        message,
-        text if message is raw else None,
+        message if text is None else None,
+        text if text is None or message is raw else _encode(message),
     )
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import msgspec
@@ -45,19 +44,25 @@ LINKING = frozenset({"identify", "alias"})
 LONGEST_TURN_S = 0.01  # of the event loop, for one request
 
 
+class Written(NamedTuple):
+    """A message with its JSON, where the door has it at hand."""
+
+    message: Any
+    text: bytes
+
+
 class Incoming(NamedTuple):
     """One tracking request, after its bytes were read and its sender known.
 
-    ``texts`` are the messages as JSON, where the door has them written. ``gpc`` is whether a
-    browser sent Sec-GPC: 1, or None where no browser spoke.
+    ``messages`` are gone through once. Each is raw, or Written, or Malformed where the door has
+    refused it. ``gpc`` is whether a browser sent Sec-GPC: 1, or None where no browser spoke.
     """
 
     origin: Origin
-    messages: Sequence[Any]
+    messages: Iterable[Any]
     envelope: Envelope
     expected_type: str | None = None
     gpc: bool | None = None
-    texts: Sequence[bytes | None] = ()
 
 
 class Decided(NamedTuple):
@@ -143,10 +148,12 @@ async def _decide_and_store(
 def _parse(world: World, incoming: Incoming) -> tuple[list[Event], list[tuple[int, Malformed]]]:
     events: list[Event] = []
     refused: list[tuple[int, Malformed]] = []
-    for index, (raw, text) in enumerate(zip_longest(incoming.messages, incoming.texts)):
+    text: bytes | None
+    for index, raw in enumerate(incoming.messages):
         if isinstance(raw, Malformed):
             refused.append((index, raw))
             continue
+        raw, text = raw if type(raw) is Written else (raw, None)
         parsed = parse_event(
             raw,
             incoming.envelope,

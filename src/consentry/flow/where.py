@@ -53,7 +53,8 @@ def known_of(world: World, origin: Origin, event: Event) -> Known:
             return NOTHING
         found = world.locate(address)
         place = Place(found.country, found.region, How.CLAIMED)
-    return Known(place.code, _age(event), _data(event))
+    message = event.message
+    return Known(place.code, _age(message, event.received_at), _data(message))
 
 
 def known_of_stored(event: StoredEvent) -> Known:
@@ -90,15 +91,18 @@ def grant_ages_at(rule: Rule | None, standing: Standing, now: Moment) -> Moment:
     return min((at + life + 1 for at in made if at + life >= now), default=FOREVER)
 
 
-def _age(event: Event) -> int | None:
+def _age(message: Mapping[str, Any], now: Moment) -> int | None:
     """The age that an event states of its person, as SDKs write it: the least of several."""
-    context = event.context
-    stated = (event.message.get("traits"), context.get("traits"))
-    ages = [age for traits in stated if isinstance(traits, Mapping) for age in _ages(traits, event)]
+    stated = (message.get("traits"), _context(message).get("traits"))
+    ages = [age for traits in stated if isinstance(traits, Mapping) for age in _ages(traits, now)]
     return min(ages) if ages else None
 
 
-def _ages(traits: Mapping[str, Any], event: Event) -> list[int]:
+def _context(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    return message.get("context") or {}
+
+
+def _ages(traits: Mapping[str, Any], now: Moment) -> list[int]:
     found: list[int] = []
     age = traits.get("age")
     if isinstance(age, str) and age.isascii() and age.isdigit():
@@ -108,7 +112,7 @@ def _ages(traits: Mapping[str, Any], event: Event) -> list[int]:
     born = traits.get("birthday")
     if isinstance(born, str):
         try:
-            years = (event.received_at - parse(born[:40])) / (365.2425 * DAY)
+            years = (now - parse(born[:40])) / (365.2425 * DAY)
         except ValueError:
             return found
         if 0 <= years <= OLDEST:
@@ -116,9 +120,9 @@ def _ages(traits: Mapping[str, Any], event: Event) -> list[int]:
     return found
 
 
-def _data(event: Event) -> tuple[str, ...]:
+def _data(message: Mapping[str, Any]) -> tuple[str, ...]:
     """The kinds of data that can be recognised. Sensitive data cannot: nothing marks it."""
-    location = event.context.get("location")
+    location = _context(message).get("location")
     if isinstance(location, Mapping) and "latitude" in location and "longitude" in location:
         return (PRECISE_LOCATION,)
     return _NO_DATA

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from itertools import count
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -13,13 +12,14 @@ from consentry.config import Enforcement, Source
 from consentry.core.event import Envelope, Malformed, read_time
 from consentry.core.stamp import Invalid
 from consentry.flow import describe
-from consentry.flow.accept import Accepted, Decided, Incoming, accept
+from consentry.flow.accept import Accepted, Decided, Incoming, Written, accept
 from consentry.ports import StoreUnavailable
 from consentry.web.arriving import read_body
 from consentry.web.call import Asked, Call, Reply
+from consentry.web.messages import Posted, read_batch, read_single
 from consentry.web.problems import Problem, json_reply, json_response
 from consentry.web.site import Site
-from consentry.web.strict_json import flaw, read_messages
+from consentry.web.strict_json import flaw
 
 LARGEST_EVENT = 32 * 1024
 LARGEST_BATCH = 500 * 1024
@@ -45,18 +45,17 @@ def single(type_: str) -> Handler:
     """POST of one message; the path names its type."""
 
     async def handle(site: Site, call: Call) -> Reply:
-        body, messages, texts = read_messages(await _read(site, call), single=True)
-        return await _take(site, call, body, messages, texts, type_)
+        return await _take(site, call, read_single(await _read(site, call)), type_)
 
     return handle
 
 
 async def batch(site: Site, call: Call) -> Reply:
     """POST of many messages. What is malformed is refused by itself; the rest is taken."""
-    body, messages, texts = read_messages(await _read(site, call), single=False)
-    if len(messages) > LONGEST_LIST:
+    posted = read_batch(await _read(site, call))
+    if posted.count > LONGEST_LIST:
         raise Problem(400, "too_many", f"a batch holds at most {MOST_EVENTS} messages", "batch")
-    return await _take(site, call, body, messages, texts, None)
+    return await _take(site, call, posted, None)
 
 
 async def metrics(site: Site, call: Call) -> Reply:
@@ -71,20 +70,13 @@ async def _read(site: Site, call: Call) -> bytes:
     return await read_body(call, LARGEST_BATCH, site.room, too_large=400)
 
 
-async def _take(
-    site: Site,
-    call: Call,
-    body: dict[str, Any],
-    messages: list[Any],
-    texts: list[bytes],
-    type_: str | None,
-) -> Reply:
-    source = site.tracking_source(call, body.get("writeKey"))
+async def _take(site: Site, call: Call, posted: Posted, type_: str | None) -> Reply:
+    source = site.tracking_source(call, posted.around.get("writeKey"))
     if source is None:
         return _unknown_key(site)
     site.check_origin(source, call)
-    site.check_rate(source, max(1, len(messages)))
-    incoming = _incoming(site, call, source, body, messages, texts, type_)
+    site.check_rate(source, max(1, posted.count))
+    incoming = _incoming(site, call, source, posted, type_)
     site.in_progress += 1
     try:
         accepted = await accept(site.world, incoming)
@@ -107,44 +99,37 @@ def _unknown_key(site: Site) -> Reply:
 
 
 def _incoming(
-    site: Site,
-    call: Call,
-    source: Source,
-    body: dict[str, Any],
-    messages: list[Any],
-    texts: list[bytes],
-    type_: str | None,
+    site: Site, call: Call, source: Source, posted: Posted, type_: str | None
 ) -> Incoming:
     now = site.world.clock.now()
     ip = site.client_ip(call)
     try:
-        envelope = Envelope(now, ip=ip) if type_ is not None else _envelope(body, now, ip)
-        most = LARGEST_EVENT - _given_to_each(envelope, len(messages))
+        envelope = Envelope(now, ip=ip) if type_ is not None else _envelope(posted.around, now, ip)
+        most = LARGEST_EVENT - _given_to_each(envelope, posted.count)
     except Invalid as error:
         raise Problem(400, error.code, error.message, error.field) from None
     return Incoming(
         origin=site.origin_of(source, call, now),
-        messages=_checked(messages, texts, most),
+        messages=_checked(posted, most),
         envelope=envelope,
         expected_type=type_,
         gpc=None if source.trusted else read_gpc(call),
-        texts=texts,
     )
 
 
-def _envelope(body: dict[str, Any], now: int, ip: str | None) -> Envelope:
+def _envelope(around: dict[str, Any], now: int, ip: str | None) -> Envelope:
     for member in ("context", "integrations"):
-        found = flaw(body.get(member))
+        found = flaw(around.get(member))
         if found is not None:
             raise Invalid(member, found.message, found.code)
-        if body.get(member) is not None and not isinstance(body[member], dict):
+        if around.get(member) is not None and not isinstance(around[member], dict):
             raise Invalid(member, f"{member} must be an object")
-    sent = body.get("sentAt")
+    sent = around.get("sentAt")
     return Envelope(
         received_at=now,
         sent_at=None if sent is None else read_time(sent, "sentAt"),
-        context=body.get("context"),
-        integrations=body.get("integrations"),
+        context=around.get("context"),
+        integrations=around.get("integrations"),
         ip=ip,
     )
 
@@ -164,25 +149,22 @@ def _given_to_each(envelope: Envelope, count: int) -> int:
     return given
 
 
-def _checked(messages: list[Any], texts: list[Any], most: int) -> list[Any]:
+def _checked(posted: Posted, most: int) -> Iterator[Written | Malformed]:
     """The messages; in place of one that is not read any further, why it is refused.
 
     ``most`` is how many bytes each may have besides what its batch gives it.
     """
-    if len(messages) <= MOST_EVENTS and all(
-        type(text) is bytes and len(text) <= most for text in texts
-    ):
-        return messages
-    return [_refused(n, m, text, most) or m for n, m, text in zip(count(), messages, texts)]
+    for index, (message, text) in enumerate(posted):
+        if index < MOST_EVENTS and type(text) is bytes and len(text) <= most:
+            yield Written(message, text)
+        else:
+            yield _refused(index, message, text)
 
 
-def _refused(index: int, message: Any, text: bytes | Malformed, most: int) -> Malformed | None:
-    found = text
+def _refused(index: int, message: Any, found: bytes | Malformed) -> Malformed:
     if index >= MOST_EVENTS:
         return Malformed("too_many", f"a batch holds at most {MOST_EVENTS} messages")
     if isinstance(found, bytes):
-        if len(found) <= most:
-            return None
         found = Malformed("event_too_large", f"a message has at most {LARGEST_EVENT} bytes")
     if isinstance(message, dict):
         message_id = message.get("messageId")

@@ -12,7 +12,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -28,6 +28,26 @@ _STEP = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 _QUOTE_ESCAPED = b"\\u0022"
 _encode = msgspec.json.Encoder().encode
 
+_PLAIN_LEVELS = 8
+"""How deeply nested the quick reader takes an object: the work to prepare it doubles with each."""
+
+
+def _plain_decoder() -> Callable[[bytes], dict[str, Any]]:
+    """Reads objects that are no deeper, and whose integers have 64 bits with their sign.
+
+    What it must not take it refuses while it reads: to look for it afterwards took as long again.
+    """
+    bounds = msgspec.Meta(ge=SMALLEST, le=(1 << 63) - 1)
+    scalar = None | bool | Annotated[int, bounds] | float | str
+    value: Any = scalar
+    for _ in range(_PLAIN_LEVELS - 1):
+        value = scalar | list[value] | dict[str, value]
+    decode: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(dict[str, value]).decode
+    return decode
+
+
+_decode_plain = _plain_decoder()
+
 
 class _Repeated(dict[str, Any]):
     """An object in which ``repeated`` stood more than once."""
@@ -37,88 +57,46 @@ class _Repeated(dict[str, Any]):
 
 def read_checked(body: bytes) -> dict[str, Any]:
     """The object that a body holds, all of it sound. Raises Problem 400."""
-    plain = _read_plainly(body, _whole)
+    plain = read_plain(body)
     if plain is not None:
-        value, texts = plain
-        found = flaw(value) if _suspicious(texts[0]) else None
-    else:
-        value = _read_carefully(body)
-        found = flaw(value)
+        return plain[0]
+    value = read_carefully(body)
+    found = flaw(value)
     if found is not None:
         raise Problem(400, found.code, found.message, found.field)
     return value
 
 
-def read_messages(body: bytes, *, single: bool) -> tuple[dict[str, Any], list[Any], list[Any]]:
-    """A tracking body with its messages, and each of them as JSON, or as the flaw in it.
+def read_plain(raw: bytes) -> tuple[dict[str, Any], bytes] | None:
+    """An object and its JSON, where it is sound and no two readers can disagree about it.
 
-    Of a single one the body itself is the message. Objects that repeat a member, text that is not
-    Unicode and numbers beyond what a float holds are marked, and found as flaws: so one bad
-    message does not take its batch along. Raises Problem 400.
-    """
-    plain = _read_plainly(body, _whole if single else _parted)
-    if plain is not None and (single or not _suspicious(plain[1][-1])):
-        value, texts = plain
-        messages = [value] if single else value["batch"]
-        return (
-            value,
-            messages,
-            [
-                weigh(message) if _suspicious(text) else text
-                for message, text in zip(messages, texts, strict=False)
-            ],
-        )
-    value = _read_carefully(body)
-    messages = [value] if single else value.get("batch")
-    if not isinstance(messages, list):
-        raise Problem(400, "invalid_batch", "batch must be a list of messages", "batch")
-    return value, messages, [weigh(message) for message in messages]
-
-
-def _read_plainly(
-    body: bytes, texts_of: Callable[[dict[str, Any]], list[bytes]]
-) -> tuple[dict[str, Any], list[bytes]] | None:
-    """The object and the parts of it as JSON again; None if readers may disagree about it.
-
-    Written again, a value has as many quotation marks as the body, unless a member was dropped
-    because it stood twice, or the body spells a mark as an escape.
+    None of anything else, and of what is nested deeply: then a careful reader must look. What is
+    written again as it came has lost no member. Written otherwise, it has as many quotation marks
+    as it had, unless a member was dropped because it stood twice, or a mark is spelled as an escape.
     """
     try:
-        value = msgspec.json.decode(body)
-        if type(value) is not dict or _QUOTE_ESCAPED in body:
-            return None
-        texts = texts_of(value)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None  # the careful reader says what is wrong, and in which message
-    marks = sum([text.count(b'"') for text in texts])
-    return (value, texts) if marks == body.count(b'"') else None
+        value = _decode_plain(raw)
+        text = _encode(value)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return (value, text) if as_it_came(text, raw) else None
 
 
-def _whole(value: dict[str, Any]) -> list[bytes]:
-    return [_encode(value)]
+def as_it_came(text: bytes, raw: bytes) -> bool:
+    """Whether what was read of ``raw``, and written again as ``text``, has all of its members."""
+    if text == raw:
+        return True
+    return _QUOTE_ESCAPED not in raw and text.count(b'"') == raw.count(b'"')
 
 
-def _parted(value: dict[str, Any]) -> list[bytes]:
-    """Each message of a batch, and at the end what stands around them."""
-    messages = value.get("batch")
-    if not isinstance(messages, list):
-        raise ValueError("no batch")
-    return [*map(_encode, messages), _encode({**value, "batch": None})]
+def read_carefully(body: bytes) -> dict[str, Any]:
+    """The object that a body holds, with what is unsound in it marked, for ``weigh`` to find.
 
-
-def _read_carefully(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(
-            body.decode("utf-8", "surrogateescape"),
-            object_pairs_hook=_object,
-            parse_float=_number,
-            parse_int=_number,
-            parse_constant=_no_constant,
-        )
-    except RecursionError:
-        return _read_carefully(_shallow(body))
-    except ValueError as error:
-        raise Problem(400, "invalid_json", f"the body is not valid JSON: {error}") from None
+    Objects that repeat a member, text that is not Unicode and numbers beyond what a float holds
+    are marked. Raises Problem 400 where nothing can be read, or a member of the body itself stands
+    twice, or beside the messages of a batch something is unsound.
+    """
+    value = load_carefully(body)
     if not isinstance(value, dict):
         raise Problem(400, "invalid_json", "the body must be a JSON object")
     if isinstance(value, _Repeated):
@@ -127,6 +105,22 @@ def _read_carefully(body: bytes) -> dict[str, Any]:
     if around is not None:
         raise Problem(400, around.code, f"beside the messages: {around.message}")
     return value
+
+
+def load_carefully(raw: bytes) -> Any:
+    """Any value, with what is unsound in it marked. Raises Problem 400 for what is no JSON."""
+    try:
+        return json.loads(
+            raw.decode("utf-8", "surrogateescape"),
+            object_pairs_hook=_object,
+            parse_float=_number,
+            parse_int=_number,
+            parse_constant=_no_constant,
+        )
+    except RecursionError:
+        return load_carefully(_shallow(raw))
+    except ValueError as error:
+        raise Problem(400, "invalid_json", f"the body is not valid JSON: {error}") from None
 
 
 def _flaw_around(value: dict[str, Any]) -> Malformed | None:
@@ -180,18 +174,6 @@ def weigh(value: Any) -> Malformed | bytes:
         return _encode(value)
     except (ValueError, TypeError, RecursionError):
         return Malformed("invalid_value", "holds text that is not Unicode, or no JSON number")
-
-
-# Digits as one character: what is long shows at once.
-_SHAPE = bytes.maketrans(b"0123456789", b"0000000000")
-_MANY_DIGITS = b"0" * 19
-
-
-def _suspicious(text: bytes) -> bool:
-    """Whether it may hold an integer beyond 64 bits, or be nested too deeply."""
-    if text.count(b"{") + text.count(b"[") > DEEPEST:
-        return True
-    return _MANY_DIGITS in text.translate(_SHAPE)
 
 
 def _structure(value: Any) -> Malformed | None:
