@@ -17,7 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from html import escape
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -32,6 +32,7 @@ from consentry.csp import AsgiMiddleware, Rules
 from tests.browser import Browser, Page, Visitor, chromium
 from tests.e2e.certificate import Certificate, certificate
 from tests.running import WRITE_KEY, free_port, wait_for
+from tests.served import ForBrowsers
 
 SHOP, TRACKER = "shop.test", "tracker.test"
 VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "vectors.json").read_text())
@@ -119,20 +120,12 @@ def tracker(received: Received, cert: Certificate) -> contextlib.AbstractContext
     return _listening(Handler, cert)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128  # a page with all vectors opens many connections at once
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Browsers end connections as they like."""
-
-
 @contextlib.contextmanager
 def _listening(handler: type[BaseHTTPRequestHandler], cert: Certificate) -> Iterator[int]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert.file, cert.key)
 
-    class Server(_Server):
+    class Server(ForBrowsers):
         def finish_request(self, request: Any, client_address: Any) -> None:
             # The handshake belongs to the connection's own thread.
             super().finish_request(context.wrap_socket(request, server_side=True), client_address)

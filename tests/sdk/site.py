@@ -13,9 +13,11 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.served import ForBrowsers
 
 PIXEL = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00!\xf9\x04\x01\x00\x00\x00\x00,"
 PIXEL += b"\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
@@ -200,8 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def site() -> Iterator[Site]:
     """Serve it. ``upstream`` is where the real server is: host and port, set by who has one."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
+    server = ForBrowsers(("127.0.0.1", 0), _Handler)
     running = Site(server.server_address[1])
     server.RequestHandlerClass = type("Handler", (_Handler,), {"site": running})
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
