@@ -18,6 +18,7 @@ from consentry.clock import Clock
 from consentry.config import Source
 from consentry.core import moment
 from consentry.core.record import Facts, Merge, Node, NodeKind
+from consentry.ledger.entry import LedgerRecord, Record, RecordType
 from consentry.secret import Secret
 from tests.core import cases
 from tests.core.cases import ADDRESS, CASES, DOCUMENT, MORE, NOW, SIBLING
@@ -79,6 +80,10 @@ class CaseRecords:
 
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
         return ()
+
+    def record(self, record_id: str) -> LedgerRecord | None:
+        record = Record(record_id=record_id, type=RecordType.CHOICE, received_at=0, salt=b"")
+        return LedgerRecord(0, record, b"")  # a case claims no times
 
 
 def gate_of(case: dict[str, Any], clock: Stopped, records: CaseRecords | None) -> Gate:

@@ -133,7 +133,7 @@ async def _choose(
     claimed = None if age is None else at - age * SECOND
     made = messages.made_at(claimed, None, at)
     facts = [
-        messages.answer(who, c, yes, at, made, origin, messages.pair(device, account))
+        messages.answer(who, c, yes, at, made, origin, messages.pair(device, account), claimed)
         for who in messages.whom(device, account)
         for c, yes in sorted(answers.items())
     ]

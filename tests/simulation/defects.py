@@ -114,6 +114,14 @@ class ReadsNothing(Disk):
             return ()
 
 
+class ComparesNoClocks(Subjects):
+    """Does not know what a clock claimed before."""
+
+    def record(self, record_id: str) -> Record | None:
+        found = super().record(record_id)
+        return None if found is None else msgspec.structs.replace(found, claimed_at=None)
+
+
 class LooksAway(Line):
     """Does not ask again before the first byte."""
 
@@ -202,6 +210,9 @@ DEFECTS: dict[str, Parts] = {
         one.__name__: Parts(line=one)
         for one in (LooksAway, SendsAnyway, KeepsMessages, SaysMore, TurnsRound)
     },
-    **{one.__name__: Parts(subjects=one) for one in (HearsNothing, WaitsForTheDisk, NeverLinked)},
+    **{
+        one.__name__: Parts(subjects=one)
+        for one in (HearsNothing, WaitsForTheDisk, NeverLinked, ComparesNoClocks)
+    },
     "Unguarded": Parts(clock=Unguarded),
 }

@@ -16,6 +16,7 @@ from consentry.core.rule import place_of_code
 from consentry.flow.explain import explain_event, explain_subject
 from consentry.flow.records import Origin
 from consentry.ports import StoreError
+from tests.simulation import clocks
 from tests.simulation.model import Event, Known
 from tests.simulation.policies import MESSAGES
 
@@ -64,6 +65,7 @@ def event(sim: Simulation, origin: Origin, raw: dict[str, Any], request: Request
         decided = explain_event(sim.process.world, parsed, origin)
     except StoreError:
         return
+    clocks.compare(sim, request)
     (told,) = request.messages
     known = sim.known(request.at, [*request.facts, *told.grants])
     for one in decided:

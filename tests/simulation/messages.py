@@ -95,13 +95,15 @@ def answer(
     made: int | None,
     origin: Origin,
     whom: tuple[str | None, str | None],
+    claimed: int | None,
 ) -> Fact:
     """R3: a public source grants for its device, and for the account that a token proves."""
     kind, _, value = who.partition(":")
     trusted = origin.trust != "public"
     entitled = trusted or kind == "d" or value == origin.proven_user
     said = "yes" if yes else "no"
-    return Fact(said, who, category, at, made, entitled, trusted=trusted, whom=whom)
+    more = {"whom": whom, "claimed": claimed, "source": origin.source}
+    return Fact(said, who, category, at, made, entitled, trusted=trusted, **more)
 
 
 def read(
@@ -152,7 +154,7 @@ def read(
         _links(request, item, origin, at)
         if item["kind"] == "update":
             first = first_made(claimed, made, updating.get(message_id, ()))
-            _choice(request, told, counted(item["stamp"], known), origin, at, first)
+            _choice(request, told, counted(item["stamp"], known), origin, at, first, claimed)
     devices = dict.fromkeys(one.event.device for one in request.messages)
     if None in devices:
         gpc = None  # signals of accounts are not in the model
@@ -174,13 +176,14 @@ def _choice(
     origin: Origin,
     at: int,
     made: int | None,
+    claimed: int | None,
 ) -> None:
     """R11: an update states every category; what it leaves out is denied. Of messages it may say
     something, and leaves the others as they are."""
     device, account = told.event.device, told.event.account
     for who in filter(None, (device, account)):
         for what, yes in (dict.fromkeys(CATEGORIES, False) | stated).items():
-            fact = answer(who, what, yes, at, made, origin, (device, account))
+            fact = answer(who, what, yes, at, made, origin, (device, account), claimed)
             (told.grants if fact.kind == "yes" else request.facts).append(fact)
 
 

@@ -37,7 +37,8 @@ class Fact:
     link (device, account), merge (two accounts). ``seen``: durable and answered since. ``until``:
     what was never written may have counted up to here. ``made`` is None when it cannot be true.
     ``trusted``: no page said it. ``whom``: device and account of whom it was said together. ``by``:
-    the destination that told us."""
+    the destination that told us. ``claimed``: when it was made by the clock of its sender, whose
+    ``source`` that is."""
 
     kind: str
     who: str
@@ -51,6 +52,8 @@ class Fact:
     trusted: bool = False
     whom: tuple[str | None, str | None] = (None, None)
     by: str | None = None
+    claimed: int | None = None
+    source: str = ""
 
     @property
     def of(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from consentry.destinations.instruction import Instruction
 from consentry.destinations.message import Message
 from consentry.ports import Commit, Committed, Progress
 from consentry.store.memory import MemoryStore
-from tests.simulation import checks, order_checks
+from tests.simulation import checks, clocks, order_checks
 from tests.simulation.destination import BATCHES, Broken, Hostile, people_of, scope_of
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.model import FOREVER, Event, Fact, Known, variants
@@ -55,7 +55,8 @@ class Told:
 
 @dataclass(eq=False)
 class Request:
-    """What one call says. ``facts`` count once it is durable, refusals as soon as it is made."""
+    """What one call says. ``facts`` count once it is durable, refusals as soon as it is made.
+    ``unsure``: of these its record says whether they were overtaken (``clocks``)."""
 
     what: str
     at: int
@@ -63,6 +64,7 @@ class Request:
     messages: list[Told] = field(default_factory=list)
     landed: bool = False
     counted: list[Fact] = field(default_factory=list)
+    unsure: list[Fact] = field(default_factory=list)
 
     def told(self, message_id: str, named: set[str]) -> Told:
         """The first message with this id about these identifiers."""
@@ -299,6 +301,7 @@ class Simulation:
     def begin(self, request: Request) -> Request:
         if request.at <= self.newest:
             self.violate(f"the clock went back: {request.at} after {self.newest} was durable")
+        clocks.compare(self, request)
         self.open.append(request)
         return request
 
@@ -317,6 +320,7 @@ class Simulation:
         """A commit is durable, whether anybody will be told or not."""
         self.records += len(commit.records)
         if request is not None:
+            clocks.landed(request, commit)
             self.take(request)
         order_checks.landed(self, request, commit)
         if request is None:

@@ -79,6 +79,11 @@ class LedgerFile:
         with self._readable():
             return self._file.merges_of(user_id)
 
+    def record(self, record_id: str) -> LedgerRecord | None:
+        """As ``ports.Store.record``."""
+        with self._readable():
+            return self._file.record(record_id)
+
     def records_of(
         self, nodes: Iterable[Node], before: int | None = None, limit: int = 100
     ) -> Sequence[LedgerRecord]:

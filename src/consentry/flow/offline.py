@@ -30,6 +30,8 @@ class Records(Protocol):
 
     def merges_of(self, user_id: str) -> tuple[Merge, ...]: ...
 
+    def record(self, record_id: str) -> LedgerRecord | None: ...
+
 
 class ToldRecords(Records, Protocol):
     """Those of a store, with what the workspace has told people, by ``records_of``."""
@@ -57,6 +59,9 @@ class NoRecords:
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
         return ()
 
+    def record(self, record_id: str) -> LedgerRecord | None:
+        return None
+
     def records_of(
         self, nodes: Iterable[Node], before: int | None = None, limit: int = 100
     ) -> Sequence[LedgerRecord]:
@@ -74,11 +79,14 @@ class Held:
         self._base = base
         self._own = Overlay()
         self._merges: dict[str, list[Merge]] = defaultdict(list)
+        self._refusing: dict[str, LedgerRecord] = {}
         self._messages: set[tuple[str, str]] = set()
 
     def keep(self, record: Record) -> None:
         """Add a record to those in memory."""
         self._own.add(record)
+        if any(fact.denied for _, fact in record.facts):
+            self._refusing[record.record_id] = _when_and_where(record)
         if record.merge is not None:
             for user_id in {record.merge.left, record.merge.right}:
                 self._merges[user_id].append(record.merge)
@@ -114,9 +122,26 @@ class Held:
                 todo.extend(new)
         return tuple(found)
 
+    def record(self, record_id: str) -> LedgerRecord | None:
+        """The record of a refusal; of those kept here no other is asked for."""
+        return self._refusing.get(record_id) or self._base.record(record_id)
+
     def position_of(self, source: str, message_id: str) -> int | None:
         """Whether a choice came in a message with this id before: 0, or None."""
         return 0 if (source, message_id) in self._messages else None
+
+
+def _when_and_where(record: Record) -> LedgerRecord:
+    """All that is read of a refusal beside its facts; it has no place in a ledger."""
+    said = Record(
+        record_id=record.record_id,
+        type=record.type,
+        received_at=record.received_at,
+        salt=b"",
+        claimed_at=record.claimed_at,
+        source=record.source,
+    )
+    return LedgerRecord(-1, said, b"")
 
 
 def world_of(

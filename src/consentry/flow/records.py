@@ -17,6 +17,7 @@ from consentry.core.policy import AccountChoices, Policy, Regime, strictest
 from consentry.core.preference import Found, Standing, Why
 from consentry.core.record import Fact, FactKind, Merge, Node, NodeKind
 from consentry.core.rule import NOBODY_LOOKED, Place
+from consentry.flow.overtaken import not_overtaken
 from consentry.flow.subjects import Asking
 from consentry.flow.world import World
 from consentry.jurisdictions import rule_of
@@ -102,6 +103,8 @@ def choice_made(
     beside: tuple[Record, ...] = (),
 ) -> Made:
     """As ``choice_record``, with the standing that it leads to, and ``beside`` it too."""
+    if type_ is RecordType.CHOICE:
+        said = not_overtaken(world, said, origin.source)
     record_id = world.new_id("rec")
     facts = facts_of(
         said.answer,

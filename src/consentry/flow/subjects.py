@@ -57,6 +57,7 @@ class Subjects:
         self._unknown: set[Node] = set()
         self._present: dict[tuple[Node, str], bool] = {}
         self._pending = Overlay()  # what is on its way to the disk, as far as it counts already
+        self._flying: dict[str, Record] = {}  # the same records, whole
         self._landing: list[tuple[set[Node], asyncio.Event]] = []
         self._changes = 0
         self._on_their_way = 0
@@ -162,6 +163,14 @@ class Subjects:
         """Everything received about one identifier, durable or not."""
         return self.reading().facts(node)
 
+    def record(self, record_id: str) -> Record | None:
+        """The record that a fact is of, durable or not; None if there is none."""
+        flying = self._flying.get(record_id)
+        if flying is not None:
+            return flying
+        entry = self._store.record(record_id)
+        return None if entry is None else entry.record
+
     def signal_known(self, node: Node, signal: str, present: bool) -> bool:
         """Whether the latest durable word about a signal is that it is there, or is not.
 
@@ -205,6 +214,8 @@ class Subjects:
         landing = (about, landed)
         denials = list(map(_denials_of, records))
         self._on_their_way += 1
+        flying = {record.record_id: record for record in records}
+        self._flying |= flying
         for record in denials:
             self._pending.add(record)
         if about:
@@ -217,6 +228,8 @@ class Subjects:
                 self._pending.remove(record)
             if about:
                 self._landing.remove(landing)
+            for record_id in flying:
+                self._flying.pop(record_id)
             self._forget(records)
             self._on_their_way -= 1
             landed.set()

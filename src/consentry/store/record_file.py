@@ -15,6 +15,7 @@ import apsw
 from consentry.core.record import Facts, Merge, Node
 from consentry.ledger.entry import LedgerRecord
 from consentry.ports import StoreError
+from consentry.store import codec
 from consentry.store.codec import RowKeys
 from consentry.store.known import KnownRecords, records_naming
 from consentry.store.sqlite_open import READ
@@ -75,6 +76,12 @@ class RecordFile:
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
         """As ``ports.Store.merges_of``."""
         return self._known.merges_of(user_id)
+
+    @reading
+    def record(self, record_id: str) -> LedgerRecord | None:
+        """As ``ports.Store.record``."""
+        rows = self._rows("record", record_id)
+        return codec.ledger_record(*rows[0]) if rows else None
 
     @reading
     def records_of(
