@@ -121,6 +121,8 @@ def test_an_answer_given_while_the_server_is_away_is_sent_later(
     keys = {one.headers["idempotency-key"] for one in shop.asked if one.path == "/v1/consent"}
     assert len(keys) == 1
     assert record["claimedAt"][:19] == tries[0]["timestamp"][:19]
+    left = [o.headers["consentry-sent-at"] for o in shop.asked if o.path == "/v1/consent"]
+    assert tries[0]["timestamp"] <= left[0] < left[-1]
 
 
 def test_a_request_that_gets_no_reply_holds_up_nothing(shop: Site, visitor: Visitor) -> None:

@@ -66,6 +66,9 @@ async function settled(response: Response): Promise<boolean> {
   return never || (response.ok && !!recordId);
 }
 
+/** A repetition has the body it had. When it leaves stands beside that, by the clock that the letter was written by. */
+const leaving = () => ({ "consentry-sent-at": new Date().toISOString() });
+
 /** What nothing proves is sent as it is: a no counts all the same. */
 async function send(core: Core, letter: Letter): Promise<boolean> {
   const url = core.url("consent");
@@ -74,8 +77,8 @@ async function send(core: Core, letter: Letter): Promise<boolean> {
     const { userId } = said.subject;
     const proven = userId && userId === core.user?.id ? await proof(core) : null;
     if (!proven && early(core, said)) return false;
-    const sent = post(url, letter, proven).then(async (response) =>
-      settled(proven && response.status === 401 ? await post(url, letter) : response),
+    const sent = post(url, letter, { ...leaving(), ...proven }).then(async (response) =>
+      settled(proven && response.status === 401 ? await post(url, letter, leaving()) : response),
     );
     return await Promise.race([sent, sleep(REPLY_MS).then(() => false)]);
   } catch {

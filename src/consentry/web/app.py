@@ -123,7 +123,7 @@ _CROSS_ORIGIN = (
 _TRACKING = frozenset(path for _, path in HOT) - {"/v1/decisions"}
 _ALLOW_HEADERS = (
     "authorization, content-type, content-encoding, x-retry-count, idempotency-key, "
-    "consentry-subject-token, consentry-anonymous-id"
+    "consentry-subject-token, consentry-anonymous-id, consentry-sent-at"
 )
 
 

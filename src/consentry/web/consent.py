@@ -40,6 +40,7 @@ from consentry.web.site import ADMIN, CHOICES, Site, request_key
 
 LARGEST_BODY = 64 * 1024
 HISTORY_PAGE = 100
+SENT_AT = "consentry-sent-at"
 NOTHING_ASKED = QueryParams()
 
 
@@ -101,7 +102,10 @@ async def post_consent(site: Site, request: Call) -> Reply:
     answer = answer_of(body.preferences, body.topics, bodies.refused(body.channels))
     if not body.preferences and not body.topics and not body.channels:
         raise Problem(400, "empty_choice", "name at least one category or topic", "preferences")
-    claimed, sent = moment_of(body.timestamp, "timestamp"), moment_of(body.sent_at, "sentAt")
+    claimed = moment_of(body.timestamp, "timestamp")
+    # A repetition has the body it had, so it says beside it when it leaves.
+    left = moment_of(request.headers.get(SENT_AT), "Consentry-Sent-At")
+    sent = moment_of(body.sent_at, "sentAt") if left is None else left
     kept = _kept(site, request, who, body.evidence, "api")
     said = _said(site, body.subject, answer, kept, claimed, sent)
     reply = await _record(site, request, raw, who, said, body.evidence)

@@ -196,6 +196,9 @@ def _parameters(path: str) -> list[dict[str, Any]]:
     if path in _ONCE:
         key = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"}
         found.append({"name": "Idempotency-Key", "in": "header", "schema": key})
+    if path == "/v1/consent":
+        moment = {"type": "string", "format": "date-time"}
+        found.append({"name": "Consentry-Sent-At", "in": "header", "schema": moment})
     if path in _EVENTS:
         found.append({"name": "Consentry-Anonymous-Id", "in": "header", "schema": _NAME})
     return found
