@@ -15,7 +15,7 @@ from consentry.core.order import OrderState, Verb
 from consentry.core.policy import Category, Mapping, Policy, Settings
 from consentry.core.record import Node, NodeKind
 from consentry.destinations.instruction import Found, Heard, Orders, Reading
-from consentry.flow.accept import Incoming, accept
+from consentry.flow.accept import Incoming, Written, accept
 from consentry.flow.asked import Owed, decide_now
 from consentry.flow.configure import take_policy
 from consentry.flow.deliver import deliver
@@ -306,9 +306,8 @@ async def test_what_waits_and_names_somebody_erased_besides_is_not_sent(case: st
         text = text.replace(b"previousId", b"\\u0070reviousId")
     await send(made, identify("ada", "d1", email=MAIL.value), origin=SERVER)
     await choose(made, Node(NodeKind.ACCOUNT, "cleo"), analytics=True)
-    incoming = Incoming(
-        PUBLIC, [msgspec.json.decode(text)], Envelope(made.clock.now()), texts=[text]
-    )
+    written = Written(msgspec.json.decode(text), text)
+    incoming = Incoming(PUBLIC, [written], Envelope(made.clock.now()))
     await accept(made, incoming)
     (one,) = [each for each in made.store.events_from(0, 9) if each.event.message_id == "m"]
     before = Owed(made, one, "both")
