@@ -43,6 +43,7 @@ from consentry.ports import Commit
 GROUP = 5_000
 FORMATS = (  # what shapes the stored bytes
     "src/consentry/store/migrations", "src/consentry/store/codec.py",
+    "src/consentry/store/pages.py",
     "src/consentry/store/queries/sqlite_write.sql", "src/consentry/store/sqlite_write.py",
     "src/consentry/ledger/entry.py", "src/consentry/core/record.py",
     "src/consentry/core/merkle.py", "bench/preload.py",

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import apsw
 import pytest
 from click.testing import CliRunner
 
 from consentry.cli.ledger import command
 from consentry.core.record import FactKind
 from consentry.ports import Commit
+from consentry.store import pages
 from consentry.store.sqlite import SqliteStore
 from tests.store.conformance_erasures import ADA, BOB, PERSON, erasure, life, shredded
 from tests.store.makers import KEY, NOW, Clock, choice, notary, word
@@ -74,7 +74,7 @@ DAMAGE = {
 @pytest.mark.parametrize("case", DAMAGE)
 def test_what_was_altered_since_is_found(path: str, case: str) -> None:
     sql, said = DAMAGE[case]
-    db = apsw.Connection(path)
+    db = pages.connect(path)
     db.execute(sql)
     db.close()
     code, found = verified(path)

@@ -10,6 +10,7 @@ import apsw
 import pytest
 
 from consentry.ledger.note import SigningKey
+from consentry.store import pages
 from tests.cli.place import (
     SIGNER,
     Answer,
@@ -32,7 +33,7 @@ def verify(store: Path, *args: str) -> tuple[int, dict[str, object]]:
 
 def alter(store: Path, *statements: str) -> None:
     """What somebody with access to the file could do while nobody looks."""
-    db = apsw.Connection(str(store))
+    db = pages.connect(str(store))
     for statement in statements:
         db.execute(statement)
     db.close()

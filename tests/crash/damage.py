@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import shutil
+import struct
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import apsw
 import msgspec
 from click.testing import CliRunner
 
@@ -17,7 +18,10 @@ from consentry.core.record import Node
 from consentry.ledger.notary import Notary
 from consentry.opening import signing_key
 from consentry.ports import StoreError
+from consentry.store import pages
+from consentry.store.pages import SUM_BYTES
 from consentry.store.sqlite import SqliteStore
+from consentry.store.sqlite_open import PAGE_BYTES
 
 LEDGER = ("record", "record_node", "fact", "link", "merge", "suppression", "checkpoint")
 """The tables that hold records, and what decisions read of them; their indexes as well."""
@@ -34,15 +38,14 @@ class Flip:
 
 def flips(path: Path, tables: tuple[str, ...], count: int, chance: random.Random) -> list[Flip]:
     """As many for each table, anywhere in its pages where something is written."""
-    with apsw.Connection(str(path)) as db:
+    with closing(pages.connect(str(path))) as db:
         owners = dict(db.execute("SELECT name, tbl_name FROM sqlite_schema"))
-        size = db.execute("PRAGMA page_size").get
-        pages = list(db.execute("SELECT name, pageno FROM dbstat"))
-    db.close()
+        assert db.execute("PRAGMA page_size").get == PAGE_BYTES
+        places = list(db.execute("SELECT name, pageno FROM dbstat"))
     content = path.read_bytes()
     written: dict[str, list[int]] = {}
-    for name, page in pages:
-        offsets = range((page - 1) * size, page * size)
+    for name, page in places:
+        offsets = range((page - 1) * PAGE_BYTES, page * PAGE_BYTES)
         written.setdefault(owners.get(name, name), []).extend(n for n in offsets if content[n])
     return [
         Flip(table, chance.choice(written[table]), chance.randrange(8))
@@ -61,15 +64,37 @@ def copied(store: Path, folder: Path) -> Path:
     return folder / store.name
 
 
-def flipped(store: Path, folder: Path, flip: Flip) -> Path:
-    """A copy in which one bit is the other way round."""
+def flipped(store: Path, folder: Path, flip: Flip, *, summed: bool = False) -> Path:
+    """A copy in which one bit is the other way round; ``summed``: and its page's checksum is right.
+
+    The first is what a disk does, the second somebody who knows how the file is written.
+    """
     copy = copied(store, folder)
-    with copy.open("r+b") as file:
-        file.seek(flip.offset)
-        (byte,) = file.read(1)
-        file.seek(flip.offset)
-        file.write(bytes([byte ^ 1 << flip.bit]))
+    content = bytearray(copy.read_bytes())
+    content[flip.offset] ^= 1 << flip.bit
+    if summed:
+        first = flip.offset - flip.offset % PAGE_BYTES
+        last = first + PAGE_BYTES - SUM_BYTES
+        content[last : last + SUM_BYTES] = checksum(bytes(content[first:last]))
+    copy.write_bytes(content)
     return copy
+
+
+def checksum(page: bytes) -> bytes:
+    """Of all of a page but its last eight bytes (sqlite.org/cksumvfs.html)."""
+    left = right = 0
+    words = iter(struct.unpack(f"<{len(page) // 4}I", page))
+    for one, other in zip(words, words, strict=True):
+        left = (left + one + right) & 0xFFFF_FFFF
+        right = (right + other + left) & 0xFFFF_FFFF
+    return struct.pack("<II", left, right)
+
+
+def everything(store: Path) -> tuple[str, ...]:
+    """Every table that has pages with something in them."""
+    with closing(pages.connect(str(store))) as db:
+        found = db.execute("SELECT DISTINCT tbl_name FROM sqlite_schema WHERE rootpage > 0")
+        return tuple(str(name) for (name,) in found)
 
 
 def found_by_verify(store: Path) -> bool:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import apsw
 import pytest
 
 from consentry.core.delivery import Grade
@@ -20,7 +19,7 @@ from consentry.core.record import Node
 from consentry.erasures import Shredded
 from consentry.flow.shred import Shredder
 from consentry.ports import Commit, Progress, StoreError
-from consentry.store import sqlite_shred
+from consentry.store import pages, sqlite_shred
 from consentry.store.sqlite import SqliteStore
 from tests.flow.stage import world
 from tests.store.conformance_erasures import assert_tree_holds, erasure
@@ -141,9 +140,8 @@ async def test_a_reader_in_the_way_is_said_and_waited_for(
     part = Shredded()
     while not part.done:
         part = await store.erasures.shred("gone-0", NOW)
-    import apsw
 
-    reader = apsw.Connection(str(tmp_path / "store.db"))
+    reader = pages.connect(str(tmp_path / "store.db"))
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM record").fetchall()
     await store.commit(Commit(records=(choice("new", account("somebody else")),)))
@@ -175,11 +173,10 @@ async def test_a_part_is_small(store: SqliteStore, monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_record_that_cannot_be_read_goes_too(store: SqliteStore, tmp_path: Path) -> None:
-    import apsw
 
     user = account("somebody")
     await store.commit(Commit(records=(choice("r0", user, granted="ads"),)))
-    db = apsw.Connection(str(tmp_path / "store.db"))
+    db = pages.connect(str(tmp_path / "store.db"))
     db.execute("UPDATE record SET body = x'ff00ff'")
     db.close()
     await store.commit(Commit(records=(erasure("gone", user),)))
@@ -241,7 +238,7 @@ async def test_an_erasure_that_does_not_say_of_whom_is_not_called_done(
 ) -> None:
     await crowd(store, rounds=1)
     await erase(store, 3)
-    db = apsw.Connection(str(tmp_path / "store.db"))
+    db = pages.connect(str(tmp_path / "store.db"))
     db.execute("UPDATE record SET body = x'00' WHERE record_id = 'gone-3'")
     db.close()
 

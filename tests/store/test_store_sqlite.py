@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import apsw
 import msgspec
 import pytest
 
@@ -30,7 +29,7 @@ from consentry.ports import (
     StoreRefused,
     StoreUnavailable,
 )
-from consentry.store import sqlite_write
+from consentry.store import pages, sqlite_write
 from consentry.store.messages import NewestMessages
 from consentry.store.recent import Group, RecentGroups
 from consentry.store.sqlite import SqliteStore
@@ -204,7 +203,7 @@ async def test_what_is_not_sound_is_not_opened(path: str, sql: str, message: str
     store = open_store(path)
     await fill(store)
     store.close()
-    db = apsw.Connection(path)
+    db = pages.connect(path)
     db.execute(sql)
     db.close()
     with pytest.raises(StoreError, match=message):
@@ -214,7 +213,7 @@ async def test_what_is_not_sound_is_not_opened(path: str, sql: str, message: str
 async def test_a_record_that_cannot_be_read_is_an_error_and_not_silence(path: str) -> None:
     store = open_store(path)
     await fill(store)
-    db = apsw.Connection(path)
+    db = pages.connect(path)
     db.execute("UPDATE fact SET body = x'c1'")
     db.execute("UPDATE record SET body = x'c1' WHERE seq = 1")
     db.close()
@@ -240,7 +239,7 @@ async def test_indexes_hold_no_identifier(path: str, store: SqliteStore) -> None
     person = account("somebody-very-particular")
     suppress = word("r1", FactKind.SUPPRESS, NOW, person)
     await store.commit(Commit(records=(link("r0", (person, DEV)), suppress)))
-    db = apsw.Connection(path)
+    db = pages.connect(path)
     tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type='table'")]
     holding = {
         table
@@ -267,7 +266,7 @@ async def test_every_query_that_a_decision_or_a_worker_runs_uses_an_index(
         "facts_of", "links_of", "trusted_links_of", "merges_of", "position_of", "group_at", "group_after",
         "deliveries_of", "deliveries_in", "count_rows", "attempts_at", "attempted_from", "seqs_of", "record", "suppressions",
     ]  # fmt: skip
-    db = apsw.Connection(path)
+    db = pages.connect(path)
     for name in names:
         sql = queries("sqlite_read")[name]
         plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * _bound(sql))]
@@ -289,7 +288,7 @@ async def test_links_that_were_there_before_it_was_asked_are_known_to_be_trusted
     await put_records(store, msgspec.structs.replace(said, trust="public"))
     await put_records(store, msgspec.structs.replace(link("r1", ends[::-1]), trust="server"))
     store.close()
-    db = apsw.Connection(path)
+    db = pages.connect(path)
     db.execute("ALTER TABLE link DROP COLUMN trusted_seq")
     db.execute("DROP TABLE erasure")  # of a later step
     db.execute(f"PRAGMA user_version={TRUSTED_LINKS - 1}")

@@ -94,6 +94,11 @@ def _verify_store(path: str, keys: list[VerifyKey], saved: list[str]) -> tuple[R
     from consentry.ledger.verify import verify
 
     with closing(LedgerFile(path)) as ledger:
+        bar, _ = progress("checking pages", None)
+        with bar:
+            ledger.read_all()
+        if not ledger.checked:
+            note("its pages have no checksums yet: they get them when this version serves it")
         index = IndexCheck(ledger)
 
         def entries() -> Iterator[Entry]:

@@ -14,12 +14,12 @@ from typing import Any
 
 import apsw
 
-from consentry.cli.group import UNREACHABLE, CliError
+from consentry.cli.group import FAILED, UNREACHABLE, CliError
 from consentry.core.record import Facts, Merge, Node
 from consentry.ledger.entry import LedgerRecord
 from consentry.ledger.verify import Entry
 from consentry.ports import StoreError
-from consentry.store import codec
+from consentry.store import codec, pages
 from consentry.store.record_file import NoStore, RecordFile
 from consentry.store.sqlite_open import READ
 
@@ -48,6 +48,18 @@ class LedgerFile:
             row: Any = self._db.execute(_END).fetchone()
             self.end: int = row[0]
             self._newest_head: int = row[1]
+
+    @property
+    def checked(self) -> bool:
+        """Whether its pages have checksums; those of an earlier version get them when it is served."""
+        return pages.have_sums(self._db)
+
+    def read_all(self) -> None:
+        """Read every page, and compare it with its checksum. A CliError for a damaged one."""
+        with self._readable():
+            found = pages.read_all(self._db)
+        if found is not None:
+            raise CliError(f"{self.path} is damaged: {found}", FAILED)
 
     def row(self, sql: str, bindings: tuple[Any, ...] = ()) -> Any:
         """The first row of a query; None when it has none."""
@@ -132,12 +144,12 @@ class LedgerFile:
         try:
             yield
         except (apsw.Error, *codec.UNREADABLE) as error:
-            raise CliError(f"{self.path} cannot be read: {error}", UNREACHABLE) from None
+            raise CliError(f"{self.path} cannot be read: {pages.why(error)}", UNREACHABLE) from None
         except NoStore as error:
             raise CliError(f"{error}: name another", UNREACHABLE) from None
         except StoreError as error:
             if isinstance(error.__cause__, apsw.Error):
-                text = f"{self.path} cannot be read: {error.__cause__}"
+                text = f"{self.path} cannot be read: {pages.why(error.__cause__)}"
             else:
                 text = f"{self.path}: {error}: run `consentry ledger verify`"
             raise CliError(text, UNREACHABLE) from None

@@ -15,7 +15,7 @@ import apsw
 from consentry.core.record import Facts, Merge, Node
 from consentry.ledger.entry import LedgerRecord
 from consentry.ports import StoreError
-from consentry.store import codec
+from consentry.store import codec, pages
 from consentry.store.codec import RowKeys
 from consentry.store.known import KnownRecords, records_naming
 from consentry.store.sqlite_open import READ
@@ -41,7 +41,7 @@ class RecordFile:
     def __init__(self, path: str) -> None:
         if not os.path.isfile(path):
             raise NoStore(f"there is no store at {path}")
-        self.db: Any = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+        self.db: Any = pages.connect(path, apsw.SQLITE_OPEN_READONLY)
         self.db.set_busy_timeout(BUSY_MS)
         self._check_owner(path)
         self.keys = RowKeys(self.db.execute(READ["meta"], ("row_key",)).get or b"")

@@ -35,7 +35,7 @@ from consentry.ports import (
     Suppression,
     Tally,
 )
-from consentry.store import codec, sqlite_open, sqlite_write
+from consentry.store import codec, pages, sqlite_open, sqlite_write
 from consentry.store.codec import RowKeys
 from consentry.store.known import RememberedRecords, records_naming
 from consentry.store.lock import StoreLock
@@ -130,7 +130,7 @@ class SqliteStore:
             return cls(path, lock, notary, clock, keys_in_memory)
         except (apsw.Error, *codec.UNREADABLE) as error:
             lock.release()
-            raise StoreError(f"cannot open the store at {path}: {error}") from error
+            raise StoreError(f"cannot open the store at {path}: {pages.why(error)}") from error
         except BaseException:
             lock.release()
             raise

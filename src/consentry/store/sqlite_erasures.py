@@ -12,7 +12,7 @@ import apsw
 from consentry.core.moment import Moment
 from consentry.erasures import Erasure, Shredded
 from consentry.ports import StoreUnavailable
-from consentry.store import sqlite_shred
+from consentry.store import pages, sqlite_shred
 from consentry.store.codec import RowKeys
 from consentry.store.sqlite_read import SqliteReader, reading
 
@@ -66,7 +66,7 @@ class SqliteErasures:
         so the second one has to wait for few.
         """
         try:
-            db = apsw.Connection(self._path)
+            db = pages.connect(self._path)
             try:
                 db.set_busy_timeout(FOLD_WITHIN_MS)
                 db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

@@ -8,7 +8,7 @@ import apsw
 
 from consentry.core.merkle import Frontier
 from consentry.ports import StoreError
-from consentry.store import codec
+from consentry.store import codec, pages
 from consentry.store.codec import RowKeys
 from consentry.store.messages import NewestMessages
 from consentry.store.naming import is_trusted
@@ -34,9 +34,10 @@ def connect_writer(path: str) -> apsw.Connection:
     """
     try:
         _make_file(path)
-        db = apsw.Connection(path)
+        db = pages.connect(path)
         db.set_busy_timeout(BUSY_MS)
         db.execute(f"PRAGMA page_size={PAGE_BYTES}")
+        pages.give_sums(db)
         mode = db.execute("PRAGMA journal_mode=WAL").get
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA secure_delete=ON")
@@ -44,7 +45,7 @@ def connect_writer(path: str) -> apsw.Connection:
         db.execute("PRAGMA temp_store=MEMORY")
         db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
     except (OSError, apsw.Error) as error:
-        raise StoreError(f"cannot open the store at {path}: {error}") from error
+        raise StoreError(f"cannot open the store at {path}: {pages.why(error)}") from error
     if mode != "wal":
         db.close()
         raise StoreError(f"cannot open the store at {path}: its file system has no WAL mode")
@@ -54,13 +55,13 @@ def connect_writer(path: str) -> apsw.Connection:
 def connect_reader(path: str) -> apsw.Connection:
     """A connection that only reads, and sees what is durable."""
     try:
-        db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+        db = pages.connect(path, apsw.SQLITE_OPEN_READWRITE)
         db.set_busy_timeout(BUSY_MS)
         db.execute("PRAGMA query_only=1")
         db.execute("PRAGMA temp_store=MEMORY")
         db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
     except apsw.Error as error:
-        raise StoreError(f"cannot open the store at {path}: {error}") from error
+        raise StoreError(f"cannot open the store at {path}: {pages.why(error)}") from error
     return db
 
 
@@ -79,8 +80,18 @@ def migrate(db: apsw.Connection) -> None:
                     _trust_links(db)
                 db.execute(f"PRAGMA application_id={_APPLICATION_ID}")
                 db.execute(f"PRAGMA user_version={step.number}")
+        if not pages.have_sums(db):
+            _rebuild(db)
     except apsw.Error as error:
-        raise StoreError(f"cannot bring the store's schema up to date: {error}") from error
+        raise StoreError(
+            f"cannot bring the store's schema up to date: {pages.why(error)}"
+        ) from error
+
+
+def _rebuild(db: apsw.Connection) -> None:
+    pages.rebuild(db)
+    # Rows that were counted by their place have another one now: erasures look at all of them.
+    db.execute(WRITE["look_at_replies_again"])
 
 
 def _trust_links(db: apsw.Connection) -> None:
@@ -152,7 +163,7 @@ def copy(path: str, target: str) -> None:
     except OSError as error:
         raise StoreError(f"cannot write the copy {target}: {error.strerror}") from error
     except apsw.Error as error:
-        raise StoreError(f"cannot write the copy {target}: {error}") from error
+        raise StoreError(f"cannot write the copy {target}: {pages.why(error)}") from error
     finally:
         for name in (partial, f"{partial}-wal", f"{partial}-shm"):
             if os.path.exists(name):
@@ -161,7 +172,7 @@ def copy(path: str, target: str) -> None:
 
 def _copy_and_check(path: str, partial: str) -> None:
     source = connect_reader(path)
-    copied = apsw.Connection(partial)
+    copied = pages.connect(partial)
     try:
         with copied.backup("main", source, "main") as backup:
             backup.step(-1)

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import apsw
 
 from consentry.ports import StoreError
-from consentry.store import codec, sqlite_open
+from consentry.store import codec, pages, sqlite_open
 from consentry.store.sqlite_open import READ as SQL
 
 P = ParamSpec("P")
@@ -25,7 +25,7 @@ def reading(read: Callable[P, R]) -> Callable[P, R]:
         try:
             return read(*args, **kwargs)
         except (apsw.Error, *codec.UNREADABLE) as error:
-            raise StoreError(f"the store cannot be read: {error}") from error
+            raise StoreError(f"the store cannot be read: {pages.why(error)}") from error
 
     return reading
 

@@ -30,7 +30,15 @@ from consentry.ports import (
     StoredEvent,
     StoreUnavailable,
 )
-from consentry.store import codec, naming, sqlite_mails, sqlite_owed, sqlite_shred, suppression
+from consentry.store import (
+    codec,
+    naming,
+    pages,
+    sqlite_mails,
+    sqlite_owed,
+    sqlite_shred,
+    suppression,
+)
 from consentry.store.codec import RowKeys
 from consentry.store.messages import Due, NewestMessages
 from consentry.store.naming import account, nodes_named
@@ -91,7 +99,7 @@ class SqliteWriter:
         except BaseException as error:
             self._roll_back()
             if isinstance(error, apsw.Error) and not isinstance(error, _OF_THE_TASK):
-                raise StoreUnavailable(f"the database failed: {error}") from error
+                raise StoreUnavailable(f"the database failed: {pages.why(error)}") from error
             raise
         self._publish(writing, results)
         return results

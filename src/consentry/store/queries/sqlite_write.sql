@@ -263,3 +263,7 @@ SELECT id, attempt FROM order_attempt ORDER BY id LIMIT ?;
 -- name: prune_order_attempts
 -- Forget what was tried up to here.
 DELETE FROM order_attempt WHERE id <= ?;
+
+-- name: look_at_replies_again
+-- Erasures that are not done look through kept replies from the first on.
+UPDATE erasure SET reply = 0;
