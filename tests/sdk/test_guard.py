@@ -185,6 +185,8 @@ def test_scripts_in_the_page_are_fetched_but_do_not_run(shop: Site, visitor: Vis
     page.eval(READY)
     settled(page)
     assert page.eval("window.ran") is None
+    answer(page, YES)
+    page.wait("window.ran?.join() === '/html.js'")
 
 
 def test_what_a_refused_tag_stores_is_not_kept(shop: Site, visitor: Visitor) -> None:

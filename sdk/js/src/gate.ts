@@ -16,9 +16,6 @@ export type Names = Record<string, string | string[]>;
 const MARKS = ["consent", "cookieconsent", "cookieyes", "cookiecategory", "category", "purpose", "name"];
 const FOUND = MARKS.map((mark) => `[data-${mark}]`).join();
 
-/** `content` is a template's. */
-type Marked = HTMLElement & { content?: DocumentFragment };
-
 interface Held {
   _element: HTMLElement;
   _needs: string[];
@@ -104,11 +101,11 @@ export function createGate(world: Core): Gate {
 
   function run_(): void {
     if (!world.policy) return;
-    for (const element of document.querySelectorAll<Marked>(FOUND)) {
+    for (const element of document.querySelectorAll<HTMLElement>(FOUND)) {
       if (loaded.has(element)) continue;
       if (wanted(element)) {
         load(() => element.isConnected && !loaded.has(element) && wanted(element));
-      } else if ((element.matches("iframe") || element.content?.querySelector("iframe")) && inert(element) && !seen.has(element)) {
+      } else if (element.matches("iframe,template") && /<iframe/i.test(element.outerHTML) && inert(element) && !seen.has(element)) {
         const found = read(element);
         seen.add(element);
         if (found) world._placeholder(element, found._needs);

@@ -17,6 +17,7 @@ type Realm = typeof globalThis & Window;
 const MOST = 100;
 const REPORT_MS = 2000;
 const HELD = "data-consentry-";
+const TYPE = `${HELD}type`;
 /** Properties that make an element ask for something. */
 const SOURCES: [string, string[]][] = [
   ["Script", ["src"]],
@@ -342,6 +343,11 @@ function neutralise(element: Element): void {
     if (!NAMES.test(name) || maySet(element, name, value)) continue;
     element.removeAttribute(name);
     element.setAttribute(`${HELD}${name}`, value);
+    // Firefox has read by now where a script of the page comes from, but not yet of which kind it is.
+    if (element instanceof HTMLScriptElement && !element.hasAttribute(TYPE)) {
+      element.setAttribute(TYPE, element.type);
+      element.type = "text/plain";
+    }
   }
 }
 
@@ -377,11 +383,16 @@ window.consentryGuard = (tags, categories, shown) => {
 };
 
 function bringBack(element: Element, name: string, value: unknown): void {
+  const type = element.getAttribute(TYPE);
+  if (type !== null) element.setAttribute("type", type);
   try {
     element.setAttribute(name, value as string);
   } catch (error) {
     console.error(error); // the page's policy of trusted types refuses it, as it would have
   }
+  if (type === null) return;
+  if (element.hasAttribute(name)) element.removeAttribute(TYPE);
+  else element.setAttribute("type", "text/plain");
 }
 
 install(window as Realm);

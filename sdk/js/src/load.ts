@@ -3,6 +3,7 @@ import type { Core } from "./core";
 import { mind, ran } from "./running";
 import { allGranted, hostOf, tagsOf } from "./tags";
 import type { Tag } from "./types";
+import { unwrap } from "./unwrap";
 import { sleep } from "./uuid";
 
 export const SOURCES = ["src", "srcset", "href"];
@@ -49,6 +50,7 @@ export async function load(core: Core, element: HTMLElement, nodes: ChildNode[],
     }
     return;
   }
+  unwrap(element, core.types);
   const content = document.importNode(element.content, true);
   // Its scripts run one after the other, so they go in inert.
   const scripts = graft(element.content, content).filter(({ type }) => !/json|plain/.test(type));

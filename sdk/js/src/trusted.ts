@@ -3,6 +3,7 @@
  * `consentry`. The texts are those of the page's own markup, and of the files beside this one.
  */
 interface Types {
+  createHTML(text: string): string;
   createScript(text: string): string;
   createScriptURL(text: string): string;
 }
@@ -15,7 +16,7 @@ declare global {
 
 const same = (text: string) => text;
 
-export let types: Types = { createScript: same, createScriptURL: same };
+export let types: Types = { createHTML: same, createScript: same, createScriptURL: same };
 try {
   types = window.trustedTypes!.createPolicy("consentry", types);
 } catch {

@@ -102,6 +102,8 @@ export interface Asking {
 export interface Controller {
   readonly policy: Policy;
   readonly asking: Asking;
+  /** The policy of trusted types for the markup of the page itself. */
+  readonly types: { createHTML(text: string): string };
   /** Whether the browser sends Global Privacy Control. */
   readonly gpc: boolean;
   /** What is in force now, for every category. */

@@ -39,6 +39,7 @@ function controllerOf(core: Core): Controller {
     get gpc() {
       return core.gpc();
     },
+    types: core.types,
     categories: () => core.categories(),
     answered: () => core.answered(),
     granted: (id) => !!readAnswer(Date.now() / 1000)?._granted.includes(id),

@@ -23,7 +23,7 @@ export function centreOf(desk: Desk, leave: () => void): HTMLDialogElement {
     make("div", { class: "consentry-head" }, make("h2", { id: TITLE, tabindex: "-1" }, words.say("centre.title")), close),
     make(
       "div",
-      { class: "consentry-body" },
+      { class: "consentry-body", tabindex: "-1" }, // Firefox stops at whatever can be scrolled
       make("p", {}, words.say(optIn ? "centre.text.opt_in" : "centre.text.opt_out")),
       signal(desk),
       make("ul", { role: "list" }, ...policy.categories.map((category) => row(desk, category))),

@@ -3,6 +3,7 @@
  * stores nothing. Whatever is left without an answer grants nothing.
  */
 import type { Action, Beside, Categories, Controller, Mount, Surface, Ui } from "../types";
+import { unwrap } from "../unwrap";
 import { askable, signalShown } from "./asked";
 import { bannerOf } from "./banner";
 import { centreOf, reflect } from "./centre";
@@ -71,6 +72,9 @@ class Controls implements Ui, Desk {
 
   placeholder(element: Element, categories: string[]): void {
     if (this.covered.has(element)) return;
+    unwrap(element, this.controller.types);
+    // The loader saw the word alone; in a text or a <noscript> it is no frame.
+    if (element instanceof HTMLTemplateElement && !element.content.querySelector("iframe")) return;
     const needed = this.controller.policy.categories.filter(({ id }) => categories.includes(id));
     const box = this.root();
     box.append(placeholderOf(this, element, needed));
