@@ -37,6 +37,9 @@ soak: .venv/dev .build/node .build/apt ## Long runs: kill -9 five hundred times,
 	$(BIN)/python -m tests.simulation.run --count 10000
 	$(BIN)/python -m tests.sdk.matrix
 
+test-firefox: .venv/dev .build/node .build/firefox ## Run the tests of banner, gate, guard and pages in Firefox (installs it)
+	CONSENTRY_BROWSER=firefox $(BIN)/python -m pytest -q -rs $(TOGETHER) -m browser tests/sdk tests/e2e
+
 fuzz: .venv/dev ## Search every parser that faces the network for broken promises (SECONDS=180)
 	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)
 
@@ -125,6 +128,12 @@ clean: ## Remove what make made
 	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -qy --no-install-recommends "$${missing[@]}"; fi
 	@touch $@
 
+.build/firefox:
+	@mkdir -p .build
+	@command -v firefox-esr >/dev/null || command -v firefox >/dev/null || { $(SUDO) apt-get update -q; \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -qy --no-install-recommends firefox-esr; }
+	@touch $@
+
 # What is measured against: a load generator, nginx, PostgreSQL and Node; policy engines; npm packages.
 .build/bench-apt:
 	@mkdir -p .build
@@ -147,4 +156,4 @@ clean: ## Remove what make made
 	cd bench/js && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-.PHONY: help demo test test-fast soak fuzz sdk check screenshots format bench mutants lock clean
+.PHONY: help demo test test-fast test-firefox soak fuzz sdk check screenshots format bench mutants lock clean

@@ -1,4 +1,4 @@
-"""Chromium, driven by lines of JSON: one process for all browser tests of a worker.
+"""A browser, driven by lines of JSON: one process for all browser tests of a worker.
 
 Starting it takes longer than most tests. Each visitor is a profile of its own, so none knows
 another. ``tests/e2e/js/driver.mjs`` is the other end.
@@ -11,10 +11,12 @@ import itertools
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.browsers import driven
 
 JS = Path(__file__).parent / "e2e" / "js"
 
@@ -33,6 +35,10 @@ class Page:
         """Its status."""
         status: int = self.ask("goto", url=url)
         return status
+
+    def starts(self, url: str) -> None:
+        """Begin to go there, and do not wait."""
+        self.does(f"void setTimeout(() => {{ location = {json.dumps(url)} }})")
 
     def reload(self) -> None:
         self.ask("reload")
@@ -57,9 +63,12 @@ class Page:
         self.ask("press", keys=keys, leaves=leaves)
 
     def said(self, *kinds: str) -> list[str]:
-        """Errors of the page and of its console: ``page``, ``console``, or both."""
+        """Errors of the page and of its console: ``page``, ``console``, or both.
+
+        What Firefox says by itself, of requests that it did not make, is neither (``browser``).
+        """
         found: list[list[str]] = self.ask("said")
-        return [text for kind, text in found if not kinds or kind in kinds]
+        return [text for kind, text in found if kind in (kinds or ("page", "console"))]
 
     def axe(self) -> list[str]:
         """What axe-core objects to."""
@@ -106,7 +115,7 @@ class Visitor:
 
 @dataclass
 class Browser:
-    """A running Chromium."""
+    """A running browser."""
 
     process: subprocess.Popen[str]
     names: Iterator[int] = field(default_factory=itertools.count)
@@ -146,17 +155,37 @@ class Browser:
         return found
 
 
-NO_THIRD_PARTY_COOKIES = "--test-third-party-cookie-phaseout"
-"""As by a setting that many have turned on, and other browsers have by themselves."""
+BROWSERS = {"chromium": ["chromium"], "firefox": ["firefox-esr", "firefox"]}
+"""What a browser's program may be called. ``CONSENTRY_BROWSER`` says which one is driven."""
 
 
 @contextlib.contextmanager
-def chromium(*flags: str) -> Iterator[Browser]:
-    """Launch it; stop it at the end."""
-    executable = shutil.which("chromium")
-    assert executable is not None, "install Chromium, or run: make test"
+def launched(
+    names: Mapping[str, int] | None = None,
+    *,
+    digest: str = "",
+    third_party_cookies: bool = True,
+    preferences: Mapping[str, Any] | None = None,
+) -> Iterator[Browser]:
+    """Launch it; stop it at the end.
+
+    ``names`` are local ports by ``host:port`` or ``*.domain``; ``digest`` is of the key of a
+    certificate that is trusted. Firefox has ``preferences``, and keeps what third parties set
+    apart for each site, whatever ``third_party_cookies`` says.
+    """
+    kind = driven()
+    executable = next(filter(None, map(shutil.which, BROWSERS[kind])), None)
+    assert executable is not None, f"install {kind}, or run: make test (make test-firefox)"
+    told = {
+        "browser": kind,
+        "executablePath": executable,
+        "names": names or {},
+        "digest": digest,
+        "thirdPartyCookies": third_party_cookies,
+        "preferences": preferences or {},
+    }
     process = subprocess.Popen(
-        ["node", "driver.mjs", executable, *flags],
+        ["node", "driver.mjs", json.dumps(told)],
         cwd=JS,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -2,7 +2,7 @@
 
 ``HYPOTHESIS_PROFILE=soak`` searches for as long as somebody cares to wait.
 
-And the one Chromium of a run, which is started by the first test that needs it.
+And the one browser of a run, which is started by the first test that needs it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,14 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files that run side by side are begun in an order of their own."""
+    """What the driven browser cannot do is left out; files that run side by side are begun in an
+    order of their own."""
+    from tests.browsers import not_here
+
+    for item in items:
+        name = item.nodeid.removeprefix("tests/")
+        if why := not_here(name):
+            item.add_marker(pytest.mark.skip(reason=f"{name}: {why}"))
     if not hasattr(config, "workerinput"):
         return
     from tests.pace import in_turns
@@ -136,9 +143,8 @@ def town() -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def browser(town: Site) -> Iterator[Browser]:
-    """Chromium, once for all tests of a worker."""
-    from tests.browser import NO_THIRD_PARTY_COOKIES, chromium
+    """Once for all tests of a worker."""
+    from tests.browser import launched
 
-    rules = f"--host-resolver-rules=MAP *.test 127.0.0.1:{town.port}"
-    with chromium(rules, NO_THIRD_PARTY_COOKIES) as running:
+    with launched({"*.test": town.port}, third_party_cookies=False) as running:
         yield running

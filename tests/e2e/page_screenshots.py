@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tests.browser import chromium
+from tests.browser import launched
 from tests.e2e.asking import choose
 from tests.e2e.page_browser import reader
 from tests.e2e.paging import PAGES, link, shop, sign_up, smtp
@@ -22,7 +22,7 @@ def main(folder: Path = FOLDER) -> None:
         tempfile.TemporaryDirectory() as place,
         mailbox() as box,
         shop(Path(place), PAGES, smtp(box)) as server,
-        chromium() as browser,
+        launched() as browser,
     ):
         who = {"email": "ann@example.com"}
         choose(server, who, {"analytics": True}, topics={"news": {"email": True}})

@@ -327,5 +327,7 @@ def test_pages_are_readable_on_a_narrow_screen(
             "/live": "document.querySelector('#told li')",
         }
         page.wait(ready[path])
-        assert page.eval("document.documentElement.scrollWidth") == 360
+        assert (
+            page.eval("document.documentElement.scrollWidth") <= 360
+        )  # Firefox has its bar beside it
         assert page.axe() == []

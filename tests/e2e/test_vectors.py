@@ -1,4 +1,4 @@
-"""Every kind of request that a page can make, in Chromium, against each way of stopping it.
+"""Every kind of request that a page can make, in a browser, against each way of stopping it.
 
 The vectors are data (``vectors.json``), one entry each; docs/enforcement-in-the-page.md has the
 table that this prints. The server that browsers report to is a real one.
@@ -14,13 +14,21 @@ from typing import Any
 import pytest
 
 from consentry.csp import Rules, from_file
+from tests.browsers import driven
 from tests.e2e.asking import acme_with
 from tests.e2e.vector_world import BEYOND, STOPPABLE, TRACKER, Street, street
 from tests.running import WRITE_KEY, Server, StandIn, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
 
-ALL = {vector["name"] for vector in STOPPABLE}
+NEVER = {"fetchLater", "a ping", "paint worklet"} if driven() == "firefox" else set()
+"""What the browser does not do at all, whoever asks."""
+WHEN_IDLE = {"prefetch", "injected prefetch"} if driven() == "firefox" else set()
+"""What it does when it has nothing else to do, or not at all."""
+AHEAD = {"img", "img srcset", "picture source", "video poster", "declarative shadow root"}
+AHEAD |= {"svg image", "svg feImage", "svg script"}
+"""What Firefox asks for although it stands in a template."""
+ALL = {vector["name"] for vector in STOPPABLE} - NEVER
 IN_FORCE = "consentry.ready.then(() => consentry.getCategories())"
 NOT_MARKUP = {"link header"}
 TOO_LATE = {"document.write"}  # a template is loaded after the page was parsed
@@ -67,7 +75,7 @@ def told(acme: Server, via: str = "csp") -> list[dict[str, Any]]:
 
 
 def test_there_are_enough_vectors() -> None:
-    assert len(ALL) == len(STOPPABLE) >= 45
+    assert len(ALL | NEVER) == len(STOPPABLE) >= 45
     assert max(Counter(v["body"] for v in STOPPABLE).values()) == 1
 
 
@@ -76,7 +84,7 @@ def test_without_protection_all_of_them_leave(
 ) -> None:
     found = here.visit("none", expected=len(ALL))
     show(capsys, "no protection", found)
-    assert found == ALL
+    assert ALL - WHEN_IDLE <= found <= ALL
 
 
 @pytest.mark.parametrize(
@@ -104,7 +112,7 @@ def test_once_granted_all_of_them_leave_under_the_same_policy(
 ) -> None:
     found = here.visit("csp", cookie=cookie("advertising"), expected=len(ALL))
     show(capsys, "policy, granted", found)
-    assert found == ALL
+    assert ALL - WHEN_IDLE <= found <= ALL
 
 
 def test_behind_the_gate_none_leaves(here: Street, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,6 +122,15 @@ def test_behind_the_gate_none_leaves(here: Street, capsys: pytest.CaptureFixture
     assert here.said == {"analytics": False, "advertising": False}
 
 
+def test_without_the_comment_firefox_asks_ahead(
+    here: Street, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The document says so; if it mends that, the document must change."""
+    found = here.visit("none", query="sdk=bare", then=IN_FORCE)
+    show(capsys, "gate without comments", found)
+    assert found == (AHEAD if driven() == "firefox" else set())
+
+
 def test_the_gate_opens_once_granted(here: Street, capsys: pytest.CaptureFixture[str]) -> None:
     expected = ALL - NOT_MARKUP - TOO_LATE
     query = "sdk=gate&late=1"
@@ -121,7 +138,7 @@ def test_the_gate_opens_once_granted(here: Street, capsys: pytest.CaptureFixture
     found = here.visit("csp", cookie=value, query=query, then=IN_FORCE, expected=len(expected))
     show(capsys, "gate and policy, granted", found)
     assert here.said == {"analytics": False, "advertising": True}
-    assert found == expected
+    assert expected - WHEN_IDLE <= found <= expected
 
 
 @pytest.mark.parametrize("value", ["", "advertising"], ids=["refused", "granted"])
@@ -140,12 +157,14 @@ def test_the_guard_is_a_net_with_holes(
 def test_a_withdrawal_is_in_force_on_the_next_page_whatever_was_cached(here: Street) -> None:
     """The shop says that its page may be kept for ten minutes, and answers 304 after that."""
     found = here.visit("csp", cookie=cookie("advertising"), expected=len(ALL), stays=True)
-    assert found == ALL
+    assert ALL - WHEN_IDLE <= found <= ALL
     again = here.again("csp", cookie("", "advertising"))
     assert again == set()
     once = {"service worker"}  # is installed since the first visit
+    if driven() == "firefox":
+        once |= {"shared worker", "css url"}  # it lives on; a picture is kept in memory
     found = here.again("csp", cookie("advertising"), expected=len(ALL - once))
-    assert found >= ALL - once
+    assert found >= ALL - once - WHEN_IDLE
 
 
 def test_what_no_policy_stops(here: Street, capsys: pytest.CaptureFixture[str]) -> None:

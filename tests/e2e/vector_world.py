@@ -1,7 +1,7 @@
 """Where the request vectors are tried: a shop, a tracker on another host, and what it received.
 
 All of it is HTTPS, with a certificate that is made here, because browsers keep some kinds of
-request for secure pages. Chromium is told which port each name stands for.
+request for secure pages. The browser is told which port each name stands for.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from consentry.csp import AsgiMiddleware, Rules
-from tests.browser import Browser, Page, Visitor, chromium
+from tests.browser import Browser, Page, Visitor, launched
 from tests.e2e.certificate import Certificate, certificate
 from tests.running import WRITE_KEY, free_port, wait_for
 from tests.served import ForBrowsers
@@ -47,9 +47,16 @@ PATIENCE_S = 20.0
 _LOADER = f'<script src="/sdk/consentry.js" data-key="{WRITE_KEY}"></script>'
 SDK = {
     "gate": _LOADER,
+    "bare": _LOADER,
     "guard": f'<script src="/sdk/consentry-guard.js" data-key="{WRITE_KEY}"></script>{_LOADER}',
 }
 """What stands first in the head of a page; with the gate, every vector is marked as well."""
+
+GATES = {
+    "gate": '<template data-consent="advertising"><!--{}--></template>',
+    "bare": '<template data-consent="advertising">{}</template>',
+}
+"""How markup is marked: as the documents say, and without the comment."""
 
 _TYPES = {
     "js": ("text/javascript", b"export {}"),
@@ -160,15 +167,17 @@ def counting(received: Received) -> Iterator[int]:
 
 
 # -- the shop ---------------------------------------------------------------------------------------
-def page(visit: str, vectors: list[dict[str, Any]], *, gated: bool, head: str, udp: int) -> str:
-    """A page with every vector in its own HTML: the worst case, all of it is parsed and scanned."""
+def page(visit: str, vectors: list[dict[str, Any]], *, gated: str, head: str, udp: int) -> str:
+    """A page with every vector in its own HTML: the worst case, all of it is parsed and scanned.
+
+    ``gated`` is what stands around markup that waits, with ``{}`` for it; empty where none does.
+    """
     parts = []
     for vector in vectors:
         url = url_of(visit, vector)
         if vector["kind"] == "markup":
             markup = vector["body"].replace("{url}", url)
-            gate = '<template data-consent="advertising">{}</template>'
-            parts.append(gate.format(markup) if gated else markup)
+            parts.append(gated.format(markup) if gated else markup)
         elif vector["kind"] in ("script", "beyond"):
             code = f"{{const u = {json.dumps(url)}, udp = {udp}\n{vector['body']}\n}}"
             attributes = ' type="text/plain" data-consent="advertising"' if gated else ""
@@ -198,7 +207,7 @@ def shop(rules: Rules, server: str | None, udp: int) -> Asgi:
     async def vectors(request: Request) -> Response:
         visit, query = request.path_params["visit"], request.query_params
         chosen = BEYOND if query.get("beyond") else STOPPABLE
-        gated = query.get("sdk") == "gate"
+        gated = GATES.get(query.get("sdk", ""), "")
         if query.get("late"):  # after the page has been parsed, document.write would replace it
             chosen = [vector for vector in chosen if vector.get("late", True)]
         text = page(visit, chosen, gated=gated, head=SDK.get(query.get("sdk", ""), ""), udp=udp)
@@ -363,12 +372,6 @@ def street(folder: Path, rules: Rules, server: str | None = None) -> Iterator[St
         serving(shop(rules, server, udp), cert) as shop_port,
     ):
         ports = {SHOP: shop_port, TRACKER: tracker_port}
-        names = ", ".join(f"MAP {name}:443 127.0.0.1:{port}" for name, port in ports.items())
-        flags = (
-            # Not all errors: what a certificate with an error came with is never cached.
-            f"--ignore-certificate-errors-spki-list={cert.digest}",
-            "--short-reporting-delay",
-            f"--host-resolver-rules={names}",
-        )
-        with chromium(*flags) as browser:
+        names = {f"{name}:443": port for name, port in ports.items()}
+        with launched(names, digest=cert.digest) as browser:
             yield Street(browser, received)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.browser import NO_THIRD_PARTY_COOKIES, Browser, Page, chromium
+from tests.browser import Browser, Page, launched
 from tests.e2e.asking import acme_with
 from tests.running import WRITE_KEY, Server, call, stand_in, wait_for
 from tests.sdk.person import (
@@ -325,9 +325,7 @@ def street() -> Iterator[Street]:
         stand_in() as vendors,
         acme_with(Path(folder), vendors.base, more=TAGS + NOTICE, tail=SERVER) as acme,
         site() as shop,
-        chromium(
-            f"--host-resolver-rules=MAP *.test 127.0.0.1:{shop.port}", NO_THIRD_PARTY_COOKIES
-        ) as browser,
+        launched({"*.test": shop.port}, third_party_cookies=False) as browser,
     ):
         shop.upstream = acme.base.removeprefix("http://")
         yield Street(browser, shop, acme)

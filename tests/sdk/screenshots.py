@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.browser import chromium
+from tests.browser import launched
 from tests.sdk.ui import CATEGORIES, LAYOUTS, ROOT, THEMES, given, pages, signed_in
 
 FOLDER = ROOT / "docs" / "screenshots"
@@ -58,7 +58,7 @@ def signalled() -> dict[str, Any]:
 
 def main(folder: Path = FOLDER) -> None:
     folder.mkdir(exist_ok=True)
-    with chromium() as browser, pages(browser) as ui:
+    with launched() as browser, pages(browser) as ui:
         for picture in pictures():
             context = {"viewport": picture.window, "colorScheme": picture.theme}
             with ui.page(picture.told, **context) as page:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser import Browser
+from tests.browser import Browser, launched
+from tests.browsers import driven
 from tests.e2e.asking import acme_with
 from tests.running import Server, StandIn
 from tests.sdk.person import (
@@ -186,6 +187,24 @@ def test_a_signal_is_honoured_and_said_to_be(browser: Browser, shop: Site) -> No
         switch(page, "advertising")
         press(page, "save")  # its own switch is
         assert categories(page) == YES
+
+
+@pytest.mark.skipif(driven() != "firefox", reason="a setting of Firefox: make test-firefox")
+def test_the_signal_that_a_browser_sends_by_itself_is_honoured(shop: Site) -> None:
+    """Nothing but its setting: the page reads it, and every request says it."""
+    on = {"privacy.globalprivacycontrol.enabled": True}
+    with (
+        launched({"*.test": shop.port}, preferences=on) as firefox,
+        Person(firefox, shop, CALIFORNIA) as person,
+    ):
+        page = person.visits()
+        page.wait("window.ran?.length === 1")
+        assert page.eval("navigator.globalPrivacyControl") is True
+        assert {one.headers.get("sec-gpc") for one in shop.asked} == {"1"}
+        assert categories(page) == ANALYTICS
+        press(page, "open", "accept")
+        assert categories(page) == ANALYTICS
+        assert ran(page) == ["/a.js"]
 
 
 def test_a_page_with_its_own_way_back_loads_nothing_more(browser: Browser, shop: Site) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.browser import Browser, Page, Visitor
+from tests.browsers import driven
 from tests.e2e.asking import acme_with, fresh, token
 from tests.running import ADMIN_KEY, Server, StandIn, call, wait_for
 from tests.sdk.site import Site
@@ -69,7 +70,9 @@ def test_a_first_visit_is_asked_and_what_was_pressed_is_what_happens(
         "language": "en",
         "page": "http://shop.test/",
         "noticeKnown": True,
-        "browser": "bot",  # it says that it is headless
+        "browser": {"chromium": "bot"}.get(
+            driven(), "Firefox"
+        ),  # that it is headless is said by one
     }
     assert "noticeContradicts" not in evidence
     text = call(acme.base, "GET", f"/v1/notices/{evidence['noticeHash']}", key=ADMIN_KEY)

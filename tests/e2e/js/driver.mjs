@@ -1,49 +1,18 @@
-// Drives one Chromium: one JSON command per line on stdin, one answer per line on stdout.
+// Drives one browser: one JSON command per line on stdin, one answer per line on stdout.
 // Each visitor has a context of its own, so that no visitor knows another.
-// node driver.mjs CHROMIUM [FLAG...]
+// node driver.mjs JSON, which is what browsers.mjs is told
 import { createRequire } from 'node:module'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
-import { chromium } from 'playwright-core'
+import { launch } from './browsers.mjs'
 
-const [executablePath, ...flags] = process.argv.slice(2)
+const told = JSON.parse(process.argv[2])
 const here = new URL('.', import.meta.url)
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const AUTOCONSENT = new URL('node_modules/@duckduckgo/autoconsent/', here)
 const PATIENCE_MS = 10_000
 const MOST_MS = 60_000
 const CLOSE_MS = 1_000
-// Every profile has a window, and every window prepares pages for the suggestions of its address bar, which nobody
-// sees here: that took longer than most tests. Playwright turns off the features before them, but of two such lists
-// Chromium reads the last alone.
-const WITHOUT = [
-  'AvoidUnnecessaryBeforeUnloadCheckSync',
-  'DestroyProfileOnBrowserClose',
-  'HttpsUpgrades',
-  'HttpsFirstBalancedModeAutoEnable',
-  'LensOverlay',
-  'MediaRouter',
-  'PaintHolding',
-  'ThirdPartyStoragePartitioning',
-  'AvoidCorsURLLoaderRestartOnRedirect',
-  'OptimizationHints',
-  'NetworkTimeServiceQuerying',
-  'AimEnabled',
-  'PreconnectToSearch',
-  'WebUIOmniboxPopup',
-  'WebUIOmniboxAimPopup',
-  'WebUIOmniboxFullPopup',
-]
-const FLAGS = [
-  `--disable-features=${WITHOUT}`,
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-]
 const contexts = new Map()
 const pages = new Map()
 
@@ -79,11 +48,13 @@ async function autoconsent(page, rule, action) {
   return received
 }
 
+// Firefox tells in the same way of what it refuses to load, which is no error of a script.
+const kindOf = ({ name }) => (/^(Content-Security-Policy|Cross-Origin|Firefox|Loading|The|downloadable|)( |$)/.test(name) ? 'browser' : 'page')
 const unlessLeft = (error) => (/context|navigat/i.test(error) ? null : Promise.reject(error))
 
 const commands = {
   async context({ context, options, gpc, script }) {
-    const opened = await browser.newContext(options)
+    const opened = await browser.open(options)
     opened.setDefaultTimeout(PATIENCE_MS)
     await opened.addInitScript(watch)
     if (gpc) await opened.addInitScript(signal)
@@ -93,11 +64,16 @@ const commands = {
   async page({ context, page }) {
     const opened = await contexts.get(context).newPage()
     opened.said = []
-    opened.on('pageerror', (error) => opened.said.push(['page', String(error)]))
+    opened.on('pageerror', (error) => opened.said.push([kindOf(error), String(error)]))
     opened.on('console', (line) => line.type() === 'error' && opened.said.push(['console', line.text()]))
     pages.set(page, opened)
   },
-  goto: async ({ page, url }) => (await pages.get(page).goto(url))?.status(),
+  async goto({ page, url }) {
+    const go = () => pages.get(page).goto(url)
+    // A page that is just being loaded anew gets in the way.
+    const gone = await go().catch((error) => (/interrupted by another/.test(error) ? go() : Promise.reject(error)))
+    return gone?.status()
+  },
   reload: ({ page }) => pages.get(page).reload().then(() => null),
   eval: ({ page, source }) => pages.get(page).evaluate(source),
   // What may have the page loaded anew, before it can say what came of it.
@@ -115,6 +91,8 @@ const commands = {
   front: ({ page }) => pages.get(page).bringToFront().then(() => null),
   async press({ page, keys, leaves }) {
     const left = leaves ? pages.get(page).waitForNavigation() : null
+    // Keys reach what a person looks at.
+    if (told.browser === 'firefox') await pages.get(page).bringToFront()
     for (const key of keys) await pages.get(page).keyboard.press(key)
     await left
   },
@@ -143,7 +121,11 @@ const commands = {
   },
   autoconsent: ({ page, rule, action }) => autoconsent(pages.get(page), rule, action),
 
-  cookies: ({ context }) => contexts.get(context).cookies(),
+  // Firefox lists what has expired until it tidies up, and sends it to nobody.
+  async cookies({ context }) {
+    const all = await contexts.get(context).cookies()
+    return all.filter(({ expires }) => expires === -1 || expires * 1000 > Date.now())
+  },
   add: ({ context, cookies }) => contexts.get(context).addCookies(cookies),
   gpc: ({ context }) => contexts.get(context).addInitScript(signal).then(() => null),
   async close({ context }) {
@@ -162,8 +144,8 @@ async function late({ do: name, page }) {
   throw new Error(`${name} did not end within ${MOST_MS} ms: ${pages.get(page)?.said.join('; ')}`)
 }
 
-const browser = await chromium.launch({ executablePath, headless: true, args: [...FLAGS, ...flags] })
-console.log(JSON.stringify({ ready: browser.version() }))
+const browser = await launch(told)
+console.log(JSON.stringify({ ready: browser.version }))
 for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line)
   try {
