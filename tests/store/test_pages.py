@@ -87,6 +87,22 @@ async def test_a_store_of_an_earlier_version_gets_its_checksums_once_and_keeps_e
         assert db.execute("SELECT reply FROM erasure").get == 7
 
 
+def test_a_database_larger_than_the_cache_gets_them_in_every_page(path: str) -> None:
+    """Its first page, which says that there are checksums, is written after the others."""
+    with closing(apsw.Connection(path, vfs="unix")) as db:
+        db.execute(f"PRAGMA page_size={PAGE_BYTES}")
+        db.execute("CREATE TABLE t (x)")
+        db.executemany("INSERT INTO t VALUES (?)", [(bytes([n]) * 9_000,) for n in range(200)])
+    with closing(pages.connect(path)) as db:
+        db.execute("PRAGMA cache_size=10")
+        pages.rebuild(db)
+        assert db.execute("PRAGMA page_count").get > 100
+    with closing(pages.connect(path)) as db:
+        assert pages.have_sums(db)
+        assert pages.read_all(db) is None
+        assert db.execute("SELECT count(*), sum(length(x)) FROM t").fetchone() == (200, 1_800_000)
+
+
 async def test_a_damaged_store_is_not_sealed(path: str) -> None:
     await fill(path)
     without_sums(path)

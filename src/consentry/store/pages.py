@@ -38,7 +38,8 @@ def have_sums(db: apsw.Connection) -> bool:
 
 
 def rebuild(db: apsw.Connection) -> None:
-    """Write every page anew, with its checksum. It needs as much room as the database has.
+    """Write every page anew, with its checksum. It needs twice the room that the database has:
+    beside it, and in the folder for temporary files.
 
     Nobody else may have the database open. Raises apsw.Error, and StoreError where the database
     is damaged, which checksums would only seal; then nothing has changed.
@@ -47,8 +48,15 @@ def rebuild(db: apsw.Connection) -> None:
     if found is not None:
         raise StoreError(f"the store is damaged: {found}")
     db.execute("PRAGMA journal_mode=DELETE")
+    db.execute("PRAGMA temp_store=FILE")
     db.reserve_bytes("main", SUM_BYTES)
     db.execute("VACUUM")
+    # The VFS learns from the first page that there are sums, and of a database that is larger than
+    # the cache it is written last. So everything is written once more, now that it knows.
+    db.execute("PRAGMA checksum_verification=OFF")
+    db.execute("VACUUM")
+    db.execute("PRAGMA checksum_verification=ON")
+    db.execute("PRAGMA temp_store=MEMORY")
     db.execute("PRAGMA journal_mode=WAL")
 
 
