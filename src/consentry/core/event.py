@@ -310,7 +310,7 @@ def _kept(
     raw: dict[str, Any], context: dict[str, Any] | None, merged: dict[str, Any] | None
 ) -> dict[str, Any]:
     """What is stored: the message as it came, if there is nothing to take out or to add."""
-    if merged is context and _NEVER_KEPT.isdisjoint(raw):
+    if merged is context and not ("writeKey" in raw or "_metadata" in raw):
         return raw
     kept = {name: value for name, value in raw.items() if name not in _NEVER_KEPT}
     if merged is not None:

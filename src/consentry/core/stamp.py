@@ -19,6 +19,7 @@ LONGEST_REMEMBERED = 1024  # bytes
 OBJECT = (dict, Mapping)
 """What stands for a JSON object. It is nearly always a dict, and to ask that first costs a third."""
 
+_PREFERENCES = "context.consent.categoryPreferences"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -146,9 +147,8 @@ def _current_form(context: Mapping[str, Any], has_integrations: bool, at: str) -
     if not isinstance(consent, OBJECT):
         raise Invalid(f"{at}.consent", f"{at}.consent must be an object")
     if "categoryPreferences" in consent:
-        return category_preferences(
-            consent["categoryPreferences"], f"{at}.consent.categoryPreferences"
-        )
+        field = _PREFERENCES if at == "context" else f"{at}.consent.categoryPreferences"
+        return category_preferences(consent["categoryPreferences"], field)
     # An object that names other things but no preferences is read as granting nothing.
     return EMPTY_STAMP if consent or has_integrations else None
 

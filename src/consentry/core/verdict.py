@@ -9,7 +9,7 @@ category is or is not granted is read off the same layers, by whoever asks.
 from __future__ import annotations
 
 from collections.abc import Mapping as Dict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -67,7 +67,7 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     grants_since: Moment | None = None
 
 
-class Layers(NamedTuple):
+class Layers(msgspec.Struct, frozen=True, gc=False):
     """The layers of one question that its verdicts are read off, and all that is granted, as bits."""
 
     granted: int
@@ -130,32 +130,32 @@ class Judged:
 
     def verdict(self, category: str) -> Verdict:
         """Why one category is granted or not: the first layer that it lies in."""
-        granted, prohibited, blocked, stamped, recorded = self._layers
+        found_in = self._layers
         bit = self._policy.bits.get(category, 0)
         if not bit & self._policy.known:
             # Mapped, but the workspace does not have it: nobody can have granted it.
             return Verdict(category, False, Why.NEVER_COLLECTED, _regime(Regime.OPT_IN))
-        if bit & prohibited:
+        if bit & found_in.prohibited:
             return Verdict(category, False, Why.PROHIBITED, self._regime("prohibited"))
         if bit & self._policy.essential:
             return Verdict(category, True, None, Ground("setting", "essential"))
         found = self._standing.of(category)
-        if bit & blocked and found.block is not None:
+        if bit & found_in.blocked and found.block is not None:
             block = found.block
             return Verdict(category, False, block.why, Ground("recordId", block.record_id))
         if found.signal is not None:
             return Verdict(category, False, Why.SIGNAL, Ground("signal", found.signal.signal))
-        if bit & stamped:
+        if bit & found_in.stamped:
             return Verdict(category, True, None, self._spoken)
         stamp = self._question.stamp
         if stamp is not None and category not in stamp.granted:
             denied = category in stamp.stated or not stamp.stated
             return Verdict(category, False, Why.DENIED if denied else Why.MISSING, _STAMP)
-        if bit & recorded and found.grant is not None:
+        if bit & found_in.recorded and found.grant is not None:
             return Verdict(category, True, None, Ground("recordId", found.grant.record_id))
         asked, question = self._policy.category[category], self._question
         ground = self._regime(self._policy.regime(asked, question.regime, question.rule))
-        if bit & granted:
+        if bit & found_in.granted:
             return Verdict(category, True, None, ground)
         since = question.grants_since
         old = since is not None and found.grant is not None and found.grant.made_at < since

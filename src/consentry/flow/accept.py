@@ -65,7 +65,7 @@ class Incoming(NamedTuple):
     gpc: bool | None = None
 
 
-class Decided(NamedTuple):
+class Decided(msgspec.Struct, frozen=True, gc=False):
     """An event with what was decided about it, for each destination."""
 
     event: Event
@@ -155,24 +155,15 @@ def _parse(world: World, incoming: Incoming) -> tuple[list[Event], list[tuple[in
             continue
         raw, text = raw if type(raw) is Written else (raw, None)
         parsed = parse_event(
-            raw,
-            incoming.envelope,
-            # Chance costs more than parsing does, and nearly everybody sends an id.
-            fallback_id="" if _has_id(raw) else world.new_id("msg"),
-            expected_type=incoming.expected_type,
-            text=text,
+            raw, incoming.envelope, fallback_id="", expected_type=incoming.expected_type, text=text
         )
-        if isinstance(parsed, Event):
-            events.append(parsed)
-        else:
+        if isinstance(parsed, Malformed):
             refused.append((index, parsed))
+        elif parsed.message_id:
+            events.append(parsed)
+        else:  # nearly everybody sends an id, and chance costs more than reading does
+            events.append(msgspec.structs.replace(parsed, message_id=world.new_id("msg")))
     return events, refused
-
-
-def _has_id(raw: Any) -> bool:
-    return (
-        isinstance(raw, dict) and isinstance(raw.get("messageId"), str) and raw["messageId"] != ""
-    )
 
 
 def records_of(
@@ -341,7 +332,8 @@ async def _decide_all(
             standing = world.subjects.standing(nodes, terms.policy, event.received_at)
         else:
             standing = asking.standing(nodes, event.received_at)
-        standing = of_all_named(world, event, standing)
+        if event.previous_id is not None:
+            standing = of_all_named(world, event, standing)
         question, known = question_of(event, terms.regime), NOTHING
         if placed:
             known = known_of(world, origin, event)
@@ -356,24 +348,24 @@ async def _decide_all(
 
 
 def _stored(terms: Terms, origin: Origin, decided: Decided) -> StoredEvent:
-    event, nodes, decisions, _, record_id, known = decided
+    event, decisions = decided.event, decided.decisions
     granted, stated = (None, None) if event.stamp is None else event.stamp.written
     return StoredEvent(
         event.message_id,
         origin.source,
         event.type,
         event.name,
-        nodes,
+        decided.nodes,
         event.received_at,
         event.made_at,
         granted,
         stated,
         terms.policy_id,
         decisions.allowed,
-        record_id,
+        decided.record_id,
         None if event.integrations is None else dict(event.integrations),
         event.text or msgspec.json.encode(event.message),
         event.corrected_at,
         event.sent_at,
-        *known,
+        *decided.known,
     )

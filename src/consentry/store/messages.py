@@ -87,6 +87,8 @@ class NewestMessages:
                 self._count -= 1
 
     def _add(self, keys: Iterable[tuple[bytes, int]]) -> None:
+        slices, count = self._slices, 0
         for key, position in keys:
-            self._slices[key[0]][key] = position
-            self._count += 1
+            slices[key[0]][key] = position
+            count += 1
+        self._count += count

@@ -115,10 +115,8 @@ class Meters:
 
     def count_accepted(self, source: str, accepted: Accepted) -> None:
         """What came of one request."""
-        rulings, types = self._rulings, self._types
-        for one in accepted.decided:
-            rulings[one.decisions.ruling] += 1
-            types[source, one.event.type] += 1
+        self._rulings.update([one.decisions.ruling for one in accepted.decided])
+        self._types.update([(source, one.event.type) for one in accepted.decided])
         if len(self._rulings) > MOST_RULINGS:
             self._count_rulings()
         for _, malformed in accepted.refused:
