@@ -146,3 +146,16 @@ async def test_a_page_that_was_altered_is_an_error_in_words(path: str) -> None:
     Path(path).write_bytes(content)
     with pytest.raises(StoreError, match="a page of the file is not what was written"):
         opened(path)
+
+
+async def test_a_copy_larger_than_the_cache_has_them_in_every_page(path: str) -> None:
+    """Also in those that were in the write-ahead log, where pages have none yet."""
+    copy = f"{path}.copy"
+    with closing(opened(path)) as store:
+        for _ in range(40):
+            await put_events(store, *[event(body=b"x" * 50_000) for _ in range(10)])
+        await store.backup(copy)
+    with closing(pages.connect(copy)) as db:
+        assert pages.have_sums(db)
+        assert pages.read_all(db) is None
+        assert db.execute("PRAGMA page_count").get > 1_200

@@ -32,6 +32,15 @@ def give_sums(db: apsw.Connection) -> None:
         db.reserve_bytes("main", SUM_BYTES)
 
 
+def give_sums_to_copy(db: apsw.Connection, page_bytes: int) -> None:
+    """Before another database is copied into this empty one. The VFS learns from the first page that
+    there are checksums, and of a copy that page is written last; so there has to be one before.
+    """
+    db.execute(f"PRAGMA page_size={page_bytes}")
+    give_sums(db)
+    db.execute("CREATE TABLE first (page)")
+
+
 def have_sums(db: apsw.Connection) -> bool:
     """Whether the pages of the database have them; those of earlier versions have none."""
     return bool(db.reserve_bytes("main") == SUM_BYTES)

@@ -174,6 +174,7 @@ def _copy_and_check(path: str, partial: str) -> None:
     source = connect_reader(path)
     copied = pages.connect(partial)
     try:
+        pages.give_sums_to_copy(copied, PAGE_BYTES)
         with copied.backup("main", source, "main") as backup:
             backup.step(-1)
         copied.execute("PRAGMA journal_mode=DELETE")  # one file; it is WAL again when served
