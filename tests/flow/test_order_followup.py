@@ -275,6 +275,27 @@ async def test_drift_is_shown_and_owed_again_until_it_is_as_told() -> None:
     assert not here.world.store.orders.drifting()
 
 
+async def test_a_yes_is_not_said_again_to_a_system_that_holds_a_no() -> None:
+    here = await place()
+    await choose(here.world, ANN, analytics=False)
+    await here.settle()
+    await choose(here.world, ANN, analytics=True)
+    granted = await here.settle()
+    assert (granted.verb, granted.state) == (Verb.GRANT, OrderState.TERMINAL)
+    here.system.reading = DIFFERENT  # they may have left there, and nobody told us
+    before = len(here.orders())
+    for _ in range(MOST_AGAINS + 2):
+        granted = await here.read(granted)
+        assert granted.drift
+    assert [o.order_id for o in here.world.store.orders.drifting()] == [granted.order_id]
+    assert len(here.orders()) == before
+    assert not here.open()
+    assert here.outcomes()[-1]["drift"] is True
+    here.system.reading = EQUAL
+    await here.read(granted)
+    assert not here.world.store.orders.drifting()
+
+
 async def test_of_drift_that_comes_again_only_the_latest_is_shown() -> None:
     here = await place()
     await choose(here.world, ANN, analytics=False)

@@ -2,7 +2,8 @@
 
 It is asked a minute after the order, then daily for a week, then weekly, for as long as no later
 order for the same person says something else. What is found raises the grade, or is drift: it is
-shown, counted, and the order is owed again.
+shown, counted, and the order is owed again. A yes is not: what a system holds instead may be a no
+that the person gave there, of which nobody told us.
 """
 
 from __future__ import annotations
@@ -120,7 +121,8 @@ def _different(world: World, order: Order, reading: Reading, now: Moment) -> Rea
     drifts = msgspec.structs.replace(_later(order, now), drift=True)
     record = _record(world, drifts, reading, drift=True)
     again = None
-    if order.agains < MOST_AGAINS and holds(world, order):
+    repeats = order.verb is not Verb.GRANT and order.agains < MOST_AGAINS
+    if repeats and holds(world, order):
         again = Order(
             order_id=world.new_id("ord"),
             record_id=order.record_id,
