@@ -124,7 +124,7 @@ DELETIONS: dict[str, tuple[bytes, Grade, str]] = {
 
 @pytest.mark.parametrize(("body", "grade", "ref"), DELETIONS.values(), ids=list(DELETIONS))
 def test_an_answer_to_a_deletion(body: bytes, grade: Grade, ref: str) -> None:
-    (outcome,) = amplitude.erase_outcomes(Response(200, {}, body), (0,))
+    (outcome,) = amplitude.erase_outcomes(Response(200, {}, body), (0,), 1)
     assert (outcome.grade, outcome.ref) == (grade, ref)
 
 

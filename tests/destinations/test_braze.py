@@ -25,7 +25,7 @@ from consentry.destinations.instruction import Found, Heard, InboundCall, Person
 from consentry.destinations.message import Message, Response
 from consentry.destinations.obeying import Part
 from consentry.destinations.transport import OutboundClient
-from tests.destinations.crm import NEWS, PUSH, TEXTS, UNKNOWN_TOPIC, braze_options, order
+from tests.destinations.crm import NEWS, PUSH, TEXTS, UNKNOWN_TOPIC, braze_options, event, order
 from tests.destinations.messages import track
 from tests.running import StandIn, stand_in
 
@@ -220,6 +220,38 @@ async def test_orders_know_people_by_account_address_and_number(
         Grade.ACCEPTED,
         Grade.GATED,
     ]
+
+
+@pytest.mark.parametrize("topics", [(), TEXTS], ids=["whole", "topic"])
+async def test_a_number_that_braze_cannot_read_fails_nobody_elses_order(
+    running: StandIn, client: OutboundClient, topics: Any
+) -> None:
+    options = braze_options(f"{running.base}/braze/spoiled-{len(topics)}")
+    people = [Person(phones=(f"+491511111111{n}",)) for n in range(7)]
+    people.insert(3, Person(phones=("01511111111",)))  # as somebody wrote it, without a country
+    orders = [order(Verb.SUPPRESS, topics, person=person) for person in people]
+    outcomes = (await braze.obey(client, orders, options, None)).outcomes
+    expected = [Grade.ACCEPTED] * 8
+    expected[3] = Grade.FAILED_FINAL
+    assert [o.grade for o in outcomes] == expected
+    for person in people[:3] + people[4:]:
+        asked = order(Verb.SUPPRESS, TEXTS, person=person)
+        assert (await braze.read_back(client, asked, options, "")).found is Found.EQUAL
+
+
+async def test_a_withdrawal_is_not_confirmed_while_texts_may_still_be_sent(
+    running: StandIn, client: OutboundClient
+) -> None:
+    options = braze_options(f"{running.base}/braze/texts")
+    await braze.send(client, [event()], options, None)
+    await braze.obey(client, [order(Verb.GRANT, TEXTS)], options, None)
+    withdrawn = order(Verb.SUPPRESS)
+    assert (await braze.obey(client, [withdrawn], options, None)).outcomes[
+        0
+    ].grade is Grade.ACCEPTED
+    assert (await braze.read_back(client, withdrawn, options, "")).found is Found.EQUAL
+    await braze.obey(client, [order(Verb.GRANT, TEXTS)], options, None)
+    assert (await braze.read_back(client, withdrawn, options, "")).found is Found.DIFFERENT
 
 
 async def test_a_whole_withdrawal_makes_no_profile(

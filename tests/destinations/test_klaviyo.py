@@ -317,6 +317,37 @@ async def test_many_orders_of_one_kind_are_one_request(
     assert there.paths() == ["profile-suppression-bulk-create-jobs"]
 
 
+@pytest.mark.parametrize("topics", [(), TEXTS], ids=["whole", "topic"])
+async def test_a_number_that_klaviyo_cannot_read_fails_nobody_elses_order(
+    running: StandIn, client: OutboundClient, topics: Any
+) -> None:
+    there = There(running, client, f"spoiled-{len(topics)}")
+    numbers = [f"+491511234567{n}" for n in range(7)]
+    for number in numbers:
+        await there.obey(Verb.GRANT, TEXTS, person=Person(phones=(number,)))
+    people = [Person(phones=(number,)) for number in numbers]
+    people.insert(3, Person(phones=("01511234567",)))  # as somebody wrote it, without a country
+    orders = [order(Verb.SUPPRESS, topics, person=person) for person in people]
+    attempted = await klaviyo.obey(client, orders, there.options, None)
+    expected = [Grade.ACCEPTED] * 8
+    expected[3] = Grade.FAILED_FINAL
+    assert [o.grade for o in attempted.outcomes] == expected
+    for person in people[:3] + people[4:]:
+        asked = order(Verb.SUPPRESS, topics, person=person)
+        assert (await klaviyo.read_back(client, asked, there.options, "")).found is Found.EQUAL
+
+
+async def test_a_withdrawal_is_not_confirmed_while_texts_may_still_be_sent(
+    running: StandIn, client: OutboundClient
+) -> None:
+    there = There(running, client, "texts")
+    await there.obey(Verb.GRANT, TEXTS)
+    assert await there.obey(Verb.SUPPRESS) is Grade.ACCEPTED
+    assert await there.read(Verb.SUPPRESS) is Found.EQUAL
+    await there.obey(Verb.GRANT, TEXTS)
+    assert await there.read(Verb.SUPPRESS) is Found.DIFFERENT
+
+
 async def test_a_job_that_is_not_done_is_pending(running: StandIn, client: OutboundClient) -> None:
     """No job of this name is known, so the difference stands; a known one is complete at once."""
     there = There(running, client, "job")

@@ -130,8 +130,8 @@ CODES: dict[Grade, tuple[int, ...]] = {
 def test_an_error_is_read_by_its_code_and_not_by_its_status(
     grade: Grade, code: int, status: int
 ) -> None:
-    for classify in (meta.outcomes_of, meta.order_outcomes):
-        (outcome,) = classify(error(code, status), (0,))
+    read = error(code, status)
+    for (outcome,) in (meta.outcomes_of(read, (0,)), meta.order_outcomes(read, (0,), 1)):
         assert outcome.grade is grade
         assert outcome.pause == (grade is Grade.AUTH_BLOCKED)
 
@@ -185,6 +185,7 @@ def test_one_identifier_a_row_and_nothing_for_a_number_without_digits() -> None:
 TAKEN: list[tuple[dict[str, int], Grade]] = [
     ({"num_received": 2, "num_invalid_entries": 0}, Grade.ACCEPTED),
     ({"num_received": 2, "num_invalid_entries": 1}, Grade.NOOP),
+    ({"num_received": 1, "num_invalid_entries": 0}, Grade.NOOP),  # of two rows of one person
     ({"num_received": 0, "num_invalid_entries": 0}, Grade.NOOP),
     ({}, Grade.FAILED_RETRY),
 ]
@@ -193,7 +194,7 @@ TAKEN: list[tuple[dict[str, int], Grade]] = [
 @pytest.mark.parametrize(("body", "grade"), TAKEN)
 def test_an_invalid_row_did_nothing(body: dict[str, int], grade: Grade) -> None:
     response = Response(200, {}, json.dumps(body).encode())
-    assert meta.order_outcomes(response, (0,))[0].grade is grade
+    assert meta.order_outcomes(response, (0,), 2)[0].grade is grade
 
 
 async def orders(people: Sequence[Person], *bodies: Any, **more: Any) -> list[Grade]:

@@ -34,12 +34,12 @@ from tests.destinations.vendors import VENDORS, Vendor
 Judge = Callable[[Response, Sequence[Any]], Sequence[Outcome]]
 JUDGES: dict[str, Judge] = {
     "amplitude events": amplitude.outcomes_of,
-    "amplitude erase": amplitude.erase_outcomes,
+    "amplitude erase": lambda r, whom: amplitude.erase_outcomes(r, whom, len(whom)),
     "mixpanel events": mixpanel.outcomes_of,
     "mixpanel suppress": mixpanel.suppress_outcomes,
     "mixpanel erase": mixpanel.erase_outcomes,
     "meta events": meta.outcomes_of,
-    "meta orders": meta.order_outcomes,
+    "meta orders": lambda r, whom: meta.order_outcomes(r, whom, len(whom)),
     "tiktok": tiktok.outcomes_of,
     "datamanager": datamanager.outcomes_of,
     "ga4 erase": ga4.erase_outcomes,

@@ -21,7 +21,7 @@ from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
 from consentry.destinations.batches import (
     object_of,
-    rows_in,
+    rows_counted,
     same_for,
     send_rows,
     unconfigured,
@@ -215,7 +215,7 @@ def erase_request(user_ids: Sequence[str], options: Options) -> Request:
     return Request("POST", url, headers, json_body(body))
 
 
-def erase_outcomes(response: Response, whom: Sequence[int]) -> tuple[Outcome, ...]:
+def erase_outcomes(response: Response, whom: Sequence[int], ids: int) -> tuple[Outcome, ...]:
     """Accepted, under the day of the job; a 200 may also say that nothing was scheduled.
 
     Who of several was unknown is not said, so several are asked for in halves.
@@ -231,7 +231,7 @@ def erase_outcomes(response: Response, whom: Sequence[int]) -> tuple[Outcome, ..
     if not jobs:
         return same_for(unreadable(response), whom)
     known = sum(len(job["amplitude_ids"]) for job in jobs)
-    if len(whom) > 1 and known < len(whom):
+    if len(whom) > 1 and known < ids:
         raise Spoiled
     if not known:
         return same_for(Outcome(Grade.NOOP, response.status, "it knows no such user"), whom)
@@ -264,7 +264,7 @@ async def obey(
     if not options.secret_key:
         return unconfigured(instructions, "secret_key")
     rows = [(n, user) for n, one in enumerate(instructions) for user in one.person.user_ids]
-    steps = rows_in(rows, MOST_IDS, lambda ids: erase_request(ids, options), erase_outcomes)
+    steps = rows_counted(rows, MOST_IDS, lambda ids: erase_request(ids, options), erase_outcomes)
     return await follow(client, len(instructions), steps, last_look)
 
 

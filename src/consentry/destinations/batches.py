@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Steps = list[Step | Known]
+Judge = Callable[[Response, tuple[int, ...], int], Sequence[Outcome]]
+"""Reads an answer: whom it is about, and how many rows were sent of them."""
 
 
 def rows_in(
@@ -36,6 +38,16 @@ def rows_in(
     half of them are sent at a time. ``request_of`` may raise `Unsendable`: the rows that it
     raises for are final, and the others go without them.
     """
+    return rows_counted(rows, most, request_of, lambda response, whom, _: judge(response, whom))
+
+
+def rows_counted(
+    rows: Sequence[tuple[int, T]],
+    most: int,
+    request_of: Callable[[Sequence[T]], Request],
+    judge: Judge,
+) -> Steps:
+    """As `rows_in`, where the answer counts rows: several may be one person's."""
     steps: Steps = []
     for part, request in _parts(rows, most, request_of):
         whom = tuple(dict.fromkeys(place for place, _ in part))
@@ -92,16 +104,16 @@ def _step(
     request: Request,
     most: int,
     request_of: Callable[[Sequence[T]], Request],
-    judge: Callable[[Response, tuple[int, ...]], Sequence[Outcome]],
+    judge: Judge,
 ) -> Step:
     def instead() -> Steps:
         half = len(whom) // 2
         steps: Steps = []
         for some in (frozenset(whom[:half]), frozenset(whom[half:])):
-            steps += rows_in([row for row in part if row[0] in some], most, request_of, judge)
+            steps += rows_counted([row for row in part if row[0] in some], most, request_of, judge)
         return steps
 
-    return Step(request, whom, lambda response: judge(response, whom), instead)
+    return Step(request, whom, lambda response: judge(response, whom, len(part)), instead)
 
 
 async def send_rows(

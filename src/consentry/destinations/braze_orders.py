@@ -13,17 +13,17 @@ from consentry.destinations.braze_wire import NAMED_MAX, Options, request_to, wi
 from consentry.destinations.http import outcome_of_status
 from consentry.destinations.inbound import objects, text_of
 from consentry.destinations.instruction import Found, Instruction, Person, Reading
-from consentry.destinations.message import Attempted, LastLook, Response
+from consentry.destinations.message import Attempted, LastLook, Request, Response
 from consentry.destinations.obeying import (
     Part,
     Question,
     Settled,
-    chunks,
     compared,
     gated,
     named_by,
     obey_all,
     outcome_of_answer,
+    parts_in,
     read_all,
     read_or_unknown,
     topic_ids,
@@ -83,41 +83,43 @@ def _whole_parts(instructions: Sequence[Instruction], options: Options) -> list[
     state = _state(instructions)
     if state == "subscribed" and not options.resubscribe:
         return [gated("a whole grant lifts nobody's opt-out at Braze: resubscribe is off")]
-    parts: list[Part | Settled] = []
-    for whose, values in chunks(named_by(instructions, _accounts), NAMED_MAX):
-        attributes = [
-            {
-                "external_id": value,
-                "email_subscribe": state,
-                "push_subscribe": state,
-                "_update_existing_only": True,
-            }
-            for value in values
-        ]
-        request = request_to(options, "POST", "users/track", {"attributes": attributes})
-        parts.append(Part(request, outcome_of_message, whose))
-    for whose, values in chunks(named_by(instructions, _emails), NAMED_MAX):
+
+    def profiles(values: list[str]) -> Request:
+        told = {"email_subscribe": state, "push_subscribe": state, "_update_existing_only": True}
+        attributes = [{"external_id": value, **told} for value in values]
+        return request_to(options, "POST", "users/track", {"attributes": attributes})
+
+    def addresses(values: list[str]) -> Request:
         body = {"email": values, "subscription_state": state}
-        request = request_to(options, "POST", "email/status", body)
-        parts.append(Part(request, outcome_of_message, whose))
+        return request_to(options, "POST", "email/status", body)
+
+    parts: list[Part | Settled] = []
+    for of, request_of in ((_accounts, profiles), (_emails, addresses)):
+        parts += parts_in(named_by(instructions, of), NAMED_MAX, request_of, outcome_of_message)
     if state == "unsubscribed":
-        texts = {group for key, group in options.groups.items() if key.endswith(":sms")}
-        for group in sorted(texts):
+        for group in _texts(options):
             parts += _group_parts(instructions, options, "sms", group)
     return parts
+
+
+def _texts(options: Options) -> list[str]:
+    """The groups by which text messages are sent."""
+    return sorted({group for key, group in options.groups.items() if key.endswith(":sms")})
 
 
 def _group_parts(
     instructions: Sequence[Instruction], options: Options, channel: str, group: str
 ) -> list[Part]:
     """Accounts, addresses and numbers each by themselves: Braze takes them in no one request."""
-    parts = []
+    told = {"subscription_group_id": group, "subscription_state": _state(instructions)}
+    parts: list[Part] = []
     for name, of in _BY_CHANNEL[channel]:
-        for whose, values in chunks(named_by(instructions, of), NAMED_MAX):
-            told = {"subscription_group_id": group, "subscription_state": _state(instructions)}
+
+        def request_of(values: list[str], name: str = name) -> Request:
             body = {"subscription_groups": [{**told, name: values}]}
-            request = request_to(options, "POST", "v2/subscription/status/set", body)
-            parts.append(Part(request, outcome_of_message, whose))
+            return request_to(options, "POST", "v2/subscription/status/set", body)
+
+        parts += parts_in(named_by(instructions, of), NAMED_MAX, request_of, outcome_of_message)
     return parts
 
 
@@ -204,6 +206,8 @@ def questions_for(instruction: Instruction, options: Options) -> list[Question]:
     if verb is Verb.ERASE or (instruction.whole and (verb is Verb.SUPPRESS or options.resubscribe)):
         asked += _profile_questions(person, verb, options)
     named, _ = topic_ids(instruction, options.groups, "groups")
+    if instruction.whole and verb is Verb.SUPPRESS:
+        named += [("sms", group) for group in _texts(options)]
     for channel, group in dict.fromkeys(named):
         for name, of in _BY_CHANNEL[channel]:
             single = {"external_ids": "external_id", "emails": "email", "phones": "phone"}[name]

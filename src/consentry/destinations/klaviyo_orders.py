@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from consentry.core.delivery import Grade, Outcome
 from consentry.core.order import Verb
+from consentry.destinations.common import object_at
 from consentry.destinations.http import (
     TransportError,
     outcome_of_error,
@@ -35,7 +36,6 @@ from consentry.destinations.obeying import (
     Part,
     Question,
     Settled,
-    chunks,
     compared,
     gated,
     json_of,
@@ -43,6 +43,7 @@ from consentry.destinations.obeying import (
     obey_all,
     outcome_of_answer,
     outcome_of_exactly,
+    parts_in,
     read_all,
     read_or_unknown,
     topic_ids,
@@ -53,15 +54,20 @@ if TYPE_CHECKING:
     from consentry.destinations.transport import OutboundClient
 
 
+_SMS = ("subscriptions", "sms", "marketing")
+
+
 @dataclass(frozen=True, slots=True)
 class Holds:
     """What Klaviyo said before it was told anything: the identifiers for which it is true.
 
-    ``failed`` is the outcome where it could not be asked: then it is not told either.
+    ``failed`` is the outcome where it could not be asked: then it is not told either. ``refused``
+    is the same of single identifiers, which it could not read.
     """
 
     true_of: frozenset[str] = frozenset()
     failed: Outcome | None = None
+    refused: Mapping[str, Outcome] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,39 +89,54 @@ async def _known(
     if first.verb is Verb.SUPPRESS:
         on_list = {}
         for channel, identity in dict.fromkeys(named):
+            ask = partial(list_request, options, channel, identity)
             values = _all(instructions, channel)
-            requests = [list_request(options, channel, identity, v) for v in values]
-            on_list[channel, identity] = await _holds(client, requests, FIELDS[channel], last_look)
+            on_list[channel, identity] = await _holds(
+                client, ask, values, FIELDS[channel], last_look
+            )
         return Known(on_list)
     mailed = any(channel == "email" for channel, _ in named)
     if first.verb is Verb.GRANT and mailed and not options.resubscribe:
-        requests = [profiles_request(options, "email", v) for v in _all(instructions, "email")]
-        return Known(suppressed=await _holds(client, requests, "email", last_look, suppressed=True))
+        ask, values = partial(profiles_request, options, "email"), _all(instructions, "email")
+        holds = await _holds(client, ask, values, "email", last_look, suppressed=True)
+        return Known(suppressed=holds)
     return Known()
 
 
-def _all(instructions: Sequence[Instruction], channel: str) -> list[list[str]]:
+def _all(instructions: Sequence[Instruction], channel: str) -> list[str]:
     named = named_by(instructions, lambda person: identifiers(channel, person))
-    return [values for _, values in chunks(named, PROFILES_MAX)]
+    return list(dict.fromkeys(value for _, value in named))
 
 
 async def _holds(
     client: OutboundClient,
-    requests: Sequence[Request],
+    ask: Callable[[list[str]], Request],
+    values: list[str],
     name: str,
     last_look: LastLook | None,
     *,
     suppressed: bool = False,
 ) -> Holds:
+    """Asked of at most 100 at once; where that is refused, of halves, until one is alone."""
     found: set[str] = set()
-    for request in requests:
+    refused: dict[str, Outcome] = {}
+    todo = [values[n : n + PROFILES_MAX] for n in range(0, len(values), PROFILES_MAX)]
+    while todo:
+        some = todo.pop()
         try:
-            response = await client.send(request, last_look)
+            response = await client.send(ask(some), last_look)
         except TransportError as error:
             return Holds(failed=outcome_of_error(error))
         outcome = outcome_of_status(response.status, response.headers)
         if response.status == 404:
             return Holds(failed=Outcome(Grade.FAILED_FINAL, 404, "there is no such list"))
+        if response.status == 400:
+            half = (len(some) + 1) // 2
+            if len(some) > 1:
+                todo += [some[:half], some[half:]]
+            else:
+                refused[some[0].lower()] = outcome
+            continue
         profiles = profiles_in(json_of(response)) if response.status == 200 else None
         if profiles is None:
             if outcome.grade is Grade.ACCEPTED:
@@ -126,7 +147,7 @@ async def _holds(
             for profile in profiles
             if not suppressed or is_suppressed(profile)
         )
-    return Holds(frozenset(found))
+    return Holds(frozenset(found), refused=refused)
 
 
 def order_parts(
@@ -149,16 +170,18 @@ def order_parts(
 def _whole_parts(instructions: Sequence[Instruction], options: Options) -> list[Part | Settled]:
     withdrawn = instructions[0].verb is Verb.SUPPRESS
     job = f"profile-suppression-bulk-{'create' if withdrawn else 'delete'}-job"
-    parts: list[Part | Settled] = []
-    mails = named_by(instructions, lambda person: person.emails)
-    for whose, values in chunks(mails, PROFILES_MAX):
-        profiles = [{"type": "profile", "attributes": {"email": email}} for email in values]
+
+    def request_of(emails: list[str]) -> Request:
+        profiles = [{"type": "profile", "attributes": {"email": email}} for email in emails]
         data = {"type": job, "attributes": {"profiles": {"data": profiles}}}
-        parts.append(Part(request_to(options, "POST", f"{job}s", data), outcome_of_job, whose))
+        return request_to(options, "POST", f"{job}s", data)
+
+    mails = named_by(instructions, lambda person: person.emails)
+    parts: list[Part | Settled] = []
+    parts += parts_in(mails, PROFILES_MAX, request_of, outcome_of_job)
     if withdrawn:
         numbers = named_by(instructions, lambda person: person.phones)
-        for whose, values in chunks(numbers, PROFILES_MAX):
-            parts.append(_subscription_part(options, "delete", "sms", values, whose))
+        parts += _subscription_parts(options, "delete", "sms", numbers)
     else:
         parts += [
             gated("Klaviyo lifts no suppression of a phone number", (place,))
@@ -187,14 +210,18 @@ def _topic_parts(
     told: list[Named] = []
     kept: list[Named] = []
     for place, value in named:
+        if value.lower() in holds.refused:
+            continue
         (told if (value.lower() in holds.true_of) is withdrawn else kept).append((place, value))
     job = "delete" if withdrawn else "create"
-    parts: list[Part | Settled] = [
-        _subscription_part(options, job, channel, values, whose, identity)
-        for whose, values in chunks(told, PROFILES_MAX)
+    parts: list[Part | Settled] = []
+    parts += _subscription_parts(options, job, channel, told, identity)
+    parts += [_not_told(withdrawn, place) for place, _ in kept]
+    parts += [
+        Settled(refused, (place,))
+        for place, value in named
+        if (refused := holds.refused.get(value.lower())) is not None
     ]
-    for place, _ in kept:
-        parts.append(_not_told(withdrawn, place))
     return parts
 
 
@@ -205,31 +232,30 @@ def _not_told(withdrawn: bool, place: int) -> Settled:
     return gated(detail, (place,))
 
 
-def _subscription_part(
-    options: Options,
-    job: str,
-    channel: str,
-    values: Sequence[str],
-    whose: tuple[int, ...],
-    list_id: str | None = None,
-) -> Part:
-    """A bulk job for at most 100. Without a list an unsubscription is for the whole channel."""
+def _subscription_parts(
+    options: Options, job: str, channel: str, named: Sequence[Named], list_id: str | None = None
+) -> list[Part]:
+    """Bulk jobs for at most 100. Without a list an unsubscription is for the whole channel."""
     consent = {"consent": "UNSUBSCRIBED" if job == "delete" else "SUBSCRIBED"}
-    profiles = [
-        {
-            "type": "profile",
-            "attributes": {
-                FIELDS[channel]: value,
-                "subscriptions": {channel: {"marketing": consent}},
-            },
-        }
-        for value in values
-    ]
     kind = f"profile-subscription-bulk-{job}-job"
-    data: dict[str, Any] = {"type": kind, "attributes": {"profiles": {"data": profiles}}}
-    if list_id is not None:
-        data["relationships"] = {"list": {"data": {"type": "list", "id": list_id}}}
-    return Part(request_to(options, "POST", f"{kind}s", data), outcome_of_accepted, whose)
+
+    def request_of(values: list[str]) -> Request:
+        profiles = [
+            {
+                "type": "profile",
+                "attributes": {
+                    FIELDS[channel]: value,
+                    "subscriptions": {channel: {"marketing": consent}},
+                },
+            }
+            for value in values
+        ]
+        data: dict[str, Any] = {"type": kind, "attributes": {"profiles": {"data": profiles}}}
+        if list_id is not None:
+            data["relationships"] = {"list": {"data": {"type": "list", "id": list_id}}}
+        return request_to(options, "POST", f"{kind}s", data)
+
+    return parts_in(named, PROFILES_MAX, request_of, outcome_of_accepted)
 
 
 def _erase_parts(instructions: Sequence[Instruction], options: Options) -> list[Part | Settled]:
@@ -313,6 +339,9 @@ def questions_for(instruction: Instruction, options: Options) -> list[Question]:
                 partial(_suppression_reading, verb),
             )
         )
+    if instruction.whole and verb is Verb.SUPPRESS and person.phones:
+        request = profiles_request(options, "phone_number", person.phones)
+        asked.append(Question(request, _texts_reading))
     named, _ = topic_ids(instruction, options.lists, "lists")
     for channel, identity in dict.fromkeys(named):
         if values := identifiers(channel, person):
@@ -345,6 +374,22 @@ def _suppression_reading(verb: Verb, response: Response) -> Reading:
         if not may:
             return Reading(Found.UNKNOWN, detail="there is no such profile")
         return compared(all(may), held)
+
+    return read_or_unknown(response, read)
+
+
+def _texts_reading(response: Response) -> Reading:
+    """Whether somebody may still be texted, after a withdrawal."""
+
+    def read(document: Any) -> Reading | None:
+        profiles = profiles_in(document)
+        if profiles is None:
+            return None
+        may = [object_at(p, *_SMS).get("can_receive_sms_marketing") for p in profiles]
+        if not all(isinstance(each, bool) for each in may):
+            return None
+        held = ", ".join("may be texted" if each else "unsubscribed" for each in may)
+        return compared(not any(may), held or "no such profile")
 
     return read_or_unknown(response, read)
 

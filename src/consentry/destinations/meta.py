@@ -25,7 +25,7 @@ from consentry.core.order import Verb
 from consentry.destinations import ad_events, named
 from consentry.destinations.batches import (
     object_of,
-    rows_in,
+    rows_counted,
     same_for,
     send_rows,
     unconfigured,
@@ -276,8 +276,8 @@ def order_request(rows: Sequence[tuple[str, str, str]], where: str, options: Opt
     return Request("DELETE", _at(options, where), headers, json_body(body))
 
 
-def order_outcomes(response: Response, whom: Sequence[int]) -> tuple[Outcome, ...]:
-    """Accepted where every row was taken; a row that Meta calls invalid did nothing."""
+def order_outcomes(response: Response, whom: Sequence[int], rows: int) -> tuple[Outcome, ...]:
+    """Accepted where every one of the ``rows`` was taken; a row that Meta calls invalid did nothing."""
     failure = error_of(response)
     if failure is not None:
         if failure.grade is Grade.FAILED_FINAL and not failure.pause and len(whom) > 1:
@@ -287,11 +287,12 @@ def order_outcomes(response: Response, whom: Sequence[int]) -> tuple[Outcome, ..
     received, invalid = body.get("num_received"), body.get("num_invalid_entries")
     if not isinstance(received, int) or not isinstance(invalid, int):
         return same_for(unreadable(response), whom)
-    if received >= len(whom) and not invalid:
+    if received >= rows and not invalid:
         return same_for(Outcome(Grade.ACCEPTED, response.status, f"{received} rows taken"), whom)
     if len(whom) > 1:
         raise Spoiled  # whose rows, Meta does not say; taking out twice does no harm
-    return same_for(Outcome(Grade.NOOP, response.status, f"{invalid} invalid rows"), whom)
+    detail = f"{received} of {rows} rows taken, {invalid} of them invalid"
+    return same_for(Outcome(Grade.NOOP, response.status, detail), whom)
 
 
 def places(options: Options) -> list[str]:
@@ -317,7 +318,7 @@ async def obey(
     rows = [(n, row) for n, one in enumerate(instructions) for row in rows_of(one.person)]
     steps: list[Step | Known] = []
     for place in where:
-        steps += rows_in(
+        steps += rows_counted(
             rows,
             MOST_ROWS,
             lambda some, place=place: order_request(some, place, options),  # type: ignore[misc]

@@ -3,8 +3,9 @@ vendor is asked again. What several answers come to is said in `steps`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +20,7 @@ from consentry.destinations.http import (
 )
 from consentry.destinations.instruction import Found, Instruction, Person, Reading
 from consentry.destinations.message import Attempted, LastLook, Request, Response
-from consentry.destinations.steps import RANK, Known, Step, digest_of_all, follow
+from consentry.destinations.steps import RANK, Known, Spoiled, Step, digest_of_all, follow
 
 if TYPE_CHECKING:
     from consentry.destinations.transport import OutboundClient
@@ -36,13 +37,15 @@ class Part:
     """One request of an order and how its answer is read.
 
     ``whose`` are the positions of the instructions that it is for; None: all of them. ``then`` is
-    the request that an answer asks for, if it does; its own answer counts instead.
+    the request that an answer asks for, if it does; its own answer counts instead. ``halves`` are
+    sent instead of a request that is refused for good, where one that it names may be the reason.
     """
 
     request: Request
     reads: Callable[[Response], Outcome]
     whose: tuple[int, ...] | None = None
     then: Callable[[Response], Part | None] = _nothing_more
+    halves: Callable[[], Sequence[Part]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,18 @@ def _step(part: Part | Settled, everyone: tuple[int, ...]) -> Step | Known:
         following = part.then(response)
         return None if following is None else _step(following, whom)
 
-    return Step(part.request, whom, lambda r: (part.reads(r),) * len(whom), then=then)
+    halves = part.halves
+
+    def judge(response: Response) -> tuple[Outcome, ...]:
+        outcome = part.reads(response)
+        if halves and outcome.grade is Grade.FAILED_FINAL and not outcome.pause:
+            raise Spoiled
+        return (outcome,) * len(whom)
+
+    def instead() -> list[Step | Known]:
+        return [] if halves is None else [_step(half, everyone) for half in halves()]
+
+    return Step(part.request, whom, judge, instead, then)
 
 
 # Asking again
@@ -242,9 +256,24 @@ def named_by(
     ]
 
 
-def chunks(named: Sequence[Named], most: int) -> Iterator[tuple[tuple[int, ...], list[str]]]:
-    """Whose they are, and the identifiers, in pieces of at most ``most``."""
+def parts_in(
+    named: Sequence[Named],
+    most: int,
+    request_of: Callable[[list[str]], Request],
+    reads: Callable[[Response], Outcome],
+) -> list[Part]:
+    """A request for at most ``most`` identifiers each, which may be repeated without harm.
+
+    A vendor that cannot read one number refuses the request of all fifty. The halves are sent
+    then, until it is alone: nobody's order may fail for somebody else's number.
+    """
+    parts = []
     for start in range(0, len(named), most):
         piece = named[start : start + most]
+        values = list(dict.fromkeys(value for _, value in piece))
+        halves = None
+        if len(values) > 1:
+            halves = partial(parts_in, piece, (len(piece) + 1) // 2, request_of, reads)
         places = tuple(sorted({place for place, _ in piece}))
-        yield places, list(dict.fromkeys(value for _, value in piece))
+        parts.append(Part(request_of(values), reads, places, halves=halves))
+    return parts

@@ -256,6 +256,8 @@ class Klaviyo:
         except ValueError:
             return _errors(400, "invalid", "The filter cannot be read.")
         values = values if isinstance(values, list) else [values]
+        if chosen[2] == "phone_number" and not all(map(is_e164, values)):
+            return _errors(400, "invalid", "Invalid phone number format.")
         persons = {}
         for value in values:
             person = self._people.find(call, {chosen[2]: value})
