@@ -303,6 +303,7 @@ def told(kind: str, **members: Any) -> dict[str, Any]:
     return {"event_type": kind, "id": "e-1", "time": AT // moment.SECOND} | members
 
 
+BY_MAIL = {"external_user_id": "alice", "email_address": "a@example.com"}
 HEARD: dict[str, tuple[dict[str, Any], Heard | None]] = {
     "all mail": (
         told(
@@ -354,6 +355,22 @@ HEARD: dict[str, tuple[dict[str, Any], Heard | None]] = {
 def test_what_currents_tells_is_heard(event: dict[str, Any], heard: Heard | None) -> None:
     found = braze.hear(call({"events": [event]}), braze_options())
     assert found == ((heard,) if heard else ())
+
+
+@pytest.mark.parametrize(
+    ("event", "also"),
+    [
+        (told("users.messages.email.Unsubscribe", **BY_MAIL), True),
+        (told(STATE, subscription_group_id="g-mail", **BY_MAIL), True),
+        (told(STATE, subscription_group_id="g-push", **BY_MAIL), False),
+        (told(GLOBAL, channel="push", **BY_MAIL), False),
+    ],
+)
+def test_what_was_said_of_mail_is_said_of_the_address_too(
+    event: dict[str, Any], also: bool
+) -> None:
+    found = [heard.node for heard in braze.hear(call({"events": [event]}), braze_options())]
+    assert found == [ALICE, Node(NodeKind.EMAIL, "a@example.com")][: 1 + also]
 
 
 @pytest.mark.parametrize("token", ["Bearer other", "Basic currents-token", "currents-token", ""])

@@ -413,17 +413,21 @@ def test_an_unsubscription_there_is_heard() -> None:
         told("opened_email", email=ALICES),
         told("marked_email_as_spam", external_id="alice"),
         told("unsubscribed_from_email_marketing"),
+        told("manually_suppressed_from_email_marketing", email=ALICES, external_id="alice"),
     ]
     body = json.dumps({"data": items, "meta": {}}).encode()
     at = moment.parse("2026-11-22T10:00:00Z")
     address, number = Node(NodeKind.EMAIL, ALICES), Node(NodeKind.PHONE, "+4915112345678")
+    account = Node(NodeKind.ACCOUNT, "alice")
     assert klaviyo.hear(call(body), klaviyo_options()) == tuple(
         Heard(node, denied, said, f"ev-{said}", at, channels=(channel,))
         for node, denied, said, channel in (
             (address, True, "unsubscribed_from_email_marketing", "email"),
             (number, True, "unsubscribed_from_sms_marketing", "sms"),
             (address, False, "subscribed_to_email_marketing", "email"),
-            (Node(NodeKind.ACCOUNT, "alice"), True, "marked_email_as_spam", "email"),
+            (account, True, "marked_email_as_spam", "email"),
+            (account, True, "manually_suppressed_from_email_marketing", "email"),
+            (address, True, "manually_suppressed_from_email_marketing", "email"),
         )
     )
 

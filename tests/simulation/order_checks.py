@@ -104,21 +104,27 @@ def _must_be_gated(
         return False  # something was on its way: it may be read with it or without it
     person = Event(*word.whom, 0, 0)
     known = list(readings(sim, word.at, policies))
-    if word.by is not None and _was_refused(sim, word, policies):
+    if word.by is not None and _was_refused(sim, word, name, scope, policies):
         return False
     return not any(may_have(one, name, scope, person) for one in known)
 
 
-def _was_refused(sim: Simulation, word: Fact, policies: list[dict[str, Any]]) -> bool:
-    """Whether all that a vendor reports may have been refused before."""
+def _was_refused(
+    sim: Simulation, word: Fact, name: str, scope: Scope, policies: list[dict[str, Any]]
+) -> bool:
+    """Whether all of this that a vendor reports may have been refused before."""
     event = Event(*word.whom, word.at, word.at)
     before = [f for f in may_count(sim) if f.at < word.at]
     known = [
         f for f in before if f.kind in ("no", "gpc", "suppress", "erased") or f.seen <= word.at
     ]
     said = {f.what for f in sim.facts if (f.at, f.by) == (word.at, word.by)}
+
+    def about(policy: dict[str, Any]) -> set[str]:
+        return said & set(policy["destinations"][name]["categories"]) if scope is WHOLE else {scope}
+
     return any(
-        all(Known(facts, policy, word.at).refused(c, event) for c in said)
+        all(Known(facts, policy, word.at).refused(c, event) for c in about(policy))
         for policy in policies
         for facts in (before, known)
     )

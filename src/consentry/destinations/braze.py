@@ -156,37 +156,33 @@ def hear(call: InboundCall, options: Options) -> tuple[Heard, ...]:
     inbound.prove_any(token.strip() if scheme.lower() == "bearer" else "", expected)
     document = inbound.body_of(call)
     events = document.get("events") if isinstance(document, dict) else None
-    return tuple(
-        heard
-        for event in inbound.objects(events)
-        for heard in [_heard(event, options)]
-        if heard is not None
-    )
+    return tuple(heard for event in inbound.objects(events) for heard in _heard(event, options))
 
 
-def _heard(event: Mapping[str, Any], options: Options) -> Heard | None:
+def _heard(event: Mapping[str, Any], options: Options) -> tuple[Heard, ...]:
     kind = inbound.text_of(event, "event_type")
     if kind not in (_GLOBAL, _GROUP, _UNSUBSCRIBE, _SPAM):
-        return None
-    node = _node(event)
-    if node is None:
-        return None
+        return ()
     status = _member(event, "subscription_status").lower()
     denied = kind in (_UNSUBSCRIBE, _SPAM) or status == "unsubscribed"
     if kind == _GROUP:
         topics = topics_of(_member(event, "subscription_group_id"), options.groups)
         if not topics:
-            return None  # a group that stands for no topic of ours
+            return ()  # a group that stands for no topic of ours
         channels: tuple[str, ...] = ()
     else:
         topics = ()
         channel = _member(event, "channel").lower() or "email"
         if channel not in CHANNELS:
-            return None  # a channel that is no channel here
+            return ()  # a channel that is no channel here
         channels = (channel,)
     at = inbound.time_of(event.get("time"))
     said = f"{kind.rpartition('.')[2]} {status}".strip()
-    return Heard(node, denied, said, inbound.text_of(event, "id"), at, topics, channels)
+    ways = {way for _, way in topics} | {*channels}
+    return tuple(
+        Heard(node, denied, said, inbound.text_of(event, "id"), at, topics, channels)
+        for node in _nodes(event, by_address=ways == {"email"})
+    )
 
 
 def _member(event: Mapping[str, Any], name: str) -> str:
@@ -194,7 +190,6 @@ def _member(event: Mapping[str, Any], name: str) -> str:
     return next((found for p in places if (found := inbound.text_of(event, *p))), "")
 
 
-def _node(event: Mapping[str, Any]) -> Node | None:
-    return inbound.account_node(_member(event, "external_user_id")) or inbound.email_node(
-        _member(event, "email_address")
-    )
+def _nodes(event: Mapping[str, Any], *, by_address: bool) -> tuple[Node, ...]:
+    address = inbound.email_node(_member(event, "email_address"))
+    return inbound.nodes_of(_member(event, "external_user_id"), address, by_address=by_address)

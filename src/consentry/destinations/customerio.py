@@ -234,29 +234,30 @@ def hear(call: InboundCall, options: Options) -> tuple[Heard, ...]:
     inbound.prove_any(given, [inbound.hmac_sha256(k, signed).hex() for k in options.signing_key])
     document = inbound.body_of(call)
     what = (inbound.text_of(document, "object_type"), inbound.text_of(document, "metric"))
-    node = _node(document)
-    if node is None:
-        return ()
-    at = inbound.time_of(document.get("timestamp"))
+    at = inbound.time_of(document.get("timestamp")) if isinstance(document, dict) else None
     identity = inbound.text_of(document, "event_id")
     if what == _PREFERENCES:
         return tuple(
             Heard(node, not flag, f"topic_{number}", f"{identity}-{number}", at, topics)
             for number, flag in _preferences(document)
             if (topics := topics_of(number, options.topic_ids))
+            for node in _nodes(document, {way for _, way in topics})
         )
     if what not in _SAYS:
         return ()
     denied, channels = _SAYS[what]
-    return (Heard(node, denied, what[1], identity, at, channels=channels),)
+    return tuple(
+        Heard(node, denied, what[1], identity, at, channels=channels)
+        for node in _nodes(document, {*channels} or {"email"})
+    )
 
 
-def _node(document: object) -> Node | None:
-    """The account if it is named, else the address."""
+def _nodes(document: object, ways: set[str]) -> tuple[Node, ...]:
+    """The account; the address too where it was said of mail; without an account the address."""
     id_ = inbound.text_of(document, "data", "identifiers", "id")
     email = inbound.text_of(document, "data", "identifiers", "email")
     email = email or inbound.text_of(document, "data", "email_address")
-    return inbound.account_node(id_) or inbound.email_node(email)
+    return inbound.nodes_of(id_, inbound.email_node(email), by_address=ways == {"email"})
 
 
 def _preferences(document: object) -> list[tuple[str, bool]]:

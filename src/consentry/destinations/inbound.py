@@ -96,6 +96,18 @@ def account_node(text: object) -> Node | None:
     return Node(NodeKind.ACCOUNT, text) if isinstance(text, str) and text else None
 
 
+def nodes_of(account: object, address: Node | None, *, by_address: bool) -> tuple[Node, ...]:
+    """Whom a vendor means: the account, and where it was said of that address the address too.
+
+    One of them may be all that another system knows the person by. Nothing links the two here:
+    a vendor's own records are no proof that an address is an account's.
+    """
+    named = account_node(account)
+    if named is None:
+        return () if address is None else (address,)
+    return (named, address) if address is not None and by_address else (named,)
+
+
 def time_of(value: object) -> Moment | None:
     """A stated time: seconds since 1970 or RFC 3339. None where there is none to be read."""
     if isinstance(value, bool):

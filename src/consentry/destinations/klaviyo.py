@@ -158,14 +158,13 @@ def hear(call: InboundCall, options: Options) -> tuple[Heard, ...]:
     inbound.prove_any(inbound.header(call, "klaviyo-signature").lower(), expected)
     document = inbound.body_of(call)
     items = document.get("data") if isinstance(document, dict) else None
-    found = (_heard(item) for item in inbound.objects(items))
-    return tuple(heard for heard in found if heard is not None)
+    return tuple(heard for item in inbound.objects(items) for heard in _heard(item))
 
 
-def _heard(item: Mapping[str, Any]) -> Heard | None:
+def _heard(item: Mapping[str, Any]) -> tuple[Heard, ...]:
     topic = inbound.text_of(item, "topic").removeprefix(_EVENT)
     if topic not in _SAYS:
-        return None
+        return ()
     channel, denied = _SAYS[topic]
     payload = item.get("payload")
     included = payload.get("included") if isinstance(payload, dict) else None
@@ -175,9 +174,11 @@ def _heard(item: Mapping[str, Any]) -> Heard | None:
             continue
         name = FIELDS[channel]
         make = inbound.email_node if channel == "email" else inbound.phone_node
-        node = make(attributes.get(name)) or inbound.account_node(attributes.get("external_id"))
-        if node is not None:
-            at = inbound.time_of(inbound.text_of(payload, "data", "attributes", "datetime"))
-            event_id = inbound.text_of(item, "external_id")
-            return Heard(node, denied, topic, event_id, at, channels=(channel,))
-    return None
+        account, address = attributes.get("external_id"), make(attributes.get(name))
+        at = inbound.time_of(inbound.text_of(payload, "data", "attributes", "datetime"))
+        event_id = inbound.text_of(item, "external_id")
+        if nodes := inbound.nodes_of(account, address, by_address=True):
+            return tuple(
+                Heard(node, denied, topic, event_id, at, channels=(channel,)) for node in nodes
+            )
+    return ()

@@ -16,6 +16,7 @@ import msgspec
 from consentry.core.choice import Answer
 from consentry.core.order import OrderState, Verb
 from consentry.core.policy import channel_key, topic_key
+from consentry.core.preference import Standing
 from consentry.core.record import Fact, Node
 from consentry.destinations.instruction import Heard
 from consentry.flow import describe
@@ -62,7 +63,8 @@ async def _take_one(world: World, destination: str, one: Heard) -> Answered:
         },
     )
     origin, once = Origin(source_of(destination), "server"), _once(destination, one)
-    owing = partial(_untold, world) if _refused(world, one, denied) else tuple
+    standing = world.subjects.standing((one.node,), world.policy, now)
+    owing = partial(_untold, world, standing, denied)
     return await record_choice(world, said, origin, once=once, but=destination, owing=owing)
 
 
@@ -85,21 +87,37 @@ def keys_of(world: World, destination: str, one: Heard) -> list[str]:
     return [*(() if mapping is None else mapping.categories), *keys]
 
 
-def _refused(world: World, one: Heard, denied: frozenset[str]) -> bool:
-    """Whether all of it was refused before."""
-    standing = world.subjects.standing((one.node,), world.policy, world.clock.now())
-    return all(state_of(standing.of(key)) == "denied" for key in denied)
+def _untold(
+    world: World, before: Standing, denied: frozenset[str], orders: tuple[Order, ...]
+) -> tuple[Order, ...]:
+    """Of what a refusal owes: all of what was not refused before, and of the rest what a
+    destination was not told yet; each with our own gate.
 
-
-def _untold(world: World, orders: tuple[Order, ...]) -> tuple[Order, ...]:
-    """Of what a repeated refusal owes: what a destination was not told yet, with our own gate.
-
+    One vendor says a topic and another the whole channel, so a report may repeat a part alone.
     That it was refused before does not mean that all were told: one may have had another reason
     to keep the person, or have been told of another identifier. A refusal that nobody proved
     closed our own gate and was told to nobody.
     """
-    news = {(o.destination, o.topics) for o in orders if not _was_told(world, o)}
-    return tuple(order for order in orders if (order.destination, order.topics) in news)
+    repeats = [order for order in orders if _was_refused(world, before, denied, order)]
+    old = {(o.destination, o.topics) for o in repeats}
+    old -= {(o.destination, o.topics) for o in repeats if not _was_told(world, o)}
+    return tuple(order for order in orders if (order.destination, order.topics) not in old)
+
+
+def _was_refused(world: World, before: Standing, denied: frozenset[str], order: Order) -> bool:
+    """Whether all that this order is about was refused already."""
+    about = _about(world, order)
+    if order.whole:
+        about &= denied
+    return bool(about) and all(state_of(before.of(key)) == "denied" for key in about)
+
+
+def _about(world: World, order: Order) -> set[str]:
+    """Its topics, or the categories that its destination is mapped to."""
+    if order.topics:
+        return {topic_key(*pair) for pair in order.topics}
+    mapping = world.policy.mapping.get(order.destination)
+    return set() if mapping is None else set(mapping.categories)
 
 
 def _was_told(world: World, order: Order) -> bool:
@@ -135,12 +153,7 @@ def _last_told(world: World, order: Order, node: Node) -> Order | None:
 
 def _said_by(world: World, fact: Fact, order: Order) -> bool:
     """Whether the destination of an order has itself reported this refusal."""
-    if order.topics:
-        about = {topic_key(*pair) for pair in order.topics}
-    else:
-        mapping = world.policy.mapping.get(order.destination)
-        about = set() if mapping is None else set(mapping.categories)
-    if about.isdisjoint(fact.denied):
+    if _about(world, order).isdisjoint(fact.denied):
         return False
     entry = world.store.record(fact.record_id)
     return entry is not None and entry.record.source == source_of(order.destination)
