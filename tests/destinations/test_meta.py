@@ -164,7 +164,7 @@ def test_a_withdrawal_is_about_every_audience_of_the_account() -> None:
 
 
 def test_one_identifier_a_row_and_nothing_for_a_number_without_digits() -> None:
-    who = Person((), ("alice",), ("Alice@example.com",), ("none", "+49 151 1"))
+    who = Person((), ("alice",), ("Alice@example.com",), ("none", "+49 151 1", "0151 123"))
     request = meta.order_request(list(meta.rows_of(who)), "act_5/usersofanyaudience", options())
     assert (request.method, request.url) == (
         "DELETE",

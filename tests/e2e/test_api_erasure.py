@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -239,6 +240,27 @@ def test_an_import_does_not_bring_them_back(shop: Server) -> None:
     sent = message(userId=user, event="Came back")
     send(shop, sent, key=BACKEND_KEY)
     assert shop.admin("GET", f"/v1/events/{sent['messageId']}").status == 404
+
+
+def test_another_spelling_does_not_bring_them_back(shop: Server) -> None:
+    """And who is somebody else by one letter is not taken for them."""
+    user, digits = fresh("user"), str(time.time_ns())[-9:]
+    email = f"{user}@example.com"
+    traits = {"email": email, "phone": f"+49151{digits}"}
+    send(shop, message("identify", userId=user, traits=traits), key=BACKEND_KEY)
+    erase(shop, {"userId": user})
+    spelt = [
+        {"email": f"  {email.upper()} "},
+        {"phone": f"0049 (151) {digits[:4]}-{digits[4:]}"},
+        {"phone": f"+49.151.{digits}"},
+        {"userId": fresh("user"), "email": email.title()},
+    ]
+    others = [{"email": f"{user}+tag@example.com"}, {"phone": f"+48151{digits}"}]
+    rows = [{"subject": subject, "preferences": BOTH} for subject in (*spelt, *others)]
+    answer = shop.admin("POST", "/v1/imports", {"choices": rows}).json
+    assert (answer["recorded"], answer["withheld"], answer["rejected"]) == (2, 4, [])
+    for subject in spelt:
+        assert lookup(shop, subject)["suppressed"] is True
 
 
 def test_who_may_erase_and_who_may_lift_it(shop: Server) -> None:

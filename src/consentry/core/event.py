@@ -342,11 +342,17 @@ def normal_email(text: str) -> str | None:
 
 
 def normal_phone(text: str) -> str | None:
-    """Digits, with a leading plus where one was given; None when there are fewer than six."""
+    """Digits, with a leading plus where the country is given; None when there are fewer than six.
+
+    ``00`` stands for the plus: a number that was refused must not come back by another spelling.
+    """
     digits = "".join(c for c in text if c.isascii() and c.isdigit())
+    plus = text.strip().startswith("+")
+    if not plus and digits.startswith("00"):
+        plus, digits = True, digits[2:]
     if not 6 <= len(digits) <= 15:
         return None
-    return ("+" if text.strip().startswith("+") else "") + digits
+    return ("+" if plus else "") + digits
 
 
 def _corrected(claimed: Moment | None, sent: Moment | None, received: Moment) -> Moment:

@@ -265,7 +265,7 @@ def rows_of(person: Person) -> Iterator[tuple[str, str, str]]:
         if plain := named.email(address):
             yield "", named.sha256(plain), ""
     for number in person.phones:
-        if digits := named.meta_phone(number):
+        if digits := named.meta_phone(named.e164(number)):
             yield "", "", named.sha256(digits)
 
 

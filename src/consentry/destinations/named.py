@@ -36,9 +36,16 @@ def google_email(address: str) -> str:
 
 
 def e164(number: str) -> str:
-    """``+`` and the digits; "" if there are none or more than 15."""
+    """``+`` and the digits of a number that says its country, by ``+`` or ``00``; else "".
+
+    With a plus before it, a number that was written for use at home is a stranger's elsewhere.
+    """
     digits = _NO_DIGITS.sub("", number)
-    return f"+{digits}" if 0 < len(digits) <= 15 else ""
+    if not number.strip().startswith("+"):
+        if not digits.startswith("00"):
+            return ""
+        digits = digits[2:]
+    return f"+{digits}" if 0 < len(digits) <= 15 and digits[0] != "0" else ""
 
 
 def meta_phone(number: str) -> str:
