@@ -172,6 +172,7 @@ class StandIn:
             for entry in self.journal(vendor)
             if entry["path"].startswith(f"/{vendor}/{instance}")
             and entry["body"]["type"].startswith(("consent.", "subject."))
+            and entry["body"]["type"] != "consent.updated"  # an event, not an order
         ]
 
     def mode(self, vendor: str, mode: str, **more: Any) -> None:

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from consentry.config import Alarm
-from consentry.core.moment import DAY, SECOND
+from consentry.core.moment import DAY, SECOND, Moment
 from consentry.destinations.http import TransportError, json_body
 from consentry.destinations.message import Request
 from consentry.destinations.transport import OutboundClient
@@ -64,7 +64,7 @@ class Clerk:
         self._meters = meters
         self._client = client
         self._look_every_s = look_every_s
-        self._alarms: deque[_Said] = deque(maxlen=MOST_ALARMS)
+        self._alarms: deque[_Said] = deque()
         self._alarm_at = 0.0
         self._walk = Walk(world)
         self._shredder = Shredder(world)
@@ -124,11 +124,12 @@ class Clerk:
     async def _remind(self) -> None:
         """The last stage first: whatever was down for days is said once, as what it is.
 
-        Nobody tries to tell a destination that is not configured, which was said as it went.
+        Nobody tries to tell a destination that is not configured, which was said as it went;
+        what is said of its orders is said once it is back.
         """
-        now = self._world.clock.now()
+        now, book = self._world.clock.now(), self._world.store.orders
         for stage in range(len(STAGES), 0, -1):
-            late = self._world.store.orders.overdue(now - STAGES[stage - 1], stage)
+            late = book.overdue(now - STAGES[stage - 1], stage, self._orderers.keys())
             if not late:
                 continue
             said = [
@@ -141,8 +142,7 @@ class Clerk:
                     orderer.lane.mark(order)
             await self._world.store.commit(Commit(tried=tuple(map(Tried, said))))
             for order in said:
-                if order.destination in self._orderers:
-                    self._say("order_overdue", order, STAGES[stage - 1] // SECOND)
+                self._say("order_overdue", order, STAGES[stage - 1] // SECOND)
 
     def _is_busy(self, order: Order) -> bool:
         """What came of it is on its way to the disk: nobody else may write of it."""
@@ -172,10 +172,27 @@ class Clerk:
             grade=order.grade, detail=order.detail, after_s=after_s,
             message=f"look at it, then: consentry propagation retry --order {order.order_id}",
         )  # fmt: skip
+        self._ring(f"{order.order_id}-{after_s or 'failed'}", what.replace("_", "."), facts)
+
+    def removed(self, destination: str, orders: int, since: Moment) -> None:
+        """A destination is not configured any more, and orders for it are still open."""
+        self._meters.escalated.labels(destination, "removed").inc()
+        log.warning(
+            "orders_of_a_removed_destination", destination=destination, orders=orders,
+            message="they are kept, and sent should it come back; to end them: "
+            f"consentry propagation drop --destination {destination}",
+        )  # fmt: skip
+        facts = {"destination": destination, "open": orders, "oldestAt": describe.time(since)}
+        self._ring(self._world.new_id("gone"), "destination.removed", facts)
+
+    def _ring(self, identity: str, what: str, facts: dict[str, Any]) -> None:
         if self.alarm is None:
             return
-        told = {"type": what.replace("_", "."), "timestamp": _now(), "data": facts}
-        self._alarms.append(_Said(f"{order.order_id}-{after_s or 'failed'}", json_body(told)))
+        told = {"type": what, "timestamp": _now(), "data": facts}
+        if len(self._alarms) == MOST_ALARMS:
+            log.error("alarm_left_out", waiting=MOST_ALARMS)
+            return
+        self._alarms.append(_Said(identity, json_body(told)))
 
     async def _tell_alarms(self) -> None:
         """One after another; where it fails, the same again later."""

@@ -92,13 +92,9 @@ class Orderers:
         except StoreError:
             return  # said with the next configuration
         owed = [one for one in found if one.destination not in self.all]
-        for name, orders, _, _ in owed:
+        for name, orders, since, _ in owed:
             if name not in self._removed:
-                log.warning(
-                    "orders_of_a_removed_destination", destination=name, orders=orders,
-                    message="they are kept, and sent should it come back; to end them: "
-                    f"consentry propagation drop --destination {name}",
-                )  # fmt: skip
+                self.clerk.removed(name, orders, since)
         self._removed = {one.destination for one in owed}
 
     def _employ(self, name: str, given: DestinationConfig) -> None:

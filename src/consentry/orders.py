@@ -7,7 +7,7 @@ tried, where the order stands now, and the record of it are written together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -126,8 +126,11 @@ class OrderBook(Protocol):
     def open(self, late: Moment) -> Sequence[Open]:
         """Per destination that has any, ordered by its name; late is what was acknowledged before."""
 
-    def overdue(self, before: Moment, escalated: int, limit: int = 100) -> Sequence[Order]:
-        """Open orders acknowledged before a moment of which less often was told, oldest first."""
+    def overdue(
+        self, before: Moment, escalated: int, destinations: Collection[str], limit: int = 100
+    ) -> Sequence[Order]:
+        """Open orders of some destinations, acknowledged before a moment, of which less often was
+        told, oldest first."""
 
     def drifting(self, destination: str | None = None, limit: int = 1000) -> Sequence[Order]:
         """Orders whose destination holds something else than it was told, the newest first."""

@@ -204,17 +204,34 @@ async def test_orders_open_for_long_are_said_once_at_each_stage() -> None:
     assert 'consentry_orders_escalated_total{after="900",destination="crm"} 1.0' in text
 
 
-async def test_what_nobody_tries_to_tell_is_not_said_to_be_overdue() -> None:
+async def test_what_nobody_tries_to_tell_is_said_to_be_overdue_once_somebody_does() -> None:
     here = await place(BUSY)
     async with serving(answer(200)) as server:
         here.clerk.alarm = Alarm(server.url, (Secret("secret"),))
         await choose(here.world, ANN, analytics=False)
         await here.change(here.orders()[-1], acknowledged_at=here.world.clock.now() - 2 * DAY)
+        configured = dict(here.orderers)
         here.orderers.clear()  # it is not configured any more
         await here.clerk.round()
         assert server.requests == []
-    assert not here.world.store.orders.overdue(here.world.clock.now(), 2)  # it keeps nobody waiting
+        here.orderers |= configured  # and it is back
+        await here.clerk.round()
+        (said,) = server.requests
+        assert b'"afterSeconds":86400' in said
     assert here.open()
+
+
+async def test_that_a_destination_with_open_orders_is_gone_is_said_aloud() -> None:
+    here = await place(BUSY)
+    async with serving(answer(200)) as server:
+        here.clerk.alarm = Alarm(server.url, (Secret("secret"),))
+        here.clerk.removed("crm", 3, here.world.clock.now())
+        await here.clerk.round()
+        (said,) = server.requests
+    assert b'"type":"destination.removed"' in said
+    assert b'"open":3' in said
+    text = here.meters.exposition().decode()
+    assert 'consentry_orders_escalated_total{after="removed",destination="crm"} 1.0' in text
 
 
 async def test_an_alarm_that_was_not_heard_is_said_again() -> None:

@@ -50,7 +50,7 @@ class OrdersConformance:
         assert not list(book.attempts_of("o1"))
         assert not list(book.to_read(NOW))
         assert not list(book.open(NOW))
-        assert not list(book.overdue(NOW, 3))
+        assert not list(book.overdue(NOW, 3, {"ads"}))
         assert not list(book.drifting())
 
     async def test_an_order_comes_back_as_given_with_its_place(self, store: Store) -> None:
@@ -178,14 +178,18 @@ class OrdersConformance:
             order("b", "r2", acknowledged_at=NOW - 2 * DAY),
             order("c", "r3"),
         )
-        assert ids(store.orders.overdue(NOW, 1)) == ["b", "a"]
-        assert ids(store.orders.overdue(NOW, 1, limit=1)) == ["b"]
-        assert ids(store.orders.overdue(NOW, 0)) == []
+        ads = {"ads"}
+        assert ids(store.orders.overdue(NOW, 1, ads)) == ["b", "a"]
+        assert ids(store.orders.overdue(NOW, 1, ads, limit=1)) == ["b"]
+        assert ids(store.orders.overdue(NOW, 1, {"mail", 'a"b'})) == []
+        assert ids(store.orders.overdue(NOW, 1, {"ads", "mail"})) == ["b", "a"]
+        assert ids(store.orders.overdue(NOW, 1, set())) == []
+        assert ids(store.orders.overdue(NOW, 0, ads)) == []
         await change(store, "b", escalated=1)
-        assert ids(store.orders.overdue(NOW, 1)) == ["a"]
-        assert ids(store.orders.overdue(NOW, 2)) == ["b", "a"]
+        assert ids(store.orders.overdue(NOW, 1, ads)) == ["a"]
+        assert ids(store.orders.overdue(NOW, 2, ads)) == ["b", "a"]
         await change(store, "a", state=OrderState.TERMINAL)
-        assert ids(store.orders.overdue(NOW, 2)) == ["b"]
+        assert ids(store.orders.overdue(NOW, 2, ads)) == ["b"]
 
     async def test_those_to_be_asked_about_again_come_by_their_time(self, store: Store) -> None:
         await owe(store, order("a", "r1"), order("b", "r2"), order("c", "r3"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import msgspec
@@ -119,9 +119,15 @@ class MemoryOrders:
             found.append(Open(name, len(times), min(times), sum(at < late for at in times)))
         return found
 
-    def overdue(self, before: Moment, escalated: int, limit: int = 100) -> Sequence[Order]:
+    def overdue(
+        self, before: Moment, escalated: int, destinations: Collection[str], limit: int = 100
+    ) -> Sequence[Order]:
         late = (
-            o for o in self._waiting() if o.acknowledged_at < before and o.escalated < escalated
+            o
+            for o in self._waiting()
+            if o.acknowledged_at < before
+            and o.escalated < escalated
+            and o.destination in destinations
         )
         return sorted(late, key=lambda o: (o.acknowledged_at, o.number))[:limit]
 

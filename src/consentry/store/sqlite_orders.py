@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -72,8 +72,11 @@ class SqliteOrders:
         return [Open(*row) for row in self._read.rows("orders_open", late)]
 
     @reading
-    def overdue(self, before: Moment, escalated: int, limit: int = 100) -> Sequence[Order]:
-        return self._orders("orders_overdue", before, escalated, limit)
+    def overdue(
+        self, before: Moment, escalated: int, destinations: Collection[str], limit: int = 100
+    ) -> Sequence[Order]:
+        names = msgspec.json.encode(sorted(destinations)).decode()
+        return self._orders("orders_overdue", before, escalated, names, limit)
 
     @reading
     def drifting(self, destination: str | None = None, limit: int = 1000) -> Sequence[Order]:

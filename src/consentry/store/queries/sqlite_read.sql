@@ -223,7 +223,8 @@ WHERE state = 'waiting' GROUP BY destination ORDER BY destination;
 -- Orders that are open for long, and of which too little was said.
 SELECT number, seq, body FROM orders
 WHERE state = 'waiting' AND escalated < ?2 AND acknowledged_at < ?1
-ORDER BY acknowledged_at, number LIMIT ?3;
+  AND destination IN (SELECT value FROM json_each(?3))
+ORDER BY acknowledged_at, number LIMIT ?4;
 
 -- name: orders_drifting
 -- Orders that a destination no longer follows.
