@@ -8,6 +8,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from consentry.clock import Clock
 from consentry.core.decision import Reason
 from consentry.core.delivery import Grade, State
 from consentry.core.event import Envelope
@@ -414,6 +415,12 @@ async def test_what_was_on_its_way_as_they_were_erased_is_not_told_of_them(*, sh
     assert instruction_of(made, before).person.user_ids == (ADA.value,)
 
 
+async def as_far_as_it_goes(shredder: Shredder) -> None:
+    """Part by part, until it has to wait or is done."""
+    while (done := await shredder.step()) is not None and not (done.part.waits or done.part.done):
+        pass
+
+
 # -- what is ours goes ------------------------------------------------------------------------------
 async def test_it_waits_for_orders_on_their_way_and_for_a_destination_that_is_gone() -> None:
     made = await shop()
@@ -424,8 +431,7 @@ async def test_it_waits_for_orders_on_their_way_and_for_a_destination_that_is_go
     await erase(made, (ADA,), SERVER)
     made.told = {name: told for name, told in TOLD.items() if name != "suppresser"}
     shredder = Shredder(made, pause=0)
-    first = await shredder.step()
-    assert first is not None
+    await as_far_as_it_goes(shredder)
     # They name a shared device too, of which the erasure says nothing: that no is still owed.
     assert (
         made.store.orders.waiting("suppresser")[: len(waiting["suppresser"])]
@@ -437,11 +443,65 @@ async def test_it_waits_for_orders_on_their_way_and_for_a_destination_that_is_go
     for one in waiting["both"]:
         ended = msgspec.structs.replace(one, state=OrderState.SUPERSEDED)
         await made.store.commit(Commit(tried=(Tried(ended),)))
-    await shredder.step()
+    await as_far_as_it_goes(shredder)
     (job,) = made.store.erasures.unfinished()
     assert job.erased
     assert await shredder.step() is None, "what it owes still has to be told"
     assert made.store.erasures.unfinished()
+
+
+async def test_who_is_erased_twice_is_erased_once_after_the_other() -> None:
+    made = await shop()
+    await ada(made)
+    await choose(made, ADA, analytics=False)
+    await erase(made, (ADA,), SERVER)
+    await erase(made, (ADA,), SERVER)
+    wall_s = [2_000_000_000]
+    made.clock = Clock(made.store.newest, wall_ns=lambda: wall_s[0] * 10**9)
+    shredder, waiting = Shredder(made), made.store.orders.waiting("both")[0]
+
+    async def rounds() -> None:
+        """In each the first one has its turn, and as long as it waits the second one."""
+        for _ in range(9):
+            wall_s[0] += 60
+            while await shredder.step() is not None:
+                pass
+
+    await rounds()
+    first, second = made.store.erasures.unfinished()
+    assert (first.erased, second.erased) == (False, False), "an order still names her"
+    entry = made.store.record(first.record_id)
+    assert entry is not None
+    assert entry.record.facts, "this says of whom the first one is"
+    for name in TOLD:
+        for order in made.store.orders.waiting(name):
+            if not order.erases:
+                ended = msgspec.structs.replace(order, state=OrderState.SUPERSEDED)
+                await made.store.commit(Commit(tried=(Tried(ended),)))
+    await rounds()
+    assert all(job.erased for job in made.store.erasures.unfinished())
+    ended = made.store.orders.order(waiting.order_id)
+    assert ended is not None
+    assert not ended.named
+    assert is_erased(made, (ADA,))
+
+
+async def test_who_was_linked_to_the_one_that_an_order_is_about_is_not_named_once_erased() -> None:
+    """Only their link to a device said that they may be suppressed, and it goes with them."""
+    made = await shop()
+    await ada(made)
+    await choose(made, SHARED, analytics=False)
+    (late,) = made.store.orders.waiting("suppresser")
+    assert ADA in late.named
+    await erase(made, (ADA,), SERVER)
+    late = msgspec.structs.replace(late, seq=len(list(made.store.ledger())))
+    while (job := made.store.erasures.unfinished()[0]) and not job.erased:
+        for name in TOLD:
+            for order in made.store.orders.waiting(name):
+                ended = msgspec.structs.replace(order, state=OrderState.SUPERSEDED)
+                await made.store.commit(Commit(tried=(Tried(ended),)))
+        await Shredder(made, pause=0).step()
+    assert instruction_of(made, late).person.user_ids == (BOB.value,)
 
 
 async def test_a_job_begins_when_what_was_being_decided_is_in_the_log() -> None:

@@ -142,7 +142,8 @@ def _kept(once: Once | None, body: dict[str, Any]) -> tuple[Reply, ...]:
 
 
 class Told(NamedTuple):
-    """What an erasure asks of one destination: its strongest order, and all of them.
+    """What an erasure asks of one destination: its strongest order, of those that are open as long
+    as any is, and all of them.
 
     ``cannot`` says in one sentence what it leaves undone or unproven there, None where nothing.
     One that is not configured is told should it come back.
@@ -155,6 +156,22 @@ class Told(NamedTuple):
     cannot: str | None
 
 
+class Status(NamedTuple):
+    """How far an erasure has come. ``ours`` is "erasing", "owed" when nothing is left here but whom
+    orders still have to name, or "erased"."""
+
+    ours: str
+    told: list[Told]
+
+
+def status_of(world: World, erasure_id: str) -> Status:
+    """What came of an erasure, here and at every destination that it owes something."""
+    jobs = world.store.erasures.unfinished()
+    job = next((one for one in jobs if one.record_id == erasure_id), None)
+    ours = "erased" if job is None else "owed" if job.erased else "erasing"
+    return Status(ours, told_of(world, erasure_id))
+
+
 def told_of(world: World, erasure_id: str) -> list[Told]:
     """Every destination that an erasure owes something, in the order of its orders."""
     by_destination: dict[str, list[Order]] = {}
@@ -164,7 +181,8 @@ def told_of(world: World, erasure_id: str) -> list[Told]:
 
 
 def _told(world: World, name: str, orders: list[Order]) -> Told:
-    strongest = max(orders, key=lambda order: (_STRENGTH.index(order.verb), order.number))
+    shown = max(orders, key=lambda order: (order.open, *_strength(order)))
+    strongest = max(orders, key=_strength)
     erases = strongest.verb is Verb.ERASE
     told = world.told.get(name)
     taken = None if told is None else told.orders
@@ -175,4 +193,8 @@ def _told(world: World, name: str, orders: list[Order]) -> Told:
         cannot = f"nothing is erased there: {strongest.why or 'our own gate, and no further'}"
     if told is None and any(order.open for order in orders):
         cannot = AWAY
-    return Told(name, strongest, tuple(orders), erases, cannot)
+    return Told(name, shown, tuple(orders), erases, cannot)
+
+
+def _strength(order: Order) -> tuple[int, int]:
+    return _STRENGTH.index(order.verb), order.number

@@ -65,7 +65,7 @@ def holds(world: World, order: Order) -> bool:
     rights = _rights(world, order, now)
     if order.verb is Verb.GRANT:
         return rights.still(order) and bool(_named(world, order))
-    if rights.suppressed and not _named(world, order):
+    if not _named(world, order):
         return False
     if order.whole:
         return not rights.may_have(order.destination)
@@ -131,11 +131,18 @@ def _named(world: World, order: Order) -> tuple[Node, ...]:
 
 
 def _known_to(world: World, order: Order) -> tuple[Node, ...]:
+    """Whom it is about stands for themselves. Whoever was linked to them as it was made is asked
+    one by one: with an erasure the link goes, and of the others nobody is suppressed."""
     standing = world.subjects.standing(order.subject, world.policy, world.clock.now())
-    if not standing.suppressed:
-        return order.named
-    erased = ((node, erased_at(world, node)) for node in order.named)
-    return tuple(node for node, at in erased if at is None or at > order.seq)
+    beside = tuple(node for node in order.named if node not in order.subject)
+    asked = order.named if standing.suppressed else beside
+    erased = {node for node in asked if _was_erased_before(world, node, order)}
+    return tuple(node for node in order.named if node not in erased) if erased else order.named
+
+
+def _was_erased_before(world: World, node: Node, order: Order) -> bool:
+    at = erased_at(world, node)
+    return at is not None and at <= order.seq
 
 
 async def propagate(

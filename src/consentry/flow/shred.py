@@ -7,7 +7,7 @@ erasure's own orders go out before it is done, and forget whom they name as they
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 from consentry.core.delivery import Grade
@@ -57,8 +57,9 @@ class Shredder:
         for job in jobs:
             if self._not_before[job.record_id] > now:
                 continue
+            earlier = {one.record_id for one in jobs if one.seq < job.seq and not one.erased}
             try:
-                done = await (self._finish(job) if job.erased else self._shred(job))
+                done = await (self._finish(job) if job.erased else self._shred(job, earlier))
             except StoreError as error:  # a damaged one keeps nobody else's waiting
                 self._not_before[job.record_id] = now + self._pause
                 fault = error
@@ -71,10 +72,14 @@ class Shredder:
             raise fault
         return None
 
-    async def _shred(self, job: Erasure) -> Done:
+    async def _shred(self, job: Erasure, earlier: Set[str]) -> Done | None:
+        """None where somebody of it is still being erased by an earlier one: its record says whom
+        that takes, and this one would take it."""
         world = self._world
         entry = world.store.record(job.record_id)
         nodes = frozenset() if entry is None else frozenset(touched_by(entry.record))
+        if earlier and _is_erased_by(world, nodes, earlier):
+            return None
         await _end_what_nobody_sends(world, job, nodes)
         part = await world.store.erasures.shred(job.record_id, world.clock.now())
         if part.records or part.events or part.done:
@@ -86,6 +91,11 @@ class Shredder:
             return None
         finished = await self._world.store.erasures.finish(job.record_id)
         return Done(job.record_id, Shredded(done=True), finished) if finished else None
+
+
+def _is_erased_by(world: World, nodes: frozenset[Node], erasures: Set[str]) -> bool:
+    facts = (fact for node in sorted(nodes) for fact in world.store.facts_of(node))
+    return any(fact.record_id in erasures for fact in facts)
 
 
 def forget(world: World, nodes: frozenset[Node]) -> None:

@@ -1,4 +1,4 @@
-"""Erasures in memory: a job is done in one part, or waits for orders."""
+"""Erasures in memory: records, then events, then orders, then the end, each in a part of its own."""
 
 from __future__ import annotations
 
@@ -53,15 +53,19 @@ class MemoryErasures:
             return Shredded(done=True)
         gone = frozenset(nodes_named(self._records.all[job.seq].record))
         records, shared = self._records.shred(job, gone)
+        if records:
+            return Shredded(records=records, shared=shared)
         replies, events = self._rest(job, gone, at)
+        if replies or events:
+            return Shredded(replies=replies, events=events)
         orders, waits = self._orders.shred(erasure_id, gone)
-        if waits:
-            return Shredded(False, records, shared, replies, events, orders, waits)
+        if orders or waits:
+            return Shredded(orders=orders, waits=0 if orders else waits)
         self._outbox.forget_people(gone)
         self._orders.shred_owed(erasure_id, gone)
         self._records.mark(job.seq, erasure_id)
         self._jobs[erasure_id] = job._replace(erased=True)
-        return Shredded(True, records + 1, shared, replies, events, orders)
+        return Shredded(done=True, records=1)
 
     async def finish(self, erasure_id: str) -> bool:
         self._begin()

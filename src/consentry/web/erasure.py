@@ -10,7 +10,7 @@ from starlette.requests import Request
 from consentry.core.delivery import Grade
 from consentry.core.order import OrderState
 from consentry.flow import describe
-from consentry.flow.erase import Erasing, NobodyAlone, Told, erase, told_of
+from consentry.flow.erase import Erasing, NobodyAlone, Told, erase, status_of
 from consentry.flow.once import KeyReused
 from consentry.flow.reading import TooManyIdentifiers
 from consentry.ledger.entry import RecordType
@@ -70,12 +70,13 @@ async def get_erasure(site: Site, request: Request) -> Answer:
     entry = site.world.store.record(erasure_id)
     if entry is None or entry.record.type is not RecordType.ERASE:
         raise Problem(404, "not_found", "no erasure has this id")
-    systems = [_system(site, told) for told in told_of(site.world, erasure_id)]
+    status = status_of(site.world, erasure_id)
+    systems = [_system(site, told) for told in status.told]
     return json_response(
         {
             "erasureId": erasure_id,
             "receivedAt": describe.time(entry.record.received_at),
-            "ours": _ours(site, erasure_id),
+            "ours": status.ours,
             "open": sum(
                 one["state"] in (OrderState.WAITING, OrderState.SENDING) for one in systems
             ),
@@ -83,14 +84,6 @@ async def get_erasure(site: Site, request: Request) -> Answer:
             "systems": systems,
         }
     )
-
-
-def _ours(site: Site, erasure_id: str) -> str:
-    """How far we have come ourselves: ``owed`` is erased but for what others are still to be told."""
-    job = next(
-        (j for j in site.world.store.erasures.unfinished() if j.record_id == erasure_id), None
-    )
-    return "erased" if job is None else "owed" if job.erased else "erasing"
 
 
 def _system(site: Site, told: Told) -> dict[str, Any]:
