@@ -31,7 +31,7 @@ from consentry.orders import Order
 from consentry.ports import Delivery, StoreError
 from tests.simulation import messages
 from tests.simulation.asking import answered, asked, go_on, nodes_of, origin_of, world_of
-from tests.simulation.erasing import ADMIN, erase
+from tests.simulation.erasing import ADMIN, erase, look
 from tests.simulation.model import Fact
 from tests.simulation.policies import changed, config_of
 from tests.simulation.questions import ask
@@ -211,6 +211,8 @@ async def tell_again(sim: Simulation, *, destination: str) -> None:
     """Orders that failed for good, or wait, are tried now."""
     running = sim.process.running if sim.process is not None else None
     assert running is not None
+    if destination not in running.world.policy.mapping:
+        return  # as the endpoint does: nobody is there to be told
     found = running.world.store.orders.find(None, destination, limit=1000)
     orders = [o for o in found if _may_be_tried(o) and not running.on_the_wire(o)]
     sim.orders.retried.update(order.order_id for order in orders)
@@ -313,14 +315,15 @@ async def wait(sim: Simulation) -> None:
 ACTIONS: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
     one.__name__: one
     for one in (
-        *(send, choose, withdraw, bring, suppression, erase, report, ask),
+        *(send, choose, withdraw, bring, suppression, erase, look, report, ask),
         *(retry, replay, tell_again, configure),
         *(crash, restart, disk, vendor, set_wall, busy, wait),
     )
 }
 NEED_A_SERVER = frozenset(
     {
-        *("send", "choose", "withdraw", "bring", "suppression", "erase", "report", "ask"),
+        *("send", "choose", "withdraw", "bring", "suppression", "erase", "look", "report"),
+        "ask",
         *("retry", "replay", "tell_again", "configure"),
     }
 )

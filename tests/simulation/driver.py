@@ -8,7 +8,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from tests.simulation import checks, order_ends
+from tests.simulation import checks, forgetting, order_ends
 from tests.simulation.actions import Action, step, tell_again
 from tests.simulation.destination import BATCHES, TELLS
 from tests.simulation.destination import MOODS as VENDOR_MOODS
@@ -31,7 +31,8 @@ WEIGHTS = {
     "withdraw": 8,
     "bring": 2,
     "suppression": 2,
-    "erase": 1,
+    "erase": 2,
+    "look": 2,
     "report": 4,
     "ask": 3,
     "retry": 2,
@@ -106,6 +107,7 @@ async def finish(sim: Simulation) -> None:
         await _until_quiet(sim)
     checks.quiet(sim)
     order_ends.quiet(sim)
+    forgetting.quiet(sim)
     sim.raise_violations()
     await sim.process.stop()
     sim.raise_violations()
@@ -158,6 +160,8 @@ def _why(sim: Simulation) -> str:
     owing = [name for name in running.orderers.all if sim.kept.orders.waiting(name)]
     if owing or sim.reported:
         return f"orders of {owing}, reports {sim.reported}"
+    if jobs := forgetting.at_work(sim):
+        return f"jobs of {jobs}"
     return ", ".join(
         f"{name} (stuck: {worker.stuck}, held: {worker.lane.held})"
         for name, worker in workers.items()
@@ -300,7 +304,8 @@ _ARGS: dict[str, Any] = {
         "age": c.choice((None, 0, 5, 100)),
     },
     "suppression": lambda c: {**_who(c), "on": c.random() < 0.4},
-    "erase": _who,
+    "erase": lambda c: {**_who(c), "once": c.choice((None, "k1")), "twice": c.random() < 0.3},
+    "look": lambda c: {"which": c.randrange(4)},
     "report": _report,
     "ask": _question,
     "tell_again": lambda c: {"destination": c.choice(list(BATCHES))},

@@ -38,7 +38,8 @@ class Fact:
     what was never written may have counted up to here. ``made`` is None when it cannot be true.
     ``trusted``: no page said it. ``whom``: device and account of whom it was said together. ``by``:
     the destination that told us. ``claimed``: when it was made by the clock of its sender, whose
-    ``source`` that is."""
+    ``source`` that is. ``landed``: its place in the order in which all became durable. ``done``:
+    when what was known of an erased person had surely gone."""
 
     kind: str
     who: str
@@ -54,6 +55,8 @@ class Fact:
     by: str | None = None
     claimed: int | None = None
     source: str = ""
+    landed: int = FOREVER
+    done: int = FOREVER
 
     @property
     def of(self) -> tuple[str, ...]:
@@ -89,18 +92,30 @@ class Event:
 
 
 def variants(facts: list[Fact], now: int) -> list[list[Fact]]:
-    """What may be known of these: of whom was erased everything said before it goes, at some time
-    after it; but for the erasure itself."""
-    gone: dict[str, int] = {}
-    for fact in facts:
-        if fact.kind == "erased" and fact.at <= now:
-            gone[fact.who] = max(fact.at, gone.get(fact.who, -1))
-    if not gone:
+    """What may be known of these: of whom was erased everything said before it goes, but for the
+    erasure itself; at some time after it, and by the time at which that was done at the latest."""
+    erasures = [f for f in facts if f.kind == "erased" and f.at <= now]
+    if not erasures:
         return [facts]
-    left = [
-        f for f in facts if f.kind == "erased" or not any(f.at <= gone.get(w, -1) for w in f.of)
+    left = _without(facts, erasures)
+    done = [f for f in erasures if f.done <= now]
+    return [left] if len(done) == len(erasures) else [_without(facts, done), left]
+
+
+def _without(facts: list[Fact], erasures: list[Fact]) -> list[Fact]:
+    """What an erasure takes: what came before it, or was durable before it."""
+    at: dict[str, int] = {}
+    landed: dict[str, int] = {}
+    for fact in erasures:
+        at[fact.who] = max(fact.at, at.get(fact.who, -1))
+        place = fact.landed if fact.landed < FOREVER else -1
+        landed[fact.who] = max(place, landed.get(fact.who, -1))
+    return [
+        f
+        for f in facts
+        if f.kind == "erased"
+        or not any(f.at <= at.get(w, -1) or f.landed < landed.get(w, -1) for w in f.of)
     ]
-    return [facts, left]
 
 
 class Said(NamedTuple):

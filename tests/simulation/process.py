@@ -16,7 +16,7 @@ from consentry.config import Config
 from consentry.core.choice import Answer
 from consentry.core.policy import Policy
 from consentry.destinations.registry import Kind
-from consentry.flow.erase import Erasing, erase
+from consentry.flow.erase import Erasing, Status, erase, status_of
 from consentry.flow.explain import explain_topic
 from consentry.flow.heard import take
 from consentry.flow.record_choice import Answered, withdrawal_of
@@ -41,6 +41,7 @@ class Parts:
     clock: type[Clock] = Clock
     take: Callable[..., Coroutine[Any, Any, list[Answered | None]]] = take
     erase: Callable[..., Coroutine[Any, Any, Erasing]] = erase
+    status_of: Callable[..., Status] = status_of
     explain_topic: Callable[..., dict[str, Any]] = explain_topic
     withdraw: Callable[..., Answer] = withdrawal_of
 

@@ -39,6 +39,7 @@ from consentry.ports import (
     Suppression,
 )
 from consentry.store.memory import MemoryStore
+from tests.simulation.jobs import Jobs
 
 T = TypeVar("T")
 PROBE_EVERY_S = 1.0
@@ -74,7 +75,10 @@ class _Work:
 
 
 class Disk:
-    """One process's view of the durable store ``kept``."""
+    """One process's view of the durable store ``kept``. ``forgot`` is called as it learns that
+    nothing is left of an erasure's people."""
+
+    jobs: type[Jobs] = Jobs
 
     def __init__(
         self,
@@ -83,12 +87,15 @@ class Disk:
         *,
         on_landed: Callable[[Any, Commit, Committed], None] = lambda by, commit, committed: None,
         on_progress: Callable[[Progress], None] = lambda progress: None,
+        forgot: Callable[[str], None] = lambda erasure_id: None,
     ) -> None:
         self.kept = kept
         self.mood = MOODS["well"]
         self.well = True
         """False once a write has failed and until one succeeds or would."""
         self.dead = False
+        self.forgot = forgot
+        self.erasures: Erasures = self.jobs(self)
         self._chance = chance
         self._on_landed = on_landed
         self._on_progress = on_progress
@@ -159,7 +166,7 @@ class Disk:
         for queue in self._queues:
             queue.clear()
 
-    async def _submit(
+    async def submit(
         self,
         write: Callable[[], Coroutine[Any, Any, T]],
         landed: Callable[[T], None] = lambda result: None,
@@ -174,7 +181,7 @@ class Disk:
         result: T = await work.done
         return result
 
-    def _read(self) -> None:
+    def read(self) -> None:
         if self.mood.unreadable and self._chance.random() < self.mood.unreadable:
             raise StoreError("disk I/O error")
 
@@ -192,28 +199,28 @@ class Disk:
 
     async def commit(self, commit: Commit) -> Committed:
         by = ASKED_BY.get()
-        return await self._submit(
+        return await self.submit(
             lambda: self.kept.commit(commit),
             lambda committed: self._on_landed(by, commit, committed),
             urgent=bool(commit.records or commit.tried) and not commit.events,
         )
 
     async def record_progress(self, progress: Progress) -> None:
-        await self._submit(
+        await self.submit(
             lambda: self.kept.record_progress(progress), lambda _: self._on_progress(progress)
         )
 
     async def put_pause(self, pause: Pause) -> None:
-        await self._submit(lambda: self.kept.put_pause(pause))
+        await self.submit(lambda: self.kept.put_pause(pause))
 
     async def end_pause(self, destination: str) -> None:
-        await self._submit(lambda: self.kept.end_pause(destination))
+        await self.submit(lambda: self.kept.end_pause(destination))
 
     async def forget_place(self, destination: str) -> None:
-        await self._submit(lambda: self.kept.forget_place(destination))
+        await self.submit(lambda: self.kept.forget_place(destination))
 
     async def policy_id(self, policy: Policy) -> int:
-        return await self._submit(lambda: self.kept.policy_id(policy))
+        return await self.submit(lambda: self.kept.policy_id(policy))
 
     async def prune(
         self,
@@ -223,7 +230,7 @@ class Disk:
         dead_before: Moment,
         destinations: Collection[str] | None = None,
     ) -> int:
-        return await self._submit(
+        return await self.submit(
             lambda: self.kept.prune(
                 events_before=events_before,
                 attempts_before=attempts_before,
@@ -237,35 +244,35 @@ class Disk:
 
     # -- reads --------------------------------------------------------------------------------
     def knows(self, node: Node) -> bool:
-        self._read()
+        self.read()
         return self.kept.knows(node)
 
     def facts_of(self, node: Node) -> Facts:
-        self._read()
+        self.read()
         return self.kept.facts_of(node)
 
     def links_of(self, node: Node) -> tuple[Node, ...]:
-        self._read()
+        self.read()
         return self.kept.links_of(node)
 
     def trusted_links_of(self, node: Node) -> tuple[Node, ...]:
-        self._read()
+        self.read()
         return self.kept.trusted_links_of(node)
 
     def merges_of(self, user_id: str) -> tuple[Merge, ...]:
-        self._read()
+        self.read()
         return self.kept.merges_of(user_id)
 
     def position_of(self, source: str, message_id: str) -> int | None:
-        self._read()
+        self.read()
         return self.kept.position_of(source, message_id)
 
     def event_at(self, position: int) -> StoredEvent | None:
-        self._read()
+        self.read()
         return self.kept.event_at(position)
 
     def events_from(self, position: int, limit: int) -> Sequence[Positioned]:
-        self._read()
+        self.read()
         return self.kept.events_from(position, limit)
 
     @property
@@ -273,15 +280,15 @@ class Disk:
         return self.kept.end
 
     def count_rows(self, destination: str, state: str) -> int:
-        self._read()
+        self.read()
         return self.kept.count_rows(destination, state)
 
     def position_for(self, destination: str) -> int | None:
-        self._read()
+        self.read()
         return self.kept.position_for(destination)
 
     def placed(self) -> Sequence[str]:
-        self._read()
+        self.read()
         return self.kept.placed()
 
     def deliveries(
@@ -291,23 +298,23 @@ class Disk:
         after: tuple[str, int] | None = None,
         limit: int = 1000,
     ) -> Sequence[Delivery]:
-        self._read()
+        self.read()
         return self.kept.deliveries(destination, state, after, limit)
 
     def attempts_at(self, position: int) -> Sequence[tuple[str, Attempt]]:
-        self._read()
+        self.read()
         return self.kept.attempts_at(position)
 
     def attempted_from(self, destination: str, position: int) -> Sequence[Attempt]:
-        self._read()
+        self.read()
         return self.kept.attempted_from(destination, position)
 
     def pauses(self) -> Sequence[Pause]:
-        self._read()
+        self.read()
         return self.kept.pauses()
 
     def policy(self, policy_id: int) -> Policy | None:
-        self._read()
+        self.read()
         if self._policies.get(policy_id) is None:
             self._policies[policy_id] = self.kept.policy(policy_id)
         return self._policies[policy_id]
@@ -318,47 +325,43 @@ class Disk:
 
     @property
     def orders(self) -> OrderBook:
-        self._read()
+        self.read()
         return self.kept.orders
 
     @property
     def leaks(self) -> Leaks:
         return self.kept.leaks
 
-    @property
-    def erasures(self) -> Erasures:
-        return self.kept.erasures
-
     def reply_to(self, key: str) -> Reply | None:
-        self._read()
+        self.read()
         return self.kept.reply_to(key)
 
     def notice(self, digest: str) -> str | None:
-        self._read()
+        self.read()
         return self.kept.notice(digest)
 
     def records_of(
         self, nodes: Iterable[Node], before: int | None = None, limit: int = 100
     ) -> Sequence[LedgerRecord]:
-        self._read()
+        self.read()
         return self.kept.records_of(nodes, before, limit)
 
     def ledger(self, first: int = 0) -> Iterator[LedgerRecord]:
-        self._read()
+        self.read()
         return self.kept.ledger(first)
 
     def record(self, record_id: str) -> LedgerRecord | None:
-        self._read()
+        self.read()
         return self.kept.record(record_id)
 
     def checkpoint(self) -> str | None:
-        self._read()
+        self.read()
         return self.kept.checkpoint()
 
     def suppressions(
         self, after: int | None = None, limit: int = 100
     ) -> Sequence[tuple[int, Suppression]]:
-        self._read()
+        self.read()
         return self.kept.suppressions(after, limit)
 
 

@@ -6,24 +6,20 @@ import pytest
 
 from tests.simulation.defects import DEFECTS
 from tests.simulation.erase_defects import ERASE_DEFECTS
+from tests.simulation.forget_defects import FORGET_DEFECTS
 from tests.simulation.order_defects import ORDER_DEFECTS
 from tests.simulation.run import run_seeds
 from tests.simulation.topic_defects import TOPIC_DEFECTS
 
 WITHIN = 160
 FIRST = {
-    **{"WaitsForTheDisk": 99, "TellsNoYes": 47, "BelievesWhatItTold": 68, "TellsAnyway": 39},
-    **{
-        "LooksAway": 37,
-        "SendsAnyway": 37,
-        "SaysItIsWell": 26,
-        "BringsThemBack": 77,
-        "ComparesNoClocks": 43,
-    },
+    **{"WaitsForTheDisk": 186, "TellsNoYes": 66, "BelievesWhatItTold": 68, "TellsAnyway": 124},
+    **{"LooksAway": 38, "SendsAnyway": 38, "SaysItIsWell": 35, "BringsThemBack": 246},
+    **{"ComparesNoClocks": 51, "LosesItsPlace": 28, "TakesTheTombstone": 38},
 }
 """Where to begin with a defect that one seed in fifty shows: so it is found at once until a change
 moves the seeds, and later after a while."""
-ALL = DEFECTS | ORDER_DEFECTS | TOPIC_DEFECTS | ERASE_DEFECTS
+ALL = DEFECTS | ORDER_DEFECTS | TOPIC_DEFECTS | ERASE_DEFECTS | FORGET_DEFECTS
 SAYS = {
     "DropsWithdrawals": "acknowledged and is not durable",
     "LosesEvents": "acknowledged and is not in the log",
@@ -84,6 +80,13 @@ SAYS = {
     "SaysItErased": "is said to be done, and nothing was told",
     "ErasesOthersToo": "nobody proved that it is theirs",
     "SuppressesInstead": "was told as",
+    "SaysItForgot": "is said to be forgotten, and",
+    "SaysItIsOver": "is said to be over, and",
+    "ForgetsTheNeighbours": "was changed, and nobody was erased",
+    "MarksForNoErasure": "the ledger does not verify",
+    "TakesTheTombstone": "has no tombstone",
+    "ErasesAgain": "carried out twice",
+    "HidesWhoWaits": "is said to be over, and",
 }
 
 

@@ -118,9 +118,13 @@ class Machine(RuleBasedStateMachine):
     def suppression(self, gap_s: float, who: Any, on: bool) -> None:
         self.act("suppression", gap_s, device=who[0], account=who[1], on=on)
 
-    @rule(gap_s=GAPS_S, who=WHO)
-    def erase(self, gap_s: float, who: Any) -> None:
-        self.act("erase", gap_s, device=who[0], account=who[1])
+    @rule(gap_s=GAPS_S, who=WHO, once=KEYS, twice=st.booleans())
+    def erase(self, gap_s: float, who: Any, once: Any, twice: bool) -> None:
+        self.act("erase", gap_s, device=who[0], account=who[1], once=once, twice=twice)
+
+    @rule(gap_s=GAPS_S, which=st.integers(0, 3))
+    def look(self, gap_s: float, which: int) -> None:
+        self.act("look", gap_s, which=which)
 
     @rule(gap_s=GAPS_S, by=TELLING, who=IDS, refuses=st.booleans(), event=EVENTS, about=ABOUT)
     def report(

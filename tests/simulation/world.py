@@ -18,7 +18,7 @@ from consentry.destinations.instruction import Instruction
 from consentry.destinations.message import Message
 from consentry.ports import Commit, Committed, Progress
 from consentry.store.memory import MemoryStore
-from tests.simulation import checks, clocks, order_checks
+from tests.simulation import checks, clocks, forgetting, order_checks
 from tests.simulation.destination import BATCHES, Broken, Hostile, people_of, scope_of
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.model import FOREVER, Event, Fact, Known, variants
@@ -146,6 +146,8 @@ class Simulation:
         self.revived: set[tuple[str, int]] = set()
         self.records = 0
         self.orders = order_checks.Orders()
+        self.watch = forgetting.Watch()
+        self.landings = 0
         self.reported: list[dict[str, Any]] = []  # as ``reports.report`` takes them
         self._tasks: set[asyncio.Task[None]] = set()
         self._plain_of: dict[int, Plain] = {}
@@ -190,7 +192,9 @@ class Simulation:
         self.doubted = self.doubted or len(self.possible) > 1
         progressed = partial(self._progressed, self.boots)
         disk = self.parts.disk(
-            self.kept, self.chance, on_landed=self.landed, on_progress=progressed
+            *(self.kept, self.chance),
+            **{"on_landed": self.landed, "on_progress": progressed},
+            forgot=partial(forgetting.forgot, self),
         )
         disk.mood = MOODS[self.mood]
         self.process = Process(
@@ -214,6 +218,7 @@ class Simulation:
         """The process is gone: what it had not made durable counted up to here at most."""
         for request in list(self.open):
             self.close(request)
+        forgetting.process_ended(self)
 
     # -- policies ---------------------------------------------------------------------------------
     def enter(self, plain: Plain) -> None:
@@ -323,6 +328,7 @@ class Simulation:
             clocks.landed(request, commit)
             self.take(request)
         order_checks.landed(self, request, commit)
+        forgetting.landed(self, request, commit)
         if request is None:
             return
         if commit.records:
@@ -347,6 +353,9 @@ class Simulation:
             if one.message_id not in new:  # R10: of a repeated message only the denials count
                 facts += one.grants
             new.add(one.message_id)
+        self.landings += 1
+        for fact in facts:
+            fact.landed = self.landings
         self.facts += facts
 
     def _plain(self, policy_id: int) -> Plain:
