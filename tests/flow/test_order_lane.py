@@ -237,6 +237,13 @@ def test_what_names_fewer_or_says_less_takes_nobodys_place() -> None:
     assert covers(order(2, A, D, verb=Verb.GRANT), whole)
 
 
+def test_what_an_erasure_owes_gives_way_to_an_erasure_alone() -> None:
+    first, second = (msgspec.structs.replace(order(n, A, D), erasure=True) for n in (1, 2))
+    assert covers(second, order(1, A, D))
+    assert not covers(order(2, A, D), first)
+    assert not covers(order(2, A, D, verb=Verb.GRANT), first)
+
+
 def test_orders_alike_go_together() -> None:
     other = order(3, D, verb=Verb.GRANT)
     lane = lane_of(order(1, A), order(2, B), other, order(4, account("c")), batch_max=3)

@@ -294,9 +294,15 @@ class OrderLane:
 
 
 def covers(later: Order, earlier: Order) -> bool:
-    """Whether whoever follows the later order need not have followed the earlier one."""
+    """Whether whoever follows the later order need not have followed the earlier one.
+
+    What an erasure owes gives way to an erasure alone: another order may be told without whoever
+    was erased.
+    """
     if later.erasure and not earlier.erases:  # it says more than any of them
         return bool(earlier.named) and set(earlier.named) <= set(later.named)
+    if earlier.erases and not later.erases:
+        return False
     if later.verb not in _SAYINGS or earlier.verb not in _SAYINGS or not earlier.named:
         return False
     if later.whole is not earlier.whole or not set(earlier.named) <= set(later.named):
