@@ -390,12 +390,32 @@ async def test_nothing_about_a_topic_is_told_again_after_an_erasure_that_only_su
 class _Asked:
     """A system that says it holds something else."""
 
-    def __init__(self, asked: list[str]) -> None:
+    def __init__(self, asked: list[str], found: Found = Found.DIFFERENT) -> None:
         self._asked = asked
+        self._found = found
 
     async def read_back(self, instruction: Any, ref: str) -> Reading:
         self._asked.append(ref)
-        return Reading(Found.DIFFERENT)
+        return Reading(self._found)
+
+
+async def test_an_erasure_that_had_to_be_told_again_names_nobody_in_the_end() -> None:
+    made = await shop()
+    erased = (await erase(made, (ADA,), SERVER)).body["erasureId"]
+    (first,) = [o for o in made.store.orders.waiting("eraser") if o.record_id == erased]
+    over = {"state": OrderState.TERMINAL, "grade": Grade.ACCEPTED, "read_at": 1}
+    told = msgspec.structs.replace(first, **over)
+    await made.store.commit(Commit(tried=(Tried(told),)))
+    await made.store.commit((await read_back(made, cast("Any", _Asked([])), told)).commit)
+    (again,) = made.store.orders.waiting("eraser")
+    assert again.again_of == first.order_id
+    done = msgspec.structs.replace(again, **over)
+    await made.store.commit(Commit(tried=(Tried(done),)))
+    await made.store.commit(
+        (await read_back(made, cast("Any", _Asked([], Found.EQUAL)), done)).commit
+    )
+    orders = [o for o in made.store.orders.of_record(erased) if o.destination == "eraser"]
+    assert not any(order.named for order in orders)
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -114,7 +114,9 @@ def _cleared(world: World, order: Order) -> Order | None:
     """The order that this one repeats: whether it drifts, this one says from here on."""
     if order.again_of is None or not (drifted := world.store.orders.order(order.again_of)):
         return None
-    return msgspec.structs.replace(drifted, drift=False) if drifted.drift else None
+    if not drifted.drift:
+        return None
+    return without_person(msgspec.structs.replace(drifted, drift=False))
 
 
 def _different(world: World, order: Order, reading: Reading, now: Moment) -> Read:
