@@ -261,9 +261,8 @@ def test_who_is_erased_while_a_destination_is_out_is_told_to_it_as_it_comes_back
     (one,) = (one for one in found["systems"] if one["destination"] == "mailer")
     assert (one["state"], one["verb"]) == ("waiting", "erase")
     assert "should it come back" in one["cannot"]
-    assert "is not configured" in consentry(
-        shop, "subject", "erasure", erased.json["erasureId"], "--server", shop.base
-    ).stdout.replace("\n", " ")
+    asked = ("subject", "erasure", erased.json["erasureId"], "--server", shop.base, "--json")
+    assert "is not configured" in consentry(shop, *asked).stdout
     shop.config.write_text(config)
     wait_for(lambda: not shop.admin("GET", path).json["open"], what="the mailer")
     assert [body["type"] for body in told(well, "mailer", user)][-2:] == [

@@ -155,6 +155,23 @@ async def test_a_grant_that_is_repeated_while_it_is_written_lifts_nothing() -> N
     assert not allowed(made, D1)
 
 
+async def test_a_grant_that_is_repeated_after_a_suppression_ended_is_as_void_as_the_first() -> None:
+    """Its end takes what was said before it, and the copy is the same act."""
+    made, store = await a_world()
+    await suppress(made, (D1,), SERVER, None, on=True)
+    store.gated = True
+    first = await begun(request(made, update("m1", "d1", analytics=True)))
+    lifted = await begun(suppress(made, (D1,), SERVER, None, on=False))
+    again = await begun(request(made, update("m1", "d1", analytics=True)))
+    store.gated = False
+    while store.waiting:
+        store.passes()
+    await asyncio.gather(first, lifted, again)
+    assert not allowed(made, D1)
+    await send(made, update("m2", "d1", analytics=True))
+    assert allowed(made, D1), "a yes of its own"
+
+
 async def test_a_time_that_could_not_be_true_at_first_is_none_when_repeated() -> None:
     """A yes that claims to be of a minute later, whose copy comes once that minute is over."""
     made, store = await a_world()

@@ -70,7 +70,7 @@ async def send(
     known = messages.known_to(world)
     gone, lifted = sim.gone(), sim.lifted()
     raw, request, gpc = messages.read(
-        sim.messages, items, origin, gpc, at, known, gone, lifted, sim.updating()
+        sim.messages, items, origin, gpc, at, known, gone, lifted, sim.updating(), sim.lifted_at
     )
     incoming = Incoming(origin, raw, Envelope(at), gpc=gpc)
     with asked(sim, request):
@@ -191,6 +191,8 @@ async def suppression(
         Fact(kind, who, "", at, trusted=True, whom=whom) for who in messages.whom(device, account)
     ]
     request = Request(f"{kind} {device}/{account}", at, facts)
+    if not on:
+        sim.lifted_at = at + 1
     with asked(sim, request):
         await suppress(world, nodes_of(device, account), ADMIN, None, on=on)
         answered(sim, request)

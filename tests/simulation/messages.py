@@ -116,12 +116,15 @@ def read(
     gone: frozenset[str],
     lifted: frozenset[str],
     updating: Mapping[str, Sequence[int]],
+    lifted_at: int = 0,
 ) -> tuple[list[dict[str, Any]], Request, bool | None]:
     """The messages of one request, what the request says, and whether it carries a signal.
 
     ``known`` is all that people can say yes to; of who is ``gone`` (erased) nothing is put on
-    record, and ``lifted`` are those of whom that is about to be lifted. ``updating``: when the updates came
-    that are being written, by their id. An id that comes again is the same message again: ``before`` has those that came. An item
+    record, and ``lifted`` are those of whom that is about to be lifted. ``updating``: when the
+    updates came that are being written, by their id; a copy that comes after ``lifted_at``, when
+    a suppression ended, says no alone. An id that comes again is the same message again:
+    ``before`` has those that came. An item
     has: kind (track, update, identify, alias), id (a number), device, account, previous, stamp,
     integrations, age (seconds before now, or None), skew (seconds the sender's clock is fast, or
     None for a sender that does not say when it sent).
@@ -153,8 +156,11 @@ def read(
             continue
         _links(request, item, origin, at)
         if item["kind"] == "update":
-            first = first_made(claimed, made, updating.get(message_id, ()))
+            copies = updating.get(message_id, ())
+            first = first_made(claimed, made, copies)
             _choice(request, told, counted(item["stamp"], known), origin, at, first, claimed)
+            if lifted_at > min(copies, default=lifted_at):
+                told.grants.clear()
     devices = dict.fromkeys(one.event.device for one in request.messages)
     if None in devices:
         gpc = None  # signals of accounts are not in the model

@@ -136,6 +136,7 @@ class Simulation:
         self.owed: dict[int, Owed] = {}
         self.position: dict[str, int] = {}
         self.newest = 0
+        self.lifted_at = 0  # when the end of a suppression was asked for last
         self.messages: dict[str, dict[str, Any]] = {}
         # what was seen of deliveries
         # by destination: each position sent, with the line and the boot that sent it last

@@ -208,20 +208,30 @@ def records_of(
 
 
 def _answer(world: World, event: Event, origin: Origin, earlier: list[Event]) -> Answer | None:
-    """The answer that counts. Of a repeated message only its denials do (rule 10)."""
+    """The answer that counts. Of a repeated message only its denials do (rule 10).
+
+    The end of a suppression takes what was said before it. What is being written from before may
+    not come back by a copy that is received after it.
+    """
     answer = answer_of_update(event, world.policy)
     repeated = world.store.position_of(origin.source, event.message_id) is not None
-    if repeated or any(e.message_id == event.message_id for e in earlier):
+    taken = world.lifted_at > min(_copies(world, event, origin), default=world.lifted_at)
+    if repeated or taken or any(e.message_id == event.message_id for e in earlier):
         answer = answer.refusals
         return answer if answer.denied else None
     return answer
+
+
+def _copies(world: World, event: Event, origin: Origin) -> Sequence[Moment]:
+    """When those were received that are being written now."""
+    return world.updating.get((origin.source, event.message_id), ())
 
 
 def _first_made(world: World, event: Event, origin: Origin) -> Moment | None:
     """When the choice was made. A message that comes again while it is being written says
     nothing newer: its grant may not lift a denial that was received in between. A time that it
     claims and that could not be true when it first came is none."""
-    others: Sequence[Moment] = world.updating.get((origin.source, event.message_id), ())
+    others = _copies(world, event, origin)
     made_at = event.made_at
     if made_at is None:
         return None

@@ -177,6 +177,8 @@ async def suppress(
     """Put identifiers on the suppression list, or take them off it; other systems are told."""
     type_ = RecordType.SUPPRESS if on else RecordType.UNSUPPRESS
     record = suppression_record(world, type_, subject, origin, reason)
+    if not on:
+        world.lifted_at = record.received_at
     befores = standings_before(world, [record])
     with world.subjects.in_flight([record]):
         orders = orders_of(world, befores, world.subjects.asking(world.policy, [record]))

@@ -82,7 +82,8 @@ class World:
 
     ``regimes`` holds the default regime of each source that states one. ``notify`` is called
     when events became durable, so that workers need not poll. ``updating`` holds when preference
-    updates that are on their way to the disk were received, by source and message id. ``locate``
+    updates that are on their way to the disk were received, by source and message id, and
+    ``lifted_at`` when the last end of a suppression was. ``locate``
     finds the place of an IP address, None where there is no file of them. ``asked`` holds what
     was found of the events that were asked about last. ``mailing`` counts the mails to an address
     that are on their way to the disk, and ``erasing`` the erasures of an identifier. ``told`` says of each destination what it can be told of a
@@ -111,6 +112,7 @@ class World:
     doors: dict[str, Door] = field(default_factory=dict)
     answering: dict[str, asyncio.Future[None]] = field(default_factory=dict)
     updating: dict[tuple[str, str], list[Moment]] = field(default_factory=dict)
+    lifted_at: Moment = 0
     locate: Callable[[str], Place] | None = None
     asked: Lately[Asked] = field(default_factory=Lately)
     mailing: Counter[Node] = field(default_factory=Counter)
