@@ -23,6 +23,7 @@ from consentry.destinations import (
     customerio,
     hubspot_orders,
     klaviyo_orders,
+    klaviyo_readings,
     mailchimp_orders,
     sendgrid_orders,
 )
@@ -75,7 +76,7 @@ PARTS: dict[str, Callable[[Instruction, Any], Any]] = {
 QUESTIONS: dict[str, Callable[[Instruction, Any], Any]] = {
     "braze": braze_orders.questions_for,
     "hubspot": hubspot_orders.questions_for,
-    "klaviyo": klaviyo_orders.questions_for,
+    "klaviyo": klaviyo_readings.questions_for,
     "mailchimp": mailchimp_orders.questions_for,
     "sendgrid": sendgrid_orders.questions_for,
 }

@@ -20,7 +20,8 @@ from consentry.core.record import Node, NodeKind
 from consentry.destinations import klaviyo
 from consentry.destinations.http import Unsendable
 from consentry.destinations.instruction import Found, Heard, InboundCall, Person, Unproven
-from consentry.destinations.klaviyo_orders import Holds, Known, order_parts, questions_for
+from consentry.destinations.klaviyo_orders import Holds, Known, order_parts
+from consentry.destinations.klaviyo_readings import questions_for
 from consentry.destinations.klaviyo_wire import is_suppressed
 from consentry.destinations.message import Request
 from consentry.destinations.obeying import Part

@@ -26,7 +26,8 @@ from consentry.destinations.http import (
     sender,
 )
 from consentry.destinations.instruction import Heard, InboundCall, Orders
-from consentry.destinations.klaviyo_orders import obey, read_back
+from consentry.destinations.klaviyo_orders import obey
+from consentry.destinations.klaviyo_readings import read_back
 from consentry.destinations.klaviyo_wire import CHANNELS, FIELDS, Options, request_to
 from consentry.destinations.message import Message, Request, Response
 from consentry.destinations.obeying import UNDOCUMENTED, json_of

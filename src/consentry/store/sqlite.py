@@ -40,9 +40,10 @@ from consentry.store.codec import RowKeys
 from consentry.store.known import RememberedRecords, records_naming
 from consentry.store.lock import StoreLock
 from consentry.store.messages import MOST_KEYS
-from consentry.store.recent import Group, RecentGroups
+from consentry.store.recent import RecentGroups
 from consentry.store.sqlite_erasures import SqliteErasures
 from consentry.store.sqlite_leaks import SqliteLeaks
+from consentry.store.sqlite_log import SqliteLog
 from consentry.store.sqlite_orders import SqliteOrders
 from consentry.store.sqlite_outbox import SqliteOutbox
 from consentry.store.sqlite_read import SnapshotReader, SqliteReader, reading
@@ -90,6 +91,9 @@ class SqliteStore:
             raise
         self._writer = SqliteWriter(
             self._write_db, self._keys, notary, head, self._recent, self._messages
+        )
+        self._log = SqliteLog(
+            self._read, self._keys, self._recent, self._messages, lambda: self._writer.head.end
         )
         self._known = RememberedRecords(self._durable_rows, self._keys, self._ledger_size)
         writable = self._can_write()
@@ -230,56 +234,18 @@ class SqliteStore:
         await self._submit(partial(sqlite_write.forget_place, destination=destination))
 
     # -- events ---------------------------------------------------------------------------
-    @reading
     def position_of(self, source: str, message_id: str) -> int | None:
-        key = self._keys.message(source, message_id)
-        # Memory first: a key leaves it only after the table has it.
-        position: int | None = self._messages.position(key)
-        return self._read.value("position_of", key) if position is None else position
+        return self._log.position_of(source, message_id)
 
-    @reading
     def event_at(self, position: int) -> StoredEvent | None:
-        group = self._group_with(position)
-        return None if group is None else group.events[position - group.first]
+        return self._log.event_at(position)
 
-    @reading
     def events_from(self, position: int, limit: int) -> Sequence[Positioned]:
-        found: list[Positioned] = []
-        position, end = max(position, 0), self.end
-        while position < end and len(found) < limit:
-            group = self._group_with(position) or self._group_after(position)
-            if group is None or group.first >= end:
-                break
-            start = max(position, group.first)
-            part = group.events[start - group.first :][: limit - len(found)]
-            found.extend([Positioned(start + n, event) for n, event in enumerate(part)])
-            position = group.end
-        return found
+        return self._log.events_from(position, limit)
 
     @property
     def end(self) -> int:
         return self._writer.head.end
-
-    def _group_with(self, position: int) -> Group | None:
-        """The group that holds this position; None when it is pruned or not yet durable."""
-        if not 0 <= position < self.end:
-            return None
-        group = self._recent.at(position)
-        if group is not None:
-            return group
-        row = self._read.row("group_at", position)
-        if row is None or row[0] + row[1] <= position:
-            return None
-        return self._decoded(row)
-
-    def _group_after(self, position: int) -> Group | None:
-        row = self._read.row("group_after", position)
-        return None if row is None else self._recent.at(row[0]) or self._decoded(row)
-
-    def _decoded(self, row: tuple[Any, ...]) -> Group:
-        group = Group(row[0], codec.decode_events(row[2]), len(row[2]))
-        self._recent.add(group)
-        return group
 
     # -- deliveries -----------------------------------------------------------------------
     @reading
