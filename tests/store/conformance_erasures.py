@@ -282,6 +282,24 @@ class ErasuresConformance:
         assert (await shredded(store)).done
         assert is_silent_about(store, [ADA])
 
+    async def test_an_order_that_was_on_its_way_as_they_were_taken_out_names_them_never_again(
+        self, store: Store
+    ) -> None:
+        """Whoever sends it has it as it was, and writes how it went."""
+        sent = order("o0", "r0", ADA, OWN, BOB, subject=(ADA, BOB), next_at=NOW)
+        await store.commit(Commit(records=(choice("r0", ADA),), orders=(sent,)))
+        ended = msgspec.structs.replace(sent, state=OrderState.SUPERSEDED)
+        await store.commit(Commit(tried=(Tried(ended),)))
+        await store.commit(Commit(records=(erasure("gone", ADA, OWN),)))
+        assert (await shredded(store)).done
+        late = msgspec.structs.replace(ended, detail="no answer in time")
+        await store.commit(Commit(tried=(Tried(late, attempt(0)),)))
+        known = store.orders.order("o0")
+        assert known is not None
+        assert known.detail == "no answer in time"
+        assert (known.subject, known.nodes, known.named) == ((BOB,), (BOB,), (BOB,))
+        assert is_silent_about(store, [ADA, OWN])
+
     async def test_what_the_erasure_owes_names_them_until_it_has_ended(self, store: Store) -> None:
         made = {"erasure": True, "subject": (ADA,)}
         gate = {"verb": Verb.GATE, "state": OrderState.TERMINAL, "grade": Grade.GATED}

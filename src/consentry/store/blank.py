@@ -87,6 +87,12 @@ def has_ended(order: Order) -> bool:
     return not order.open and order.read_at is None and not failed
 
 
+def order_as_it_is(order: Order, found_by: AbstractSet[Node]) -> Order:
+    """An order with how it went, without those whom an erasure took out of it while it was tried."""
+    gone = {node for node in order.nodes if node not in found_by}
+    return order_without(order, gone) if gone else order
+
+
 def order_without(order: Order, gone: AbstractSet[Node]) -> Order:
     """An order that has ended, without these identifiers. One that was theirs is not asked about
     again: nobody could be named."""

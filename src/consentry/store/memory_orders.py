@@ -40,7 +40,8 @@ class MemoryOrders:
             known = self._orders.get(order.order_id)
             if known is None:
                 continue
-            kept = msgspec.structs.replace(order, number=known.number, seq=known.seq)
+            left = blank.order_as_it_is(order, self._about[order.order_id])
+            kept = msgspec.structs.replace(left, number=known.number, seq=known.seq)
             self._orders[order.order_id] = kept
             if attempt is not None:
                 self._attempts.setdefault(order.order_id, []).append(attempt)

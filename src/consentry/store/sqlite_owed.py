@@ -9,9 +9,10 @@ from typing import Any
 import apsw
 
 from consentry.core.moment import Moment
+from consentry.core.record import Node
 from consentry.orders import Order
 from consentry.ports import Commit
-from consentry.store import codec
+from consentry.store import blank, codec
 from consentry.store.codec import RowKeys
 from consentry.store.statements import queries
 
@@ -31,12 +32,21 @@ def write(
             nodes = sorted({keys.node(node) for node in order.nodes})
             db.executemany(SQL["add_order_node"], [(node, number) for node in nodes])
     for commit in commits:
-        for order, attempt in commit.tried:
+        for given, attempt in commit.tried:
+            order = blank.order_as_it_is(given, _found_by(db, keys, given))
             row = (order.order_id, order.state.value, *_changing(order))
             db.execute(SQL["change_order"], row)
             if attempt is not None:
                 tried = (order.order_id, codec.encode(attempt))
                 db.execute(SQL["add_order_attempt"], tried)
+
+
+def _found_by(db: apsw.Connection, keys: RowKeys, order: Order) -> frozenset[Node]:
+    if not order.nodes:
+        return frozenset()  # there is no array of nothing
+    named = {keys.node(node): node for node in order.nodes}
+    rows = db.execute(SQL["order_found_by"], (order.order_id, apsw.carray(tuple(named))))
+    return frozenset([named[key] for (key,) in rows])
 
 
 def prune_attempts(db: apsw.Connection, before: Moment, most: int) -> int:

@@ -247,6 +247,11 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number;
 -- Find the order by somebody it is about.
 INSERT INTO order_node (node, number) VALUES (?, ?);
 
+-- name: order_found_by
+-- Which of these identifiers an order is still found by: an erasure may have taken some.
+SELECT node FROM order_node
+WHERE number = (SELECT number FROM orders WHERE order_id = ?1) AND node IN carray(?2);
+
 -- name: change_order
 -- Where an order stands now.
 UPDATE orders SET state = ?2, escalated = ?3, read_at = ?4, drift = ?5, body = ?6
