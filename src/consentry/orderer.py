@@ -95,10 +95,19 @@ class Orderer:
 
     def take_up(self, orders: Sequence[Order]) -> None:
         """Orders that wait again, durably."""
-        for order in orders:
+        waiting = [order for order in orders if self._waits(order)]
+        for order in waiting:
             self.lane.hasten(order)
-        self.lane.admit(order for order in orders if order.number <= self._seen)
+        self.lane.admit(order for order in waiting if order.number <= self._seen)
         self.wake()
+
+    def _waits(self, order: Order) -> bool:
+        """Whether it still does: it may have been tried, and have ended, while that was written."""
+        try:
+            now = self.world.store.orders.order(order.order_id)
+        except StoreError:
+            return True  # told twice rather than never
+        return now is not None and now.open
 
     async def run(self) -> None:
         """Until stopped. Whatever fails is said and tried again: it ends at nothing else."""

@@ -160,6 +160,20 @@ async def test_a_failure_is_tried_again_under_the_same_id() -> None:
     assert grades == ["failed_retry", "failed_retry", "accepted"]
 
 
+async def test_an_order_that_ended_while_it_was_set_to_wait_is_not_told_again() -> None:
+    """The operator has it tried now, and it is tried by itself before that is written."""
+    here = await place(DONE)
+    await choose(here.world, ANN, analytics=False)
+    (waiting,) = (one for one in here.orders() if one.open)
+    await here.settle()
+    here.orderer._seen = waiting.number
+    here.orderer.take_up([waiting])
+    assert len(here.orderer.lane) == 0
+    again = await here.change(waiting)
+    here.orderer.take_up([again])
+    assert len(here.orderer.lane) == 1
+
+
 async def test_what_no_longer_holds_is_not_told_and_the_ledger_says_so() -> None:
     here = await place()
     await choose(here.world, ANN, analytics=True)
