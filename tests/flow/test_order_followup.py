@@ -20,6 +20,7 @@ from consentry.core.record import Node, NodeKind
 from consentry.destinations.instruction import Found, Instruction, Orders, Reading
 from consentry.destinations.message import Attempted, LastLook, Message
 from consentry.destinations.transport import OutboundClient
+from consentry.flow.erase import erase
 from consentry.flow.propagate import holds, try_again
 from consentry.flow.read_back import MOST_AGAINS, read_back
 from consentry.flow.record_choice import suppress
@@ -304,6 +305,38 @@ async def test_drift_is_shown_and_owed_again_until_it_is_as_told() -> None:
     here.system.reading = EQUAL
     await here.read(again)
     assert not here.world.store.orders.drifting()
+
+
+async def test_who_is_erased_while_a_system_is_asked_is_not_named_to_it_again() -> None:
+    here = await place()
+    await choose(here.world, ANN, analytics=False)
+    order = await here.settle()
+
+    class Meanwhile(System):
+        async def read_back(self, instruction: Instruction, ref: str) -> Reading:
+            await erase(here.world, (ANN,), SERVER)
+            return DIFFERENT
+
+    read = await read_back(here.world, Meanwhile(DONE), order)
+    assert (read.again, read.order and read.order.read_at) == (None, None)
+
+
+async def test_what_is_owed_again_and_younger_than_an_erasure_names_nobody() -> None:
+    here = await place()
+    await choose(here.world, ANN, analytics=False)
+    order = await here.settle()
+    here.system.reading = DIFFERENT
+    read = await read_back(here.world, here.system, order)
+    assert read.again is not None
+    await erase(here.world, (ANN,), SERVER)
+    await here.world.store.commit(read.commit)
+    here.system.told.clear()
+    await here.settle()
+    named = [
+        told.person.user_ids for told in here.system.told if told.order_id == read.again.order_id
+    ]
+    assert named == []
+    assert [told.verb for told in here.system.told] == [Verb.SUPPRESS, Verb.ERASE]
 
 
 async def test_a_yes_is_not_said_again_to_a_system_that_holds_a_no() -> None:

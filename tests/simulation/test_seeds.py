@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -26,8 +27,14 @@ def test_no_promise_is_broken(first: int) -> None:
 def test_a_seed_gives_the_same_run_again_in_another_process() -> None:
     code = "from tests.simulation.driver import run_seed; print(*run_seed(7).trace, sep='\\n')"
     found = [
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-        for _ in range(2)
+        subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": order_of_sets},
+        )
+        for order_of_sets in "12"
     ]
     assert found[0].stdout == found[1].stdout
     assert found[0].stdout.splitlines() == run_seed(7).trace

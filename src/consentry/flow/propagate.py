@@ -142,7 +142,8 @@ def _known_to(world: World, order: Order) -> tuple[Node, ...]:
 
 def _was_erased_before(world: World, node: Node, order: Order) -> bool:
     at = erased_at(world, node)
-    return at is not None and at <= order.seq
+    # One that repeats another has its record, and may itself be younger than the erasure.
+    return at is not None and (at <= order.seq or order.again_of is not None)
 
 
 async def propagate(

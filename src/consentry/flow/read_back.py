@@ -54,9 +54,10 @@ class Read(NamedTuple):
 async def read_back(world: World, connected: Connected, order: Order) -> Read:
     """Ask once. Raises StoreError where the consent state cannot be read; then nothing changed."""
     if _overtaken(world, order):
-        over = msgspec.structs.replace(order, read_at=None, drift=False)
-        return Read(without_person(over), cleared=_cleared(world, order))
+        return _history(world, order)
     reading = await connected.read_back(instruction_of(world, order), order.ref)
+    if _overtaken(world, order):  # while it was asked
+        return _history(world, order)
     now = world.clock.now()
     if reading.found is Found.EQUAL:
         return _equal(world, order, reading, now)
@@ -76,6 +77,11 @@ async def read_back(world: World, connected: Connected, order: Order) -> Read:
 def let_be(order: Order) -> Order:
     """Not asked about any more: whom an erasure names is kept for no question without an answer."""
     return without_person(msgspec.structs.replace(order, read_at=None, drift=False))
+
+
+def _history(world: World, order: Order) -> Read:
+    over = msgspec.structs.replace(order, read_at=None, drift=False)
+    return Read(without_person(over), cleared=_cleared(world, order))
 
 
 def _overtaken(world: World, order: Order) -> bool:
