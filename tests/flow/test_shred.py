@@ -181,3 +181,17 @@ def test_whoever_is_erased_is_gone_and_nobody_else_loses_anything(
                 store.close()
 
     asyncio.run(both())
+
+
+async def test_a_clock_that_was_set_back_keeps_nobody_from_being_forgotten() -> None:
+    """It stands until the wall has caught up, which may take a year; the job waits two seconds."""
+    elapsed_ns = 0
+    clock = Clock(10**15, wall_ns=lambda: 0, elapsed_ns=lambda: elapsed_ns)
+    store = MemoryStore(notary(), clock=clock.now)
+    made = await world_on(store, clock)
+    await choose(made, node_of(USERS[0]), analytics=True)
+    await erase(made, (node_of(USERS[0]),), SERVER)
+    shredder = Shredder(made)
+    assert await shredder.step() is None
+    elapsed_ns = 3 * 10**9
+    assert await shredder.step() is not None

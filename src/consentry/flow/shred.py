@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import NamedTuple
 
+from consentry.clock import Timer
 from consentry.core.delivery import Grade
 from consentry.core.moment import SECOND, Moment
 from consentry.core.order import OrderState
@@ -39,6 +40,7 @@ class Shredder:
 
     def __init__(self, world: World, pause: Moment = PAUSE) -> None:
         self._world = world
+        self._timer = Timer(world.clock)
         self._pause = pause
         self._not_before: dict[str, Moment] = {}
 
@@ -47,7 +49,7 @@ class Shredder:
 
         Raises StoreError where nothing can be read or written; then it goes on from there.
         """
-        now = self._world.clock.now()
+        now = self._timer.now()
         jobs = self._world.store.erasures.unfinished()
         self._not_before = {
             job.record_id: self._not_before.get(job.record_id, job.asked_at + self._pause)
