@@ -182,7 +182,9 @@ def _person(
             why = "conflict" if fact.signal == "conflict" else why
             person.noes.append(No(fact.received_at, fact.record_id, why))
         imported = fact.kind == "import"
-        if name not in fact.granted or fact.received_at <= since or (imported and chosen):  # R9
+        as_it_came = imported or fact.made_at is None
+        said = fact.received_at if as_it_came else min(fact.made_at, fact.received_at)
+        if name not in fact.granted or said <= since or (imported and chosen):  # C10, R9
             continue
         if name not in policy.category:  # M5: nobody grants a channel as a whole
             continue

@@ -292,14 +292,25 @@ def test_a_grant_of_something_unheard_of_hides_none_beside_it() -> None:
     assert fold_one((grant,), TWO, END)["ad"].grant is not None
 
 
-@holds("D1", "R5")
-@pytest.mark.parametrize(("received_s", "holds_"), [(9, False), (10, False), (11, True)])
+@holds("D1", "R5", "C10")
+@pytest.mark.parametrize(
+    ("kind", "made_s", "received_s", "holds_"),
+    [
+        (FactKind.CHOICE, 9, 9, False),
+        (FactKind.CHOICE, 10, 10, False),
+        (FactKind.CHOICE, 11, 11, True),
+        (FactKind.CHOICE, 10, 12, False),  # held up on its way
+        (FactKind.CHOICE, 11, 12, True),
+        (FactKind.CHOICE, 12, 10, False),  # by a fast clock
+        (FactKind.IMPORT, 5, 12, True),  # vouched for on the day it is imported
+        (FactKind.IMPORT, 5, 10, False),
+    ],
+)
 def test_what_was_granted_up_to_when_a_suppression_ended_was_never_collected(
-    received_s, holds_
+    kind, made_s, received_s, holds_
 ) -> None:
     ended = Fact(FactKind.UNSUPPRESS, "u", 10 * SECOND)
-    made = received_s * SECOND
-    grant = Fact(FactKind.CHOICE, "c", made, made, granted=("ad",))
+    grant = Fact(kind, "c", received_s * SECOND, made_s * SECOND, granted=("ad",))
 
     found = fold_one((ended, grant), TWO, END)["ad"]
 

@@ -278,7 +278,8 @@ class Known:
         chosen = any(not f.imported and (f.kind == "no" or f.entitled) for f in facts)
         usable, faded = [], False
         for f in facts:
-            if f.kind != "yes" or f.at <= cleared or not f.entitled or (f.imported and chosen):
+            said = f.at if f.imported or f.made is None else f.counts
+            if f.kind != "yes" or said <= cleared or not f.entitled or (f.imported and chosen):
                 continue
             if f.made is None:
                 faded = faded or f.imported

@@ -199,7 +199,7 @@ class Reader:
         account: bool = False,
         unless: set[str] | frozenset[str] = frozenset(),
     ) -> None:
-        if fact.received_at <= self.unsuppressed_at:
+        if self._said_at(fact) <= self.unsuppressed_at:
             return  # counts as never collected
         believed = self._believed(fact, account)
         for name in fact.granted:
@@ -213,6 +213,13 @@ class Reader:
             elif fact.made_at is not None:
                 made, imported = min(fact.made_at, fact.received_at), fact.kind is FactKind.IMPORT
                 own.grants.append(Grant(fact.record_id, made, fact.received_at, imported))
+
+    def _said_at(self, fact: Fact) -> Moment:
+        """When a yes was given: what was held up on its way is as old as it says. Who imports
+        vouches for what holds on that day."""
+        if fact.made_at is None or fact.kind is FactKind.IMPORT:
+            return fact.received_at
+        return min(fact.made_at, fact.received_at)
 
     def _believed(self, fact: Fact, account: bool) -> bool:
         """Whether a grant counts. Only choices about accounts may be taken as they come."""
