@@ -30,6 +30,7 @@ from tests.simulation.readings import (
     pairs_of,
     policies_between,
     readings,
+    who_is,
 )
 
 if TYPE_CHECKING:
@@ -134,6 +135,8 @@ def _last_word(sim: Simulation, name: str, who: str, scope: Scope, words: list[S
     held = sim.hostiles[name].held.get((who, scope))
     if order is None or scope_of(order) != scope:
         return  # of a word about everything it keeps no more than that
+    if order.named and who not in map(who_is, order.named):
+        return  # whom an erasure took out of it, it says nothing of
     if order.grade is Grade.CONFIRMED and held != verb:
         sim.violate(f"{name}: {last.order} is said to be confirmed, and {who} is held as {held}")
 
