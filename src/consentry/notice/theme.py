@@ -197,6 +197,10 @@ def _may_be(set_: list[_Value], defaults: list[_Value]) -> list[_Value]:
     return set_ if any(value.always for value in set_) else [*set_, *defaults]
 
 
+_COMPARED = frozenset({"srgb", "hsl", "hwb"})
+"""What tinycss2 makes sRGB of."""
+
+
 def contrast(one: float, other: float) -> float:
     """How far apart two relative luminances are (WCAG 2.2): 1 for the same, 21 for black on white."""
     lighter, darker = max(one, other), min(one, other)
@@ -208,12 +212,10 @@ def _luminance(text: str) -> float | None:
     colour = parse_color(text)
     if colour is None or colour == "currentcolor" or colour.alpha != 1:
         return None
-    try:
-        parts = [part or 0.0 for part in colour.to("srgb").coordinates]
-    # tinycss2 reads colours that it cannot convert. None is no pass: nobody knows how far apart such a
-    # colour is, and whoever asks refuses the theme for that.
-    except (NotImplementedError, ValueError):
+    # Of other spaces nobody knows here how far apart they are: whoever asks refuses the theme for it.
+    if colour.space not in _COMPARED:
         return None
+    parts = [part or 0.0 for part in colour.to("srgb").coordinates]
     if not all(0 <= part <= 1 for part in parts):
         return None
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
