@@ -326,6 +326,21 @@ async def test_what_waits_and_names_somebody_erased_besides_is_not_sent(case: st
     assert Owed(made, one, "both").allowed(), "the operator has lifted it"
 
 
+@pytest.mark.parametrize("case", BESIDES)
+async def test_what_names_somebody_erased_besides_is_not_stored(case: str) -> None:
+    made = await shop()
+    text = msgspec.json.encode(_filled(case))
+    if "escaped" in case:
+        text = text.replace(b"previousId", b"\\u0070reviousId")
+    await send(made, identify("ada", "d1", email=MAIL.value), origin=SERVER)
+    await choose(made, Node(NodeKind.ACCOUNT, "cleo"), analytics=True)
+    await erase(made, (ADA,), SERVER)
+    before = made.store.end
+    for message in (Written(msgspec.json.decode(text), text), msgspec.json.decode(text)):
+        await accept(made, Incoming(PUBLIC, [message], Envelope(made.clock.now())))
+    assert made.store.end == before
+
+
 async def test_an_operator_may_lift_it_and_what_was_granted_before_stays_void() -> None:
     made = await shop()
     await ada(made)

@@ -18,7 +18,7 @@ from consentry.core.policy import Policy, Regime
 from consentry.core.preference import Standing
 from consentry.core.record import Node
 from consentry.core.rule import NOBODY_LOOKED
-from consentry.flow.named import besides
+from consentry.flow.named import besides, besides_in
 from consentry.flow.owed import Before, orders_of, standings_before
 from consentry.flow.person import is_erased
 from consentry.flow.records import (
@@ -314,7 +314,8 @@ def of_all_named(world: World, event: Event, standing: Standing) -> Standing:
 def _besides(event: Event) -> tuple[Node, ...]:
     if event.previous_id is None and event.email is None and event.phone is None:
         return ()
-    return besides(event.message, nodes_of(event))
+    nodes = nodes_of(event)
+    return besides(event.message, nodes) if event.text is None else besides_in(event.text, nodes)
 
 
 def _all_named(event: Event) -> tuple[Node, ...]:
@@ -342,8 +343,7 @@ async def _decide_all(
             standing = world.subjects.standing(nodes, terms.policy, event.received_at)
         else:
             standing = asking.standing(nodes, event.received_at)
-        if event.previous_id is not None:
-            standing = of_all_named(world, event, standing)
+        standing = of_all_named(world, event, standing)
         question, known = question_of(event, terms.regime), NOTHING
         if placed:
             known = known_of(world, origin, event)

@@ -63,7 +63,9 @@ class Asked:
         self._regimes: object = None
         self._standing: Standing | None = None
         self._known = known_of_stored(event)
-        self._others = besides_in(event)  # an erasure of theirs came later than the event
+        self._others = besides_in(
+            event.body, event.nodes
+        )  # an erasure of theirs came later than the event
         self._rule: Rule | None = None
         self._until: Moment = FOREVER  # when a grant will be too old for the law of the place
         self._allows: dict[str, bool] = {}

@@ -52,23 +52,20 @@ def _named(message: Mapping[str, Any]) -> Iterator[Node]:
                 yield Node(kind, address)
 
 
-def besides_in(event: StoredEvent) -> tuple[Node, ...]:
-    """The same of a stored event. Its body is read only where the bytes say that it may be so."""
-    if not _may_name_more(event):
-        return ()
-    return besides(msgspec.json.decode(event.body), event.nodes)
+def besides_in(body: bytes, nodes: Collection[Node]) -> tuple[Node, ...]:
+    """The same of a message as JSON, which is read only where its bytes say that it may be so."""
+    return besides(msgspec.json.decode(body), nodes) if _may_name_more(body, nodes) else ()
 
 
-def _may_name_more(event: StoredEvent) -> bool:
-    body = event.body
+def _may_name_more(body: bytes, nodes: Collection[Node]) -> bool:
     if b"previousId" in body or b"\\u" in body:  # a name may be written with escapes
         return True
-    if not any(node.kind in _CONTACTS for node in event.nodes):
+    if not any(node.kind in _CONTACTS for node in nodes):
         return False
     return any(body.count(name) > 1 for *_, name in _ADDRESSES)
 
 
 def names_erased(world: World, event: StoredEvent) -> bool:
     """Whether a stored event names somebody besides who was erased. Raises StoreError."""
-    others = besides_in(event)
+    others = besides_in(event.body, event.nodes)
     return bool(others) and is_erased(world, others)
