@@ -11,7 +11,7 @@ import apsw
 import pytest
 
 from consentry.ports import Commit, Reply, StoreError
-from consentry.store import pages
+from consentry.store import pages, sqlite_open
 from consentry.store.sqlite import SqliteStore
 from consentry.store.sqlite_open import PAGE_BYTES
 from tests.store.conformance import put_events, put_records
@@ -101,6 +101,33 @@ def test_a_database_larger_than_the_cache_gets_them_in_every_page(path: str) -> 
         assert pages.have_sums(db)
         assert pages.read_all(db) is None
         assert db.execute("SELECT count(*), sum(length(x)) FROM t").fetchone() == (200, 1_800_000)
+
+
+async def test_a_rebuilding_that_was_cut_off_is_taken_up_again(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between its two parts, when a large store has room for checksums and none in it."""
+    with closing(opened(path)) as store:
+        for n in range(40):
+            await put_records(store, choice(f"r{n}", ANN))
+            await put_events(store, *[event(body=b"x" * 50_000) for _ in range(10)])
+    without_sums(path)
+
+    def killed(db: apsw.Connection) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pages, "write_anew", killed)
+        patched.setattr(sqlite_open, "CACHE_KIB", 100)
+        with pytest.raises(KeyboardInterrupt):
+            opened(path)
+    with closing(pages.connect(path)) as db:
+        assert pages.read_all(db) is not None
+    with closing(opened(path)) as store:
+        assert len(store.facts_of(ANN)) == 40
+    with closing(pages.connect(path)) as db:
+        assert pages.read_all(db) is None
+        assert db.execute("SELECT count(*) FROM meta WHERE name = 'rebuilding'").get == 0
 
 
 async def test_a_damaged_store_is_not_sealed(path: str) -> None:

@@ -7,6 +7,8 @@ at the end of each page and compares them whenever the page is read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -51,22 +53,51 @@ def rebuild(db: apsw.Connection) -> None:
     beside it, and in the folder for temporary files.
 
     Nobody else may have the database open. Raises apsw.Error, and StoreError where the database
-    is damaged, which checksums would only seal; then nothing has changed.
+    is damaged, which checksums would only seal; then nothing has changed. Whoever is cut off after
+    the first part has to ``write_anew``: until then pages are read ``unchecked``.
     """
+    _refuse_damage(db)
+    db.execute("PRAGMA journal_mode=DELETE")
+    _give_room(db)
+    # The VFS learns from the first page that there are sums, and of a database that is larger than
+    # the cache it is written last. So everything is written once more, now that it knows.
+    write_anew(db)
+    db.execute("PRAGMA journal_mode=WAL")
+
+
+def _refuse_damage(db: apsw.Connection) -> None:
     found = read_all(db)
     if found is not None:
         raise StoreError(f"the store is damaged: {found}")
-    db.execute("PRAGMA journal_mode=DELETE")
+
+
+def _give_room(db: apsw.Connection) -> None:
+    """For a checksum in each page; large databases get none yet."""
     db.execute("PRAGMA temp_store=FILE")
     db.reserve_bytes("main", SUM_BYTES)
     db.execute("VACUUM")
-    # The VFS learns from the first page that there are sums, and of a database that is larger than
-    # the cache it is written last. So everything is written once more, now that it knows.
-    db.execute("PRAGMA checksum_verification=OFF")
-    db.execute("VACUUM")
-    db.execute("PRAGMA checksum_verification=ON")
+
+
+def write_anew(db: apsw.Connection) -> None:
+    """Write every page of a database that has room for checksums, with its own.
+
+    Raises apsw.Error, and StoreError as ``rebuild`` does.
+    """
+    db.execute("PRAGMA temp_store=FILE")
+    with unchecked(db):
+        _refuse_damage(db)
+        db.execute("VACUUM")
     db.execute("PRAGMA temp_store=MEMORY")
-    db.execute("PRAGMA journal_mode=WAL")
+
+
+@contextmanager
+def unchecked(db: apsw.Connection) -> Iterator[None]:
+    """Meanwhile pages are not compared with their checksums."""
+    db.execute("PRAGMA checksum_verification=OFF")
+    try:
+        yield
+    finally:
+        db.execute("PRAGMA checksum_verification=ON")
 
 
 def read_all(db: apsw.Connection) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 
 import apsw
 
@@ -21,6 +22,7 @@ PAGE_BYTES = 16_384
 BUSY_MS = 5_000
 CHECKPOINT_PAGES = 4_000
 CACHE_KIB = 64 * 1024
+REBUILDING = "rebuilding"  # in meta, while pages are written anew
 TRUSTED_LINKS = 7  # the step of the schema after which links are filled in
 _APPLICATION_ID = 0x434F4E53  # "CONS", in the file's header
 
@@ -72,6 +74,9 @@ def migrate(db: apsw.Connection) -> None:
     """
     steps = migrations()
     try:
+        if _was_cut_off(db.filename):
+            pages.write_anew(db)
+            db.execute(WRITE["drop_meta"], (REBUILDING,))
         _check_owner(db, len(steps))
         for step in steps[_version(db) :]:
             with db:
@@ -88,10 +93,20 @@ def migrate(db: apsw.Connection) -> None:
         ) from error
 
 
+def _was_cut_off(path: str) -> bool:
+    """Whether pages were being written anew and have no checksums yet. Asked by a connection of its
+    own: a page that was read unchecked must not be written back, with a checksum, by another."""
+    with closing(connect_reader(path)) as db, pages.unchecked(db):
+        ours = db.execute("PRAGMA application_id").get == _APPLICATION_ID
+        return ours and db.execute(READ["meta"], (REBUILDING,)).get is not None
+
+
 def _rebuild(db: apsw.Connection) -> None:
-    pages.rebuild(db)
-    # Rows that were counted by their place have another one now: erasures look at all of them.
+    # Rows that were counted by their place get another one: erasures look at all of them.
     db.execute(WRITE["look_at_replies_again"])
+    db.execute(WRITE["put_meta"], (REBUILDING, b""))
+    pages.rebuild(db)
+    db.execute(WRITE["drop_meta"], (REBUILDING,))
 
 
 def _trust_links(db: apsw.Connection) -> None:

@@ -66,6 +66,10 @@ INSERT INTO checkpoint (size, root, note) VALUES (?, ?, ?);
 -- Keep one value about the store itself.
 INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?);
 
+-- name: drop_meta
+-- Keep it no longer.
+DELETE FROM meta WHERE name = ?;
+
 -- name: raise_meta
 -- Keep the larger of two values.
 INSERT INTO meta (name, value) VALUES (?, ?)
